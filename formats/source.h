@@ -1,0 +1,85 @@
+/* source.h: an opened checkpoint of any format.
+ *
+ * A source is a list of *files* (what the user gave: one file, or the files of a model directory, sorted by path) and a
+ * list of *objects*. Objects lie end to end in their file, in file order, and cover it completely: a TENSOR is
+ * the payload of one tensor; a BLOB is everything between (a header, a tokenizer, a whole config.json). So the
+ * concatenation of a file's objects is the file, byte for byte: this is what lossless packing restores.
+ *
+ * Objects of file f are objects[file.first_object … + n_objects). Tensor names are unique in a source. */
+#ifndef QN_FORMATS_SOURCE_H
+#define QN_FORMATS_SOURCE_H
+
+#include "base/alloc.h"
+#include "base/env.h"
+#include "base/hash.h"
+
+typedef enum qn_object_kind { QN_OBJECT_BLOB = 0, QN_OBJECT_TENSOR = 1 } qn_object_kind;
+
+#define QN_RANK_MAX 16
+
+typedef struct qn_object {
+    const char *name;     /* tensor name, UTF-8, no NUL inside; "" for a blob. Owned by the source.     */
+    const uint64_t *dims; /* rank of them, outermost first. Owned by the source.                        */
+    uint64_t n_bytes;
+    uint64_t off;         /* position in its file                                                       */
+    uint32_t file;
+    uint8_t kind, dtype, rank; /* qn_object_kind, qn_dtype (BYTES for a blob)                            */
+} qn_object;
+
+typedef struct qn_source_file {
+    const char *path; /* relative, '/'-separated, no "..", not absolute; a single file has its base name */
+    uint64_t n_bytes;
+    uint64_t first_object, n_objects;
+} qn_source_file;
+
+typedef struct qn_source qn_source;
+
+typedef struct qn_source_ops {
+    const char *format; /* "safetensors", "hf", "quern", … */
+    /* n bytes of object `obj` from byte `off` within it. Thread-safe. Range already checked by the caller. */
+    qn_code (*read)(qn_source *s, uint64_t obj, uint64_t off, uint64_t n, void *dst, qn_err *err);
+    void (*close)(qn_source *s);
+} qn_source_ops;
+
+/* Filled by a format's open; read-only afterwards. */
+struct qn_source {
+    const qn_source_ops *ops;
+    const qn_env *env;      /* borrowed; must outlive the source                                      */
+    qn_arena arena;         /* names, dims, tables                                                    */
+    const char *path;       /* as the user gave it                                                    */
+    bool is_dir;            /* files go into a directory when restored; else there is exactly one file */
+    uint64_t n_files, n_objects, n_tensors;
+    qn_source_file *files;
+    qn_object *objects;
+    uint64_t n_warnings;    /* things a user should see but that are no errors; first QN_SOURCE_WARNINGS kept */
+    char *warnings[8];
+    void *impl;             /* the format's own */
+};
+
+/* Opens by content: a .quern file, a safetensors file, a model directory, a *.safetensors.index.json (its set).
+ * QN_E_UNSUPPORTED names a format that is recognised but cannot be read yet (GGUF, ONNX, PyTorch, …). */
+qn_code qn_source_open(const qn_env *env, const char *path, qn_source **out, qn_err *err) QN_MUST_CHECK;
+void qn_source_close(qn_source *s); /* NULL is fine */
+qn_code qn_source_read(qn_source *s, uint64_t obj, uint64_t off, uint64_t n, void *dst, qn_err *err) QN_MUST_CHECK;
+/* Index of the tensor of that name, or UINT64_MAX. O(1): a hash index made on first use is not allowed (threads);
+ * it is built by qn_source_seal. */
+uint64_t qn_source_find(const qn_source *s, const char *name);
+/* Called by a format's open when objects and files are filled: checks the invariants above (bytes cover each file,
+ * names unique, paths safe and unique), counts tensors, builds the name index. */
+qn_code qn_source_seal(qn_source *s, qn_err *err) QN_MUST_CHECK;
+/* Adds a warning (printf-like); never fails, drops past the limit but counts. */
+void qn_source_warn(qn_source *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* A relative path that may be created below a target directory: no "", "." or ".." component, no leading '/', no
+ * backslash, no NUL or control bytes, valid UTF-8, ≤ 1024 bytes, ≤ 16 components. */
+bool qn_path_is_safe(const char *p, size_t n);
+
+/* dims → elements and bytes with every overflow checked, zero dimensions decided first. False: does not fit, or sub-byte
+ * dtypes do not fill whole bytes. */
+bool qn_shape_bytes(qn_dtype t, const uint64_t *dims, unsigned rank, uint64_t *n_elems, uint64_t *n_bytes);
+
+/* Row length in units that codecs are told for a tensor of this shape (scale classes go by row): the innermost
+ * dimensions multiplied from the right until at least 32 units, at least 1. (64,64,3,3) → 576; (4096,4096) → 4096. */
+uint64_t qn_shape_cols(qn_dtype t, const uint64_t *dims, unsigned rank);
+
+#endif

@@ -1,0 +1,20 @@
+/* codec_tab.c: one row per codec, and the guarded call that every decode goes through. */
+#include "runtime/codec.h"
+#include "base/err.h"
+
+const qn_codec_row qn_codec_tab[QN_CODEC_COUNT] = {
+    [QN_CODEC_RAW] = {"raw", "the bytes themselves", NULL},
+};
+
+qn_code qn_codec_decode(const qn_dec_ctx *cx, unsigned codec, const qn_block *b, const uint8_t *payload, size_t n_bytes,
+                        uint8_t *dst, qn_err *err)
+{
+    if (codec >= QN_CODEC_COUNT || !qn_codec_tab[codec].decode)
+        return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "unknown codec %u: this version knows 0 to %d", codec,
+                       QN_CODEC_COUNT - 1);
+    if (cx->depth >= QN_CODEC_DEPTH)
+        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "payloads nested deeper than %d", QN_CODEC_DEPTH);
+    if (b->n == 0 || b->cols == 0 || b->cols > b->n || (uint64_t)b->n * qn_unit_bytes(b->dtype) > QN_CHUNK_MAX_BYTES)
+        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "block of %u units in rows of %u: out of range", b->n, b->cols);
+    return qn_codec_tab[codec].decode(cx, b, payload, n_bytes, dst, err);
+}

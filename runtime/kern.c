@@ -1,0 +1,8 @@
+/* kern.c: one line per kernel family. */
+#include "runtime/kern.h"
+
+void qn_kern_init(qn_kern *k, unsigned cpu)
+{
+    qn_kern_fast_init(&k->fast, cpu);
+    qn_kern_dense_init(&k->dense, cpu);
+}

@@ -1,0 +1,16 @@
+/* kern.h: the decoder kernels in use: a table filled from C upwards by CPU bits. Const after qn_kern_init. */
+#ifndef QN_RUNTIME_KERN_H
+#define QN_RUNTIME_KERN_H
+
+#include "runtime/kern_dense.h"
+#include "runtime/kern_fast.h"
+
+typedef struct qn_kern {
+    qn_kern_fast fast;
+    qn_kern_dense dense;
+} qn_kern;
+
+/* cpu: QN_CPU_* bits (base/cpu.h); 0 gives the C reference everywhere. */
+void qn_kern_init(qn_kern *k, unsigned cpu);
+
+#endif
