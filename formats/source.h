@@ -12,10 +12,10 @@
 #include "base/alloc.h"
 #include "base/env.h"
 #include "base/hash.h"
+#include "base/path.h"
+#include "base/shape.h"
 
 typedef enum qn_object_kind { QN_OBJECT_BLOB = 0, QN_OBJECT_TENSOR = 1 } qn_object_kind;
-
-#define QN_RANK_MAX 16
 
 typedef struct qn_object {
     const char *name;     /* tensor name, UTF-8, no NUL inside; "" for a blob. Owned by the source.     */
@@ -69,17 +69,5 @@ uint64_t qn_source_find(const qn_source *s, const char *name);
 qn_code qn_source_seal(qn_source *s, qn_err *err) QN_MUST_CHECK;
 /* Adds a warning (printf-like); never fails, drops past the limit but counts. */
 void qn_source_warn(qn_source *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-/* A relative path that may be created below a target directory: no "", "." or ".." component, no leading '/', no
- * backslash, no NUL or control bytes, valid UTF-8, ≤ 1024 bytes, ≤ 16 components. */
-bool qn_path_is_safe(const char *p, size_t n);
-
-/* dims → elements and bytes with every overflow checked, zero dimensions decided first. False: does not fit, or sub-byte
- * dtypes do not fill whole bytes. */
-bool qn_shape_bytes(qn_dtype t, const uint64_t *dims, unsigned rank, uint64_t *n_elems, uint64_t *n_bytes);
-
-/* Row length in units that codecs are told for a tensor of this shape (scale classes go by row): the innermost
- * dimensions multiplied from the right until at least 32 units, at least 1. (64,64,3,3) → 576; (4096,4096) → 4096. */
-uint64_t qn_shape_cols(qn_dtype t, const uint64_t *dims, unsigned rank);
 
 #endif

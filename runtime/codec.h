@@ -12,6 +12,7 @@
 #define QN_RUNTIME_CODEC_H
 
 #include "base/alloc.h"
+#include "base/shape.h"
 #include "quern/base.h"
 #include "runtime/kern.h"
 
@@ -44,12 +45,6 @@ typedef struct qn_block {
     uint32_t cols; /* units in a row, 1 … n; the block starts at a row start; the last row may be short            */
 } qn_block;
 
-/* Bytes of one unit: 1, 2, 4 or 8. */
-static inline unsigned qn_unit_bytes(qn_dtype t)
-{
-    const unsigned bits = t == QN_C64 ? 32 : qn_dtype_bits(t);
-    return t == QN_BYTES || bits < 8 ? 1 : bits / 8;
-}
 
 /* What a decoder may use. One per thread; borrowed kernels. */
 typedef struct qn_dec_ctx {

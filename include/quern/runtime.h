@@ -2,7 +2,7 @@
  *
  *     qn_err err = {0};
  *     qn_reader *r;
- *     if (qn_reader_open("model.quern", NULL, &r, &err) != QN_OK) { qn_err_print(&err); return 1; }
+ *     if (qn_reader_open("model.quern", NULL, &r, &err) != QN_OK) { /* qn_err_format(&err, …) */ return 1; }
  *     …
  *     qn_reader_close(r);
  *
@@ -45,7 +45,6 @@ typedef struct qn_tensor {
     uint64_t n_rows;               /* dims[0]; 1 for rank 0                            */
     uint64_t stored_bytes;         /* payloads; 0 when all of it is shared with another */
     uint64_t n_chunks;
-    uint64_t object;               /* index in file order, see qn_reader_object         */
 } qn_tensor;
 
 QN_API uint64_t qn_reader_n_tensors(const qn_reader *r);
