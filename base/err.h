@@ -20,6 +20,13 @@
             return rc_;               \
     } while (0)
 
+/* For the rare call whose failure changes nothing (already failing, or only a hint). */
+#define QN_IGNORE(expr)               \
+    do {                              \
+        const qn_code rc_ = (expr);   \
+        (void)rc_;                    \
+    } while (0)
+
 #define QN_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 
 void qn_err_clear(qn_err *err);

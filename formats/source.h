@@ -45,12 +45,14 @@ typedef struct qn_source_ops {
 struct qn_source {
     const qn_source_ops *ops;
     const qn_env *env;      /* borrowed; must outlive the source                                      */
-    qn_arena arena;         /* names, dims, tables                                                    */
+    qn_arena arena;         /* names and dims                                                         */
     const char *path;       /* as the user gave it                                                    */
     bool is_dir;            /* files go into a directory when restored; else there is exactly one file */
     uint64_t n_files, n_objects, n_tensors;
-    qn_source_file *files;
+    qn_source_file *files;  /* files, objects: owned, from the allocator                               */
     qn_object *objects;
+    uint32_t *name_table;   /* open addressing over tensor objects, made by qn_source_seal             */
+    uint64_t name_mask;
     uint64_t n_warnings;    /* things a user should see but that are no errors; first QN_SOURCE_WARNINGS kept */
     char *warnings[8];
     void *impl;             /* the format's own */
@@ -61,8 +63,7 @@ struct qn_source {
 qn_code qn_source_open(const qn_env *env, const char *path, qn_source **out, qn_err *err) QN_MUST_CHECK;
 void qn_source_close(qn_source *s); /* NULL is fine */
 qn_code qn_source_read(qn_source *s, uint64_t obj, uint64_t off, uint64_t n, void *dst, qn_err *err) QN_MUST_CHECK;
-/* Index of the tensor of that name, or UINT64_MAX. O(1): a hash index made on first use is not allowed (threads);
- * it is built by qn_source_seal. */
+/* Object index of the tensor of that name, or UINT64_MAX. O(1), thread-safe. */
 uint64_t qn_source_find(const qn_source *s, const char *name);
 /* Called by a format's open when objects and files are filled: checks the invariants above (bytes cover each file,
  * names unique, paths safe and unique), counts tensors, builds the name index. */

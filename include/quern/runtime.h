@@ -2,8 +2,9 @@
  *
  *     qn_err err = {0};
  *     qn_reader *r;
- *     if (qn_reader_open("model.quern", NULL, &r, &err) != QN_OK) { /* qn_err_format(&err, …) */ return 1; }
- *     …
+ *     if (qn_reader_open("model.quern", NULL, &r, &err) != QN_OK) 
+ *         return report(&err);             // qn_err_format makes the line for the user
+ *     ...
  *     qn_reader_close(r);
  *
  * A reader may be used from several threads at once. It holds no global state, prints nothing, starts no threads.

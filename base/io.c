@@ -1,0 +1,152 @@
+/* io.c: loops and messages on top of a qn_fs; see io.h. */
+#include "base/io.h"
+#include "base/alloc.h"
+#include "base/err.h"
+#include "base/num.h"
+#include "base/path.h"
+#include <errno.h>
+#include <string.h>
+
+/* One call moves at most this much: Linux cuts at 2 GiB − 4 KiB anyway. */
+enum { IO_MAX_BYTES = 1 << 30 };
+
+static qn_code fail_path(qn_err *err, int rc, const char *path, const char *what)
+{
+    return qn_err_in_path(err, QN_FAIL_SYS(err, -rc, "%s", what), path);
+}
+
+qn_code qn_file_open(qn_file *f, const qn_fs *fs, const qn_alloc *alloc, const char *path, int mode, qn_err *err)
+{
+    *f = (qn_file){.fs = fs, .fd = -1, .alloc = alloc};
+    f->path = qn_path_cat(alloc, path, "", err);
+    if (!f->path)
+        return QN_E_MEMORY;
+    int fd;
+    do
+        fd = fs->open(fs->ctx, path, mode);
+    while (fd == -EINTR);
+    if (fd < 0) {
+        qn_mem_put(alloc, f->path);
+        *f = QN_FILE_CLOSED;
+        return fail_path(err, fd, path, mode & QN_OPEN_NEW ? "cannot be created" : "cannot be opened");
+    }
+    f->fd = fd;
+    return QN_OK;
+}
+
+qn_code qn_file_close(qn_file *f, qn_err *err)
+{
+    qn_code rc = QN_OK;
+    if (f->fd >= 0) {
+        const int r = f->fs->close(f->fs->ctx, f->fd);
+        /* after EINTR Linux has closed it: trying again could hit someone else's */
+        if (r < 0 && r != -EINTR)
+            rc = fail_path(err, r, f->path, "closing failed");
+    }
+    qn_mem_put(f->alloc, f->path);
+    *f = QN_FILE_CLOSED;
+    return rc;
+}
+
+void qn_file_drop(qn_file *f)
+{
+    QN_IGNORE(qn_file_close(f, NULL));
+}
+
+qn_code qn_file_stat(const qn_file *f, qn_stat *st, qn_err *err)
+{
+    const int r = f->fs->fstat(f->fs->ctx, f->fd, st);
+    return r < 0 ? fail_path(err, r, f->path, "its size cannot be read") : QN_OK;
+}
+
+qn_code qn_file_read(const qn_file *f, void *buf, uint64_t n, uint64_t off, qn_err *err)
+{
+    uint8_t *p = buf;
+    if (off > INT64_MAX || n > (uint64_t)INT64_MAX - off)
+        return qn_err_in_path(err, QN_FAIL(err, QN_E_INPUT, off, "%llu bytes wanted past the end of all files",
+                                           (unsigned long long)n), f->path);
+    while (n > 0) {
+        const ssize_t r = f->fs->pread(f->fs->ctx, f->fd, p, (size_t)qn_min_u64(n, IO_MAX_BYTES), off);
+        if (r == -EINTR)
+            continue;
+        if (r < 0)
+            return fail_path(err, (int)r, f->path, "reading failed");
+        if (r == 0)
+            return qn_err_in_path(err, QN_FAIL(err, QN_E_INPUT, off, "ends early: %llu more bytes expected",
+                                               (unsigned long long)n), f->path);
+        p += r;
+        off += (uint64_t)r;
+        n -= (uint64_t)r;
+    }
+    return QN_OK;
+}
+
+qn_code qn_file_write(const qn_file *f, const void *buf, uint64_t n, uint64_t off, qn_err *err)
+{
+    const uint8_t *p = buf;
+    while (n > 0) {
+        const ssize_t r = f->fs->pwrite(f->fs->ctx, f->fd, p, (size_t)qn_min_u64(n, IO_MAX_BYTES), off);
+        if (r == -EINTR)
+            continue;
+        if (r <= 0) {
+            const int sys = r < 0 ? (int)-r : EIO;
+            return qn_err_in_path(err, qn_err_set(err, QN_E_IO, sys, off, __FILE__, __LINE__,
+                                                  "writing %llu bytes failed", (unsigned long long)n), f->path);
+        }
+        p += r;
+        off += (uint64_t)r;
+        n -= (uint64_t)r;
+    }
+    return QN_OK;
+}
+
+qn_code qn_file_sync(const qn_file *f, qn_err *err)
+{
+    int r;
+    do
+        r = f->fs->sync(f->fs->ctx, f->fd);
+    while (r == -EINTR);
+    return r < 0 ? fail_path(err, r, f->path, "writing to the disk failed") : QN_OK;
+}
+
+qn_code qn_file_truncate(const qn_file *f, uint64_t n_bytes, qn_err *err)
+{
+    int r;
+    do
+        r = f->fs->truncate(f->fs->ctx, f->fd, n_bytes);
+    while (r == -EINTR);
+    return r < 0 ? fail_path(err, r, f->path, "its length cannot be set") : QN_OK;
+}
+
+qn_code qn_fs_stat(const qn_fs *fs, const char *path, qn_stat *st, qn_err *err)
+{
+    const int r = fs->stat(fs->ctx, path, st);
+    return r < 0 ? fail_path(err, r, path, "cannot be opened") : QN_OK;
+}
+
+qn_code qn_fs_rename(const qn_fs *fs, const char *from, const char *to, qn_err *err)
+{
+    const int r = fs->rename(fs->ctx, from, to);
+    return r < 0 ? fail_path(err, r, to, "cannot be given its final name") : QN_OK;
+}
+
+qn_code qn_fs_publish(const qn_fs *fs, const qn_alloc *alloc, const char *from, const char *to, qn_err *err)
+{
+    char *dir = qn_path_dir(alloc, to, err);
+    if (!dir)
+        return QN_E_MEMORY;
+    qn_code rc = qn_fs_rename(fs, from, to, err);
+    if (rc == QN_OK) {
+        const int r = fs->sync_dir(fs->ctx, dir);
+        if (r < 0 && r != -EINVAL && r != -ENOTSUP) /* some file systems have nothing to sync there */
+            rc = fail_path(err, r, dir, "writing the folder to the disk failed");
+    }
+    qn_mem_put(alloc, dir);
+    return rc;
+}
+
+bool qn_fs_exists(const qn_fs *fs, const char *path)
+{
+    qn_stat st;
+    return fs->stat(fs->ctx, path, &st) == 0;
+}

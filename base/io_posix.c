@@ -1,0 +1,188 @@
+/* io_posix.c: the operating system's files behind the seam of io.h. One thin function per call, no policy. */
+#define _GNU_SOURCE
+#include "base/io.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int result(int r)
+{
+    return r < 0 ? -errno : r;
+}
+
+static int px_open(void *ctx, const char *path, int mode)
+{
+    (void)ctx;
+    int flags = O_CLOEXEC | O_NONBLOCK; /* a FIFO must not hang us; regular files ignore it */
+    if (mode & QN_OPEN_NOFOLLOW)
+        flags |= O_NOFOLLOW;
+    switch (mode & ~QN_OPEN_NOFOLLOW) {
+    case QN_OPEN_READ:
+        return result(open(path, flags | O_RDONLY));
+    case QN_OPEN_RDWR:
+        return result(open(path, flags | O_RDWR));
+    default:
+        return result(open(path, flags | O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0666));
+    }
+}
+
+static int px_close(void *ctx, int fd)
+{
+    (void)ctx;
+    return result(close(fd));
+}
+
+static ssize_t px_pread(void *ctx, int fd, void *buf, size_t n, uint64_t off)
+{
+    (void)ctx;
+    const ssize_t r = pread(fd, buf, n, (off_t)off);
+    return r < 0 ? -errno : r;
+}
+
+static ssize_t px_pwrite(void *ctx, int fd, const void *buf, size_t n, uint64_t off)
+{
+    (void)ctx;
+    const ssize_t r = pwrite(fd, buf, n, (off_t)off);
+    return r < 0 ? -errno : r;
+}
+
+static int px_reserve(void *ctx, int fd, uint64_t n_bytes)
+{
+    (void)ctx;
+    return n_bytes ? -posix_fallocate(fd, 0, (off_t)n_bytes) : 0; /* returns the error, not errno */
+}
+
+static int px_truncate(void *ctx, int fd, uint64_t n_bytes)
+{
+    (void)ctx;
+    return result(ftruncate(fd, (off_t)n_bytes));
+}
+
+static int px_sync(void *ctx, int fd)
+{
+    (void)ctx;
+    return result(fsync(fd));
+}
+
+static int px_lock(void *ctx, int fd)
+{
+    (void)ctx;
+    return result(flock(fd, LOCK_EX | LOCK_NB));
+}
+
+static int fill(int r, const struct stat *s, qn_stat *st)
+{
+    if (r < 0)
+        return -errno;
+    *st = (qn_stat){.n_bytes = (uint64_t)s->st_size,
+                    .dev = (uint64_t)s->st_dev,
+                    .ino = (uint64_t)s->st_ino,
+                    .mtime_ns = (int64_t)s->st_mtim.tv_sec * 1000000000 + s->st_mtim.tv_nsec,
+                    .is_dir = S_ISDIR(s->st_mode),
+                    .is_regular = S_ISREG(s->st_mode)};
+    return 0;
+}
+
+static int px_fstat(void *ctx, int fd, qn_stat *st)
+{
+    (void)ctx;
+    struct stat s;
+    return fill(fstat(fd, &s), &s, st);
+}
+
+static int px_stat(void *ctx, const char *path, qn_stat *st)
+{
+    (void)ctx;
+    struct stat s;
+    return fill(stat(path, &s), &s, st);
+}
+
+static int px_rename(void *ctx, const char *from, const char *to)
+{
+    (void)ctx;
+    return result(rename(from, to));
+}
+
+static int px_unlink(void *ctx, const char *path)
+{
+    (void)ctx;
+    return result(unlink(path));
+}
+
+static int px_mkdir(void *ctx, const char *path)
+{
+    (void)ctx;
+    return result(mkdir(path, 0777));
+}
+
+static int px_rmdir(void *ctx, const char *path)
+{
+    (void)ctx;
+    return result(rmdir(path));
+}
+
+static int px_sync_dir(void *ctx, const char *path)
+{
+    (void)ctx;
+    const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    const int r = result(fsync(fd));
+    close(fd);
+    return r;
+}
+
+static int px_list(void *ctx, const char *path, int (*each)(void *each_ctx, const char *name), void *each_ctx)
+{
+    (void)ctx;
+    DIR *d = opendir(path);
+    if (!d)
+        return -errno;
+    int r = 0;
+    for (;;) {
+        errno = 0;
+        const struct dirent *e = readdir(d);
+        if (!e) {
+            r = -errno;
+            break;
+        }
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        r = each(each_ctx, e->d_name);
+        if (r != 0)
+            break;
+    }
+    closedir(d);
+    return r;
+}
+
+static int px_advise_done(void *ctx, int fd, uint64_t off, uint64_t n_bytes)
+{
+    (void)ctx;
+    return -posix_fadvise(fd, (off_t)off, (off_t)n_bytes, POSIX_FADV_DONTNEED);
+}
+
+const qn_fs qn_fs_posix = {
+    .open = px_open,
+    .close = px_close,
+    .pread = px_pread,
+    .pwrite = px_pwrite,
+    .reserve = px_reserve,
+    .truncate = px_truncate,
+    .sync = px_sync,
+    .lock = px_lock,
+    .fstat = px_fstat,
+    .stat = px_stat,
+    .rename = px_rename,
+    .unlink = px_unlink,
+    .mkdir = px_mkdir,
+    .rmdir = px_rmdir,
+    .sync_dir = px_sync_dir,
+    .list = px_list,
+    .advise_done = px_advise_done,
+};

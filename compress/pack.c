@@ -1,0 +1,558 @@
+/* pack.c: source → .quern. See pack.h for what is promised.
+ *
+ * One task per chunk. Workers read, encode, decode again and compare; commits happen in chunk order, one at a time: they
+ * decide on sharing, append the payload and extend the digests. So the bytes of the output depend on
+ * the source and the options only.
+ *
+ * States of an output, and what a cut leaves behind:
+ *   journal created and locked → partial created → payloads appended, now and then synced and journalled
+ *   → index and footer appended → synced → re-read → renamed over OUT → journal removed.
+ * Until the rename OUT is untouched; a partial without a journal is never ours. */
+#include "compress/pack.h"
+#include "base/err.h"
+#include "base/num.h"
+#include "base/threads.h"
+#include "compress/chunks.h"
+#include "compress/dedup.h"
+#include "compress/journal.h"
+#include "compress/verify.h"
+#include "compress/walk.h"
+#include "formats/quern/write.h"
+#include <errno.h>
+#include <string.h>
+
+enum {
+    CHECKPOINT_BYTES = 64 << 20, /* payloads between two journal commits: what a kill can cost  */
+    SAMPLE_BYTES = 256 << 20,    /* a dry run on more than this looks at a sample               */
+    SCRATCH_CHUNKS = 10          /* scratch of one worker in largest chunks: source, payload, check, base, encoders' own */
+};
+
+struct slot {
+    uint8_t *raw, *out, *check, *base;
+    qn_arena scratch;
+    size_t n_out;
+    unsigned codec;
+    qn_digest digest;
+    uint64_t hash;
+};
+
+struct pack {
+    const qn_env *env;
+    qn_source *src;
+    const qn_pack_options *opt;
+    qn_arena arena;
+    qn_index ix;
+    qn_ekern ekern;
+    qn_kern kern;
+    struct slot *slots;
+    unsigned n_slots;
+    uint64_t max_bytes; /* largest chunk */
+    uint64_t stride;    /* 1; more when a dry run samples */
+    qn_dedup dedup;
+    qn_walk walk;
+    qn_quern_writer writer;
+    qn_journal journal;
+    qn_file partial;
+    char *partial_path, *journal_path;
+    qn_journal_record *resumed;
+    uint64_t n_resumed, synced_at, n_committed;
+    uint64_t done_bytes, sampled_bytes, sampled_stored;
+    qn_pack_report *report;
+};
+
+static uint64_t chunk_bytes(const struct pack *p, uint64_t object, uint64_t i, qn_block *b)
+{
+    *b = qn_index_block(&p->ix.objects[object], i);
+    return (uint64_t)b->n * qn_unit_bytes(b->dtype);
+}
+
+static uint64_t chunk_off(const struct pack *p, uint64_t object, uint64_t i)
+{
+    const qn_index_object *o = &p->ix.objects[object];
+    return i * o->chunk_units * qn_unit_bytes((qn_dtype)o->dtype);
+}
+
+/* The same block of the base checkpoint, when it has a tensor that fits. */
+static qn_code read_base(struct pack *p, struct slot *s, uint64_t object, uint64_t off, uint64_t n, bool *have,
+                         qn_err *err)
+{
+    const qn_index_object *o = &p->ix.objects[object];
+    *have = false;
+    if (!p->opt->base || !o->is_tensor)
+        return QN_OK;
+    const uint64_t b = qn_source_find(p->opt->base, o->name);
+    if (b == UINT64_MAX)
+        return QN_OK;
+    const qn_object *t = &p->opt->base->objects[b];
+    if (t->dtype != o->dtype || t->rank != o->rank || memcmp(t->dims, o->dims, o->rank * sizeof *o->dims) != 0)
+        return QN_OK;
+    *have = true;
+    return qn_source_read(p->opt->base, b, off, n, s->base, err);
+}
+
+static qn_code encode_and_check(struct pack *p, struct slot *s, const qn_block *b, uint64_t n, bool have_base,
+                                qn_err *err)
+{
+    const uint8_t *base = have_base ? s->base : NULL;
+    const qn_enc_ctx ecx = {.ekern = &p->ekern, .kern = &p->kern, .scratch = &s->scratch, .base = base,
+                            .level = p->opt->level};
+    qn_arena_reset(&s->scratch);
+    QN_TRY(qn_encode_best(&ecx, b, s->raw, s->out, (size_t)n, &s->codec, &s->n_out, err));
+    qn_arena_reset(&s->scratch);
+    const qn_dec_ctx dcx = {.kern = &p->kern, .scratch = &s->scratch, .base = base};
+    qn_err inner;
+    qn_err_clear(&inner);
+    if (qn_codec_decode(&dcx, s->codec, b, s->out, s->n_out, s->check, &inner) != QN_OK) {
+        if (inner.code == QN_E_MEMORY)
+            return QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "%s", inner.text);
+        return QN_BUG(err, "codec %s does not decode what it encoded: %s", qn_codec_tab[s->codec].name, inner.text);
+    }
+    if (memcmp(s->raw, s->check, (size_t)n) != 0)
+        return QN_BUG(err, "codec %s decodes to other bytes than it encoded", qn_codec_tab[s->codec].name);
+    return QN_OK;
+}
+
+/* A chunk that an earlier run has finished: the source must still be what it was, the payload must be intact. */
+static qn_code check_resumed(struct pack *p, struct slot *s, uint64_t chunk, qn_err *err)
+{
+    const qn_journal_record *r = &p->resumed[chunk];
+    if (!qn_digest_equal(&r->raw, &s->digest))
+        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET,
+                       "changed since the unfinished run began: give --restart to begin again");
+    if (r->chunk.codec == QN_CODEC_SHARED)
+        return QN_OK;
+    QN_TRY(qn_file_read(&p->partial, s->out, r->chunk.stored_bytes, r->chunk.off, err));
+    if (qn_hash64(s->out, r->chunk.stored_bytes) != r->chunk.hash)
+        return QN_FAIL(err, QN_E_VERIFY, r->chunk.off, "%s is damaged: give --restart to begin again", p->partial_path);
+    return QN_OK;
+}
+
+static qn_code work(void *ctx, uint64_t task, unsigned slot, qn_err *err)
+{
+    struct pack *p = ctx;
+    struct slot *s = &p->slots[slot];
+    uint64_t object, i;
+    qn_block b;
+    const uint64_t chunk = task * p->stride;
+    qn_chunks_locate(&p->ix, chunk, &object, &i);
+    const qn_index_object *o = &p->ix.objects[object];
+    const uint64_t n = chunk_bytes(p, object, i, &b), off = chunk_off(p, object, i);
+    bool have_base = false;
+    qn_code rc = qn_env_check(p->env, err);
+    if (rc == QN_OK)
+        rc = qn_source_read(p->src, object, off, n, s->raw, err);
+    if (rc == QN_OK) {
+        s->digest = qn_hash128(s->raw, (size_t)n);
+        if (chunk < p->n_resumed)
+            rc = check_resumed(p, s, chunk, err);
+        else
+            rc = read_base(p, s, object, off, n, &have_base, err);
+        if (rc == QN_OK && chunk >= p->n_resumed) {
+            rc = encode_and_check(p, s, &b, n, have_base, err);
+            s->hash = qn_hash64(s->out, s->n_out);
+        }
+    }
+    rc = qn_err_in_tensor(err, rc, o->is_tensor ? o->name : NULL);
+    return qn_err_in_path(err, rc, p->src->path);
+}
+
+/* Is there an earlier chunk with these very bytes, of the same geometry? Reads it back to be sure. */
+static qn_code find_shared(struct pack *p, struct slot *s, uint64_t chunk, const qn_block *b, uint64_t n, uint64_t *twin,
+                           qn_err *err)
+{
+    *twin = qn_dedup_find(&p->dedup, &s->digest);
+    if (*twin == UINT64_MAX || *twin == chunk)
+        return *twin = UINT64_MAX, QN_OK;
+    uint64_t object, i;
+    qn_block tb;
+    qn_chunks_locate(&p->ix, *twin, &object, &i);
+    if (chunk_bytes(p, object, i, &tb) != n || tb.dtype != b->dtype || tb.cols != b->cols)
+        return *twin = UINT64_MAX, QN_OK;
+    QN_TRY(qn_source_read(p->src, object, chunk_off(p, object, i), n, s->check, err));
+    if (memcmp(s->check, s->raw, (size_t)n) != 0)
+        *twin = UINT64_MAX;
+    return QN_OK;
+}
+
+static qn_code checkpoint(struct pack *p, qn_err *err)
+{
+    QN_TRY(qn_quern_writer_flush(&p->writer, err));
+    QN_TRY(qn_file_sync(&p->partial, err));
+    QN_TRY(qn_journal_commit(&p->journal, err));
+    p->synced_at = p->writer.at;
+    return QN_OK;
+}
+
+static qn_code append_chunk(struct pack *p, struct slot *s, uint64_t chunk, uint64_t object, const qn_block *b,
+                            uint64_t n, qn_err *err)
+{
+    qn_index_chunk *c = &p->ix.chunks[chunk];
+    qn_pack_row *row = &p->report->rows[object];
+    uint64_t twin;
+    QN_TRY(find_shared(p, s, chunk, b, n, &twin, err));
+    if (twin != UINT64_MAX) {
+        *c = (qn_index_chunk){.off = twin, .codec = QN_CODEC_SHARED};
+    } else {
+        *c = (qn_index_chunk){.hash = s->hash, .stored_bytes = (uint32_t)s->n_out, .codec = (uint8_t)s->codec};
+        QN_TRY(qn_quern_writer_add(&p->writer, s->out, c->stored_bytes, &c->off, err));
+        qn_dedup_add(&p->dedup, &s->digest, chunk);
+        row->raw_by_codec[s->codec] += n;
+    }
+    if (p->opt->dry_run)
+        return QN_OK;
+    QN_TRY(qn_journal_add(&p->journal, &(qn_journal_record){.raw = s->digest, .chunk = *c}, err));
+    return p->writer.at - p->synced_at >= CHECKPOINT_BYTES ? checkpoint(p, err) : QN_OK;
+}
+
+static qn_code adopt_chunk(struct pack *p, struct slot *s, uint64_t chunk, uint64_t object, uint64_t n)
+{
+    p->ix.chunks[chunk] = p->resumed[chunk].chunk;
+    p->report->n_resumed++;
+    if (p->ix.chunks[chunk].codec != QN_CODEC_SHARED) {
+        qn_dedup_add(&p->dedup, &s->digest, chunk);
+        p->report->rows[object].raw_by_codec[p->ix.chunks[chunk].codec] += n;
+    }
+    return QN_OK;
+}
+
+static qn_code commit(void *ctx, uint64_t task, unsigned slot, qn_err *err)
+{
+    struct pack *p = ctx;
+    struct slot *s = &p->slots[slot];
+    const uint64_t chunk = task * p->stride;
+    uint64_t object, i;
+    qn_block b;
+    qn_chunks_locate(&p->ix, chunk, &object, &i);
+    const uint64_t n = chunk_bytes(p, object, i, &b);
+    if (chunk < p->n_resumed)
+        QN_TRY(adopt_chunk(p, s, chunk, object, n));
+    else
+        QN_TRY(append_chunk(p, s, chunk, object, &b, n, err));
+    const qn_index_chunk *c = &p->ix.chunks[chunk];
+    qn_pack_row *row = &p->report->rows[object];
+    row->n_chunks++;
+    row->stored_bytes += c->stored_bytes;
+    row->n_shared += c->codec == QN_CODEC_SHARED;
+    p->report->n_shared += c->codec == QN_CODEC_SHARED;
+    p->sampled_bytes += n;
+    p->sampled_stored += c->stored_bytes;
+    p->done_bytes += n * p->stride;
+    p->n_committed = chunk + 1;
+    if (p->env->progress)
+        p->env->progress(p->env->progress_ctx, p->opt->dry_run ? "planning" : "compressing",
+                         qn_min_u64(p->done_bytes, p->report->source_bytes), p->report->source_bytes);
+    return qn_walk_chunk(&p->walk, object, &s->digest, err);
+}
+
+static qn_code object_done(void *ctx, uint64_t object, const qn_digest *digest, qn_err *err)
+{
+    struct pack *p = ctx;
+    (void)err;
+    p->ix.objects[object].digest = *digest;
+    return QN_OK;
+}
+
+static qn_code slots_open(struct pack *p, qn_err *err)
+{
+    const qn_alloc *a = p->env->alloc;
+    p->slots = qn_mem_zeros(a, p->n_slots, sizeof *p->slots, err);
+    if (!p->slots)
+        return QN_E_MEMORY;
+    for (unsigned i = 0; i < p->n_slots; i++) {
+        struct slot *s = &p->slots[i];
+        qn_arena_init(&s->scratch, a);
+        s->raw = qn_mem_get(a, p->max_bytes, err);
+        s->out = qn_mem_get(a, p->max_bytes, err);
+        s->check = qn_mem_get(a, p->max_bytes, err);
+        s->base = p->opt->base ? qn_mem_get(a, p->max_bytes, err) : NULL;
+        if (!s->raw || !s->out || !s->check || (p->opt->base && !s->base))
+            return QN_E_MEMORY;
+    }
+    return QN_OK;
+}
+
+static void slots_release(struct pack *p)
+{
+    const qn_alloc *a = p->env->alloc;
+    for (unsigned i = 0; p->slots && i < p->n_slots; i++) {
+        qn_mem_put(a, p->slots[i].raw);
+        qn_mem_put(a, p->slots[i].out);
+        qn_mem_put(a, p->slots[i].check);
+        qn_mem_put(a, p->slots[i].base);
+        qn_arena_release(&p->slots[i].scratch);
+    }
+    qn_mem_put(a, p->slots);
+}
+
+static uint64_t slot_memory(uint64_t max_bytes)
+{
+    return (uint64_t)SCRATCH_CHUNKS * max_bytes;
+}
+
+static uint64_t table_memory(const qn_index *ix)
+{
+    return (8u << 20) + ix->n_objects * (sizeof(qn_index_object) + sizeof(qn_object) + sizeof(qn_pack_row) + 96) +
+           ix->n_chunks * (sizeof(qn_index_chunk) + 4 * 24);
+}
+
+/* As many workers as threads and the memory limit allow. */
+static qn_code plan_memory(struct pack *p, qn_err *err)
+{
+    p->max_bytes = qn_chunks_max_bytes(&p->ix);
+    p->n_slots = (unsigned)qn_min_u64(p->env->n_threads, qn_max_u64(1, p->ix.n_chunks));
+    const uint64_t limit = p->env->memory_bytes, tables = table_memory(&p->ix), each = slot_memory(p->max_bytes);
+    if (limit == 0)
+        return QN_OK;
+    if (limit < tables + each)
+        return QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "memory limit of %llu MiB: at least %llu MiB are needed",
+                       (unsigned long long)(limit >> 20), (unsigned long long)((tables + each) >> 20) + 1);
+    p->n_slots = (unsigned)qn_min_u64(p->n_slots, (limit - tables) / each);
+    return QN_OK;
+}
+
+uint64_t qn_pack_memory(const qn_env *env, const qn_source *src, const qn_pack_options *opt)
+{
+    uint64_t memory = 0;
+    qn_arena arena;
+    qn_index ix;
+    (void)opt;
+    qn_arena_init(&arena, env->alloc);
+    if (qn_chunks_plan(&ix, &arena, src, NULL) == QN_OK)
+        memory = table_memory(&ix) +
+                 qn_min_u64(env->n_threads, qn_max_u64(1, ix.n_chunks)) * slot_memory(qn_chunks_max_bytes(&ix));
+    qn_arena_release(&arena);
+    return env->memory_bytes ? qn_min_u64(memory, env->memory_bytes) : memory;
+}
+
+static qn_code make_key(struct pack *p, qn_journal_key *key, qn_err *err)
+{
+    *key = (qn_journal_key){.level = (uint32_t)p->opt->level, .source = qn_chunks_digest(&p->ix)};
+    const size_t n = strlen(qn_version());
+    memcpy(key->version, qn_version(), n < sizeof key->version ? n : sizeof key->version);
+    if (!p->opt->base)
+        return QN_OK;
+    qn_arena arena;
+    qn_index base;
+    qn_arena_init(&arena, p->env->alloc);
+    const qn_code rc = qn_chunks_plan(&base, &arena, p->opt->base, err);
+    if (rc == QN_OK)
+        key->base = qn_chunks_digest(&base);
+    qn_arena_release(&arena);
+    return rc;
+}
+
+/* Where the payloads of the resumed chunks end, or 0 when the partial file does not hold them all. */
+static uint64_t resumable_end(const struct pack *p, uint64_t partial_bytes)
+{
+    uint64_t end = QN_HEADER_BYTES;
+    if (p->n_resumed > p->ix.n_chunks)
+        return 0;
+    for (uint64_t c = 0; c < p->n_resumed; c++) {
+        const qn_index_chunk *k = &p->resumed[c].chunk;
+        if (k->codec == QN_CODEC_SHARED ? k->off >= c
+                                        : k->codec >= QN_CODEC_COUNT || k->stored_bytes > p->max_bytes || k->off < end)
+            return 0;
+        if (k->codec != QN_CODEC_SHARED)
+            end = k->off + k->stored_bytes;
+    }
+    return end <= partial_bytes ? end : 0;
+}
+
+static qn_code open_partial(struct pack *p, const qn_journal_key *key, qn_err *err)
+{
+    const qn_fs *fs = p->env->fs;
+    const bool there = qn_fs_exists(fs, p->partial_path);
+    const bool journal_there = qn_fs_exists(fs, p->journal_path);
+    if (there && !journal_there && !p->opt->restart)
+        return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET,
+                                           "is in the way and not ours: move it, or give --restart to overwrite it"),
+                              p->partial_path);
+    QN_TRY(qn_journal_open(&p->journal, p->env, p->journal_path, key, p->opt->restart, &p->resumed, &p->n_resumed, err));
+    QN_TRY(qn_file_open(&p->partial, fs, p->env->alloc, p->partial_path,
+                        there ? QN_OPEN_RDWR | QN_OPEN_NOFOLLOW : QN_OPEN_NEW, err));
+    qn_stat st;
+    QN_TRY(qn_file_stat(&p->partial, &st, err));
+    uint64_t end = p->n_resumed ? resumable_end(p, st.n_bytes) : 0;
+    if (end == 0) {
+        p->n_resumed = 0;
+        QN_TRY(qn_journal_clear(&p->journal, key, err));
+    }
+    if (st.n_bytes != end)
+        QN_TRY(qn_file_truncate(&p->partial, end, err));
+    QN_TRY(qn_quern_writer_open(&p->writer, p->env, &p->partial, end, err));
+    p->synced_at = end;
+    return QN_OK;
+}
+
+static const char *level_name(qn_level level)
+{
+    return level == QN_LEVEL_FAST ? "lossless=fast" : level == QN_LEVEL_DENSE ? "lossless=dense" : "lossless=max";
+}
+
+/* Provenance: no dates, no paths, nothing that differs between two runs on the same input. */
+static qn_code set_properties(struct pack *p, const qn_journal_key *key, qn_err *err)
+{
+    qn_digest source = key->source;
+    char hex[33], creator[64];
+    for (uint64_t i = 0; i < p->ix.n_objects; i++) {
+        uint8_t both[32];
+        memcpy(both, source.b, 16);
+        memcpy(both + 16, p->ix.objects[i].digest.b, 16);
+        source = qn_hash128(both, sizeof both);
+    }
+    const char **v = qn_arena_get(&p->arena, 8 * sizeof *v, 8, err);
+    if (!v)
+        return QN_E_MEMORY;
+    uint64_t n = 0;
+    if (p->opt->base) {
+        qn_digest_hex(&key->base, hex);
+        v[n++] = "base";
+        v[n++] = qn_arena_str(&p->arena, hex, 32, err);
+    }
+    memcpy(creator, "quern ", 6);
+    const size_t len = strlen(qn_version()) < 48 ? strlen(qn_version()) : 48;
+    memcpy(creator + 6, qn_version(), len);
+    v[n++] = "creator";
+    v[n++] = qn_arena_str(&p->arena, creator, len + 6, err);
+    v[n++] = "recipe";
+    v[n++] = level_name(p->opt->level);
+    qn_digest_hex(&source, hex);
+    v[n++] = "source";
+    v[n++] = qn_arena_str(&p->arena, hex, 32, err);
+    for (uint64_t i = 0; i < n; i++)
+        if (!v[i])
+            return QN_E_MEMORY;
+    p->ix.props = v;
+    p->ix.n_props = n / 2;
+    return QN_OK;
+}
+
+static qn_code run(struct pack *p, const qn_journal_key *key, qn_err *err)
+{
+    QN_TRY(qn_dedup_open(&p->dedup, p->env->alloc, p->ix.n_chunks, err));
+    QN_TRY(qn_walk_open(&p->walk, &p->ix, object_done, p, err));
+    QN_TRY(slots_open(p, err));
+    const qn_job job = {.work = work, .commit = commit, .ctx = p};
+    const uint64_t n_tasks = qn_ceil_div(p->ix.n_chunks, p->stride);
+    QN_TRY(qn_run(p->env, &job, n_tasks, p->n_slots, err));
+    if (p->stride > 1)
+        return QN_OK;
+    QN_TRY(qn_walk_end(&p->walk, err));
+    QN_TRY(set_properties(p, key, err));
+    return qn_quern_writer_finish(&p->writer, &p->ix, err);
+}
+
+static qn_code publish(struct pack *p, const char *out_path, qn_err *err)
+{
+    QN_TRY(qn_file_sync(&p->partial, err));
+    QN_TRY(qn_file_close(&p->partial, err));
+    QN_TRY(qn_verify_written(p->env, p->partial_path, err));
+    QN_TRY(qn_fs_publish(p->env->fs, p->env->alloc, p->partial_path, out_path, err));
+    (void)p->env->fs->unlink(p->env->fs->ctx, p->journal_path); /* a journal without a partial is harmless */
+    return QN_OK;
+}
+
+/* After a stop on request the work so far is kept; after any other failure nothing is. */
+static void clean_up(struct pack *p, qn_code rc)
+{
+    const qn_fs *fs = p->env->fs;
+    const bool started = p->journal.file.fd >= 0;
+    if (rc == QN_E_CANCELLED && p->writer.buf && p->partial.fd >= 0 && checkpoint(p, NULL) == QN_OK)
+        return;
+    if (!started || rc == QN_E_USAGE)
+        return; /* what is there belongs to another run, or can still be resumed */
+    qn_file_drop(&p->partial);
+    (void)fs->unlink(fs->ctx, p->partial_path);
+    (void)fs->unlink(fs->ctx, p->journal_path);
+}
+
+static qn_code check_output(struct pack *p, const char *out_path, qn_err *err)
+{
+    const qn_fs *fs = p->env->fs;
+    qn_stat st;
+    if (fs->stat(fs->ctx, out_path, &st) == 0) {
+        if (st.is_dir)
+            return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "is a folder: name the file to write"),
+                                  out_path);
+        if (!p->opt->overwrite)
+            return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "exists: give --force to replace it"),
+                                  out_path);
+    }
+    p->partial_path = qn_path_cat(p->env->alloc, out_path, ".partial", err);
+    p->journal_path = qn_path_cat(p->env->alloc, out_path, ".journal", err);
+    return p->partial_path && p->journal_path ? QN_OK : QN_E_MEMORY;
+}
+
+static qn_code report_open(struct pack *p, qn_err *err)
+{
+    qn_pack_report *r = p->report;
+    *r = (qn_pack_report){.n_chunks = p->ix.n_chunks, .n_rows = p->ix.n_objects};
+    for (uint64_t i = 0; i < p->ix.n_files; i++)
+        r->source_bytes += p->ix.files[i].n_bytes;
+    if (p->opt->dry_run && r->source_bytes > SAMPLE_BYTES) {
+        p->stride = qn_ceil_div(r->source_bytes, SAMPLE_BYTES);
+        r->sampled = true;
+    }
+    r->rows = qn_mem_zeros(p->env->alloc, r->n_rows, sizeof *r->rows, err);
+    if (!r->rows)
+        return QN_E_MEMORY;
+    for (uint64_t i = 0; i < r->n_rows; i++)
+        r->rows[i].object = i;
+    return QN_OK;
+}
+
+void qn_pack_report_release(const qn_env *env, qn_pack_report *report)
+{
+    qn_mem_put(env->alloc, report->rows);
+    *report = (qn_pack_report){0};
+}
+
+static qn_code pack(struct pack *p, const char *out_path, qn_err *err)
+{
+    qn_journal_key key;
+    QN_TRY(qn_chunks_plan(&p->ix, &p->arena, p->src, err));
+    QN_TRY(plan_memory(p, err));
+    QN_TRY(report_open(p, err));
+    QN_TRY(make_key(p, &key, err));
+    if (p->opt->dry_run) {
+        QN_TRY(qn_quern_writer_open(&p->writer, p->env, NULL, 0, err));
+        QN_TRY(run(p, &key, err));
+        p->report->packed_bytes = p->writer.at;
+        if (p->report->sampled && p->sampled_bytes)
+            p->report->packed_bytes =
+                (uint64_t)((double)p->report->source_bytes * (double)p->sampled_stored / (double)p->sampled_bytes);
+        return QN_OK;
+    }
+    QN_TRY(check_output(p, out_path, err));
+    QN_TRY(open_partial(p, &key, err));
+    QN_TRY(run(p, &key, err));
+    p->report->packed_bytes = p->writer.at;
+    return publish(p, out_path, err);
+}
+
+qn_code qn_pack(const qn_env *env, qn_source *src, const char *out_path, const qn_pack_options *opt,
+                qn_pack_report *report, qn_err *err)
+{
+    struct pack p = {.env = env, .src = src, .opt = opt, .report = report, .stride = 1,
+                     .partial = QN_FILE_CLOSED, .journal = {.file = QN_FILE_CLOSED}};
+    *report = (qn_pack_report){0};
+    qn_arena_init(&p.arena, env->alloc);
+    qn_kern_init(&p.kern, env->cpu);
+    qn_ekern_init(&p.ekern, env->cpu);
+    const qn_code rc = pack(&p, out_path, err);
+    if (rc != QN_OK)
+        clean_up(&p, rc);
+    qn_quern_writer_release(&p.writer);
+    qn_file_drop(&p.partial);
+    qn_journal_release(&p.journal);
+    qn_walk_release(&p.walk);
+    qn_dedup_release(&p.dedup);
+    slots_release(&p);
+    qn_mem_put(env->alloc, p.resumed);
+    qn_mem_put(env->alloc, p.partial_path);
+    qn_mem_put(env->alloc, p.journal_path);
+    qn_arena_release(&p.arena);
+    if (rc != QN_OK)
+        qn_pack_report_release(env, report);
+    return rc;
+}

@@ -1,0 +1,120 @@
+/* fileset.c: see fileset.h. */
+#include "formats/fileset.h"
+#include "base/err.h"
+#include "base/num.h"
+#include <string.h>
+
+enum { OPEN_MAX_FILES = 256 };
+
+static qn_code read_object(qn_source *s, uint64_t obj, uint64_t off, uint64_t n, void *dst, qn_err *err)
+{
+    const qn_object *o = &s->objects[obj];
+    return qn_fileset_read(s, o->file, o->off + off, n, dst, err);
+}
+
+static void close_fileset(qn_source *s)
+{
+    qn_fileset *set = s->impl;
+    if (!set)
+        return;
+    for (uint64_t i = 0; set->open && i < s->n_files; i++)
+        qn_file_drop(&set->open[i]);
+    qn_mem_put(s->env->alloc, set->open);
+    qn_mem_put(s->env->alloc, set->paths);
+    qn_mem_put(s->env->alloc, set);
+}
+
+static const qn_source_ops safetensors_ops = {.format = "safetensors", .read = read_object, .close = close_fileset};
+static const qn_source_ops hf_ops = {.format = "hf", .read = read_object, .close = close_fileset};
+
+qn_code qn_fileset_new(const qn_env *env, const char *format, const char *path, qn_source **out, qn_err *err)
+{
+    *out = NULL;
+    qn_source *s = qn_mem_zeros(env->alloc, 1, sizeof *s, err);
+    if (!s)
+        return QN_E_MEMORY;
+    s->ops = strcmp(format, "hf") == 0 ? &hf_ops : &safetensors_ops;
+    s->env = env;
+    qn_arena_init(&s->arena, env->alloc);
+    s->path = qn_arena_str(&s->arena, path, strlen(path), err);
+    s->impl = qn_mem_zeros(env->alloc, 1, sizeof(qn_fileset), err);
+    if (!s->path || !s->impl) {
+        qn_source_close(s);
+        return QN_E_MEMORY;
+    }
+    *out = s;
+    return QN_OK;
+}
+
+static qn_code room_for_file(qn_source *s, qn_err *err)
+{
+    qn_fileset *set = s->impl;
+    const qn_alloc *a = s->env->alloc;
+    const uint64_t n = s->n_files;
+    void *p = qn_mem_grow(a, s->files, n, &set->cap_files, n + 1, sizeof *s->files, err);
+    s->files = p ? p : s->files;
+    void *q = qn_mem_grow(a, set->open, n, &set->cap_open, n + 1, sizeof *set->open, err);
+    set->open = q ? q : set->open;
+    void *r = qn_mem_grow(a, set->paths, n, &set->cap_paths, n + 1, sizeof *set->paths, err);
+    set->paths = r ? r : set->paths;
+    return p && q && r ? QN_OK : QN_E_MEMORY;
+}
+
+qn_code qn_fileset_add_file(qn_source *s, const char *path, const char *rel, qn_err *err)
+{
+    qn_fileset *set = s->impl;
+    qn_file f;
+    qn_stat st;
+    if (s->n_files == UINT32_MAX)
+        return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "more than 2^32 files");
+    QN_TRY(room_for_file(s, err));
+    QN_TRY(qn_file_open(&f, s->env->fs, s->env->alloc, path, QN_OPEN_READ, err));
+    qn_code rc = qn_file_stat(&f, &st, err);
+    if (rc == QN_OK && !st.is_regular)
+        rc = qn_err_in_path(err, QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "is neither a file nor a folder"), path);
+    char *own = qn_arena_str(&s->arena, path, strlen(path), err), *name = qn_arena_str(&s->arena, rel, strlen(rel), err);
+    if (rc == QN_OK && (!own || !name))
+        rc = QN_E_MEMORY;
+    if (rc == QN_OK && set->n_open >= OPEN_MAX_FILES)
+        rc = qn_file_close(&f, err);
+    if (rc != QN_OK) {
+        qn_file_drop(&f);
+        return rc;
+    }
+    set->n_open += f.fd >= 0;
+    set->open[s->n_files] = f;
+    set->paths[s->n_files] = own;
+    s->files[s->n_files++] = (qn_source_file){.path = name, .n_bytes = st.n_bytes, .first_object = s->n_objects};
+    return QN_OK;
+}
+
+qn_code qn_fileset_read(qn_source *s, uint64_t file, uint64_t off, uint64_t n, void *dst, qn_err *err)
+{
+    const qn_fileset *set = s->impl;
+    if (set->open[file].fd >= 0)
+        return qn_file_read(&set->open[file], dst, n, off, err);
+    qn_file f;
+    QN_TRY(qn_file_open(&f, s->env->fs, s->env->alloc, set->paths[file], QN_OPEN_READ, err));
+    const qn_code rc = qn_file_read(&f, dst, n, off, err);
+    qn_file_drop(&f);
+    return rc;
+}
+
+qn_code qn_fileset_add_object(qn_source *s, const qn_object *o, qn_err *err)
+{
+    qn_fileset *set = s->impl;
+    qn_object *p = qn_mem_grow(s->env->alloc, s->objects, s->n_objects, &set->cap_objects, s->n_objects + 1, sizeof *p, err);
+    if (!p)
+        return QN_E_MEMORY;
+    s->objects = p;
+    p[s->n_objects] = *o;
+    p[s->n_objects++].file = (uint32_t)(s->n_files - 1);
+    s->files[s->n_files - 1].n_objects++;
+    return QN_OK;
+}
+
+qn_code qn_fileset_add_blob(qn_source *s, qn_err *err)
+{
+    const uint64_t n = s->files[s->n_files - 1].n_bytes;
+    return n ? qn_fileset_add_object(s, &(qn_object){.name = "", .n_bytes = n}, err) : QN_OK;
+}

@@ -1,0 +1,27 @@
+/* fileset.h: the files behind a source that was opened from plain files, and the lists in the making.
+ * Shared by the safetensors and hf formats. */
+#ifndef QN_FORMATS_FILESET_H
+#define QN_FORMATS_FILESET_H
+
+#include "formats/source.h"
+
+/* A source whose objects are byte ranges of ordinary files: read needs no more than file and position. */
+typedef struct qn_fileset {
+    qn_file *open;       /* one per file; fd −1: opened for each read instead (a folder may hold thousands) */
+    char **paths;        /* one per file: where it really is */
+    uint64_t cap_files, cap_objects, cap_open, cap_paths, n_open;
+} qn_fileset;
+
+/* A source with an empty fileset; ops read from it. Freed by qn_source_close also when half built. */
+qn_code qn_fileset_new(const qn_env *env, const char *format, const char *path, qn_source **out, qn_err *err) QN_MUST_CHECK;
+/* Adds a file: `path` on disk, `rel` as restored. Refuses what is not a regular file. It is left open for reading
+ * in set->open[] while fewer than a few hundred are. */
+qn_code qn_fileset_add_file(qn_source *s, const char *path, const char *rel, qn_err *err) QN_MUST_CHECK;
+/* Reads n bytes at off of file i. */
+qn_code qn_fileset_read(qn_source *s, uint64_t file, uint64_t off, uint64_t n, void *dst, qn_err *err) QN_MUST_CHECK;
+/* Appends an object to the last file. name and dims must live as long as the source (its arena). */
+qn_code qn_fileset_add_object(qn_source *s, const qn_object *o, qn_err *err) QN_MUST_CHECK;
+/* The whole last file as one BLOB (nothing at all for an empty file). */
+qn_code qn_fileset_add_blob(qn_source *s, qn_err *err) QN_MUST_CHECK;
+
+#endif
