@@ -42,6 +42,7 @@ qn_code qn_enc_palette(const qn_enc_ctx *, const qn_block *, const uint8_t *, ui
 qn_code qn_enc_rowdup(const qn_enc_ctx *, const qn_block *, const uint8_t *, uint8_t *, size_t, size_t *, qn_err *);
 qn_code qn_enc_delta(const qn_enc_ctx *, const qn_block *, const uint8_t *, uint8_t *, size_t, size_t *, qn_err *);
 qn_code qn_enc_max(const qn_enc_ctx *, const qn_block *, const uint8_t *, uint8_t *, size_t, size_t *, qn_err *);
+qn_code qn_enc_sparse(const qn_enc_ctx *, const qn_block *, const uint8_t *, uint8_t *, size_t, size_t *, qn_err *);
 
 /* Picks the codec with the smallest payload for this block at this level and writes it. Always succeeds within
  * cap ≥ n × unit bytes: RAW is the last resort. Used by the packer for chunks and by encoders for nested payloads

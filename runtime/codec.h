@@ -31,7 +31,8 @@ enum qn_codec {
     QN_CODEC_ROWDUP = 10, /* repeated rows: unique rows and a row map                                 */
     QN_CODEC_DELTA = 11,  /* difference to the same tensor of a base checkpoint                       */
     QN_CODEC_MAX = 12,    /* floats: adaptive context mixing                                          */
-    QN_CODEC_COUNT = 13
+    QN_CODEC_SPARSE = 13, /* many zeros: a mask of what is zero, and the rest                         */
+    QN_CODEC_COUNT = 14
 };
 
 /* Nested payloads (SHUFFLE, NARROW, …) go at most this deep: a bomb stops here. */
@@ -44,7 +45,6 @@ typedef struct qn_block {
     uint32_t n;    /* units, ≥ 1; n × unit bytes ≤ QN_CHUNK_MAX_BYTES                                            */
     uint32_t cols; /* units in a row, 1 … n; the block starts at a row start; the last row may be short            */
 } qn_block;
-
 
 /* What a decoder may use. One per thread; borrowed kernels. */
 typedef struct qn_dec_ctx {
@@ -84,5 +84,6 @@ qn_code qn_dec_palette(const qn_dec_ctx *, const qn_block *, const uint8_t *, si
 qn_code qn_dec_rowdup(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, uint8_t *, qn_err *);
 qn_code qn_dec_delta(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, uint8_t *, qn_err *);
 qn_code qn_dec_max(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, uint8_t *, qn_err *);
+qn_code qn_dec_sparse(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, uint8_t *, qn_err *);
 
 #endif

@@ -265,7 +265,7 @@ qn_code qn_index_parse(qn_index *ix, qn_arena *arena, const uint8_t *bytes, size
 {
     *ix = (qn_index){0};
     struct parse p = {.cur = qn_cur_over(bytes, n_bytes), .arena = arena, .ix = ix, .err = err, .at = QN_HEADER_BYTES};
-    uint64_t n_objects;
+    uint64_t n_objects = 0;
     const uint8_t flags = qn_cur_u8(&p.cur);
     if (flags & ~QN_INDEX_DIR)
         return QN_FAIL(err, QN_E_UNSUPPORTED, 0, "index: unknown flags 0x%02x", flags);

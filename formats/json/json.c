@@ -368,8 +368,11 @@ qn_code qn_json_open(qn_json *j, const qn_alloc *alloc, qn_json_read_fn read, vo
     j->next_off = off;
     j->end_off = off + n_bytes;
     j->state = VALUE;
-    j->win = qn_mem_get(alloc, WINDOW_BYTES, err);
-    return j->win ? QN_OK : QN_E_MEMORY;
+    j->win = qn_mem_get(alloc, WINDOW_BYTES + QN_JSON_STRING_MAX + 8, err);
+    if (!j->win)
+        return QN_E_MEMORY;
+    j->text = (char *)j->win + WINDOW_BYTES;
+    return QN_OK;
 }
 
 void qn_json_release(qn_json *j)

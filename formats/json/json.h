@@ -35,7 +35,7 @@ typedef qn_code (*qn_json_read_fn)(void *ctx, void *dst, uint64_t n, uint64_t of
 
 typedef struct qn_json {
     /* valid after KEY and STRING, until the next call: NUL-terminated UTF-8 */
-    char text[QN_JSON_STRING_MAX + 8];
+    char *text;
     size_t n_text;
     bool cut;
     /* valid after NUMBER: is_uint when written as a plain non-negative integer below 2^64 */
@@ -47,7 +47,7 @@ typedef struct qn_json {
     qn_json_read_fn read;
     void *ctx;
     uint64_t next_off, end_off; /* not yet read part of the text */
-    uint8_t *win;
+    uint8_t *win; /* owned, with the text's room behind it */
     size_t win_n, win_at;
     unsigned depth, state;
     uint8_t is_object[QN_JSON_DEPTH_MAX];
