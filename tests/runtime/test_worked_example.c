@@ -13,7 +13,7 @@
 #include <zstd.h>
 
 struct dump {
-    char text[16384];
+    char text[8192];
     size_t n;
     const uint8_t *p;
     size_t at, n_bytes;
@@ -97,8 +97,9 @@ static void walk(struct dump *d)
     static uint8_t plain[4096];
     uint32_t stored[8];
     unsigned n_chunks = 0;
-    struct dump index = {.p = d->p + index_off, .n_bytes = stored_bytes};
+    static struct dump index;
     const bool zstd = foot[48] & 1;
+    index = (struct dump){.p = d->p + index_off, .n_bytes = stored_bytes};
     if (zstd) {
         cr_assert_eq(ZSTD_decompress(plain, sizeof plain, index.p, stored_bytes), plain_bytes);
         index.p = plain;
