@@ -313,15 +313,7 @@ static uint64_t table_memory(const qn_index *ix)
 static qn_code plan_memory(struct pack *p, qn_err *err)
 {
     p->max_bytes = qn_chunks_max_bytes(&p->ix);
-    p->n_slots = (unsigned)qn_min_u64(p->env->n_threads, qn_max_u64(1, p->ix.n_chunks));
-    const uint64_t limit = p->env->memory_bytes, tables = table_memory(&p->ix), each = slot_memory(p->max_bytes);
-    if (limit == 0)
-        return QN_OK;
-    if (limit < tables + each)
-        return QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "memory limit of %llu MiB: at least %llu MiB are needed",
-                       (unsigned long long)(limit >> 20), (unsigned long long)((tables + each) >> 20) + 1);
-    p->n_slots = (unsigned)qn_min_u64(p->n_slots, (limit - tables) / each);
-    return QN_OK;
+    return qn_chunks_workers(p->env, p->ix.n_chunks, table_memory(&p->ix), slot_memory(p->max_bytes), &p->n_slots, err);
 }
 
 uint64_t qn_pack_memory(const qn_env *env, const qn_source *src, const qn_pack_options *opt)

@@ -268,7 +268,7 @@ static qn_code publish(struct unpack *u, qn_err *err)
 static qn_code slots_open(struct unpack *u, qn_err *err)
 {
     const uint64_t max = qn_chunks_max_bytes(u->ix);
-    u->n_slots = (unsigned)qn_min_u64(u->env->n_threads, qn_max_u64(1, u->ix->n_chunks));
+    QN_TRY(qn_chunks_workers(u->env, u->ix->n_chunks, 0, (1 + QN_READ_CHUNKS) * max, &u->n_slots, err));
     u->slots = qn_mem_zeros(u->env->alloc, u->n_slots, sizeof *u->slots, err);
     if (!u->slots)
         return QN_E_MEMORY;
