@@ -7,11 +7,12 @@
 #include <math.h>
 #include <string.h>
 
-/* Types worth looking for, by the type they may hide in. Narrowest first. */
-static const qn_dtype in_f64[QN_TALLY_HIDDEN] = {QN_F16, QN_BF16, QN_F32};
-static const qn_dtype in_f32[QN_TALLY_HIDDEN] = {QN_F8_E4M3, QN_F8_E5M2, QN_F16, QN_BF16};
-static const qn_dtype in_f16[QN_TALLY_HIDDEN] = {QN_F8_E4M3, QN_F8_E5M2, QN_BF16};
-static const qn_dtype in_bf16[QN_TALLY_HIDDEN] = {QN_F8_E4M3, QN_F8_E5M2};
+/* Types worth looking for, by the type they may hide in. Fewest mantissa bits first: of two types that both hold the
+ * values, the coarser one says more about where they came from. */
+static const qn_dtype in_f64[QN_TALLY_HIDDEN] = {QN_BF16, QN_F16, QN_F32};
+static const qn_dtype in_f32[QN_TALLY_HIDDEN] = {QN_F8_E5M2, QN_F8_E4M3, QN_BF16, QN_F16};
+static const qn_dtype in_f16[QN_TALLY_HIDDEN] = {QN_F8_E5M2, QN_F8_E4M3, QN_BF16};
+static const qn_dtype in_bf16[QN_TALLY_HIDDEN] = {QN_F8_E5M2, QN_F8_E4M3};
 
 /* A piece in which more than one value in this many does not fit decides against a type. */
 enum { EXCEPTIONS_ONE_IN = 32 };
@@ -204,6 +205,8 @@ static void finish_entropy(const qn_tally *t, qn_tensor_stats *out)
     unsigned shift, mask8;
     uint64_t mask;
     const unsigned unit = qn_unit_bytes(t->dtype), bits = t->dtype == QN_C64 ? 32 : qn_dtype_bits(t->dtype);
+    if (t->s.n_values == 0)
+        return;
     if (exponent_field(t->dtype, &shift, &mask)) {
         out->has_exponent = true;
         out->exponent_bits = entropy(t->count, (unsigned)mask + 1);
