@@ -184,7 +184,7 @@ const qn_command qn_cmd_inspect = {
     .description =
         "Lists files and tensors of checkpoints in any readable format. For .quern files it also says how each tensor is "
         "stored.\n\n"
-        "With --stats every byte is read. 'exponent' is the order-0 entropy of the exponents; 'bound' adds the sign and "
+        "With --stats every byte is read. 'exp' is the order-0 entropy of the exponents; 'bound' adds the sign and "
         "mantissa bits: what a coder that looks at one exponent at a time cannot beat. The columns of the levels come from "
         "encoding: all of a small checkpoint, a sample of a large one (marked ~).",
     .options = {options, sizeof options / sizeof options[0]},

@@ -181,27 +181,32 @@ static void print_side(const qn_cli *cli, char letter, const qn_source *s)
 
 static void print_verdict(const qn_cli *cli, const qn_diff_facts *f)
 {
-    static const char *const phrases[QN_DIFF_STATUS_COUNT] = {
-        "equal", "with other values", "with another dtype", "of another shape", "only in A", "only in B", ""};
+    static const char *const phrases[QN_DIFF_HEADER] = {"equal",      "with other values", "with another dtype", "of another shape",
+                                                        "only in A", "only in B"};
     const qn_diff *d = f->diff;
     const char *separator = "";
-    printf("%s%s%s: ", d->different ? qn_term_red(&cli->out) : qn_term_green(&cli->out), d->different ? "different" : "equal",
+    const bool alike = d->n_by_status[QN_DIFF_EQUAL] == d->n_rows;
+    printf("%s%s%s: ", d->different ? qn_term_red(&cli->out) : qn_term_green(&cli->out),
+           d->different    ? "different"
+           : d->n_within ? "within the tolerance"
+                         : "equal",
            qn_term_plain(&cli->out));
     if (d->n_rows == 0)
         printf("no tensors");
     for (unsigned s = 0; s < QN_DIFF_HEADER; s++)
         if (d->n_by_status[s]) {
-            printf("%s%llu tensor%s %s", separator, (unsigned long long)d->n_by_status[s],
-                   d->n_by_status[s] == 1 ? "" : "s", phrases[s]);
+            printf("%s%llu tensor%s", separator, (unsigned long long)d->n_by_status[s], d->n_by_status[s] == 1 ? "" : "s");
+            if (!alike || d->different)
+                printf(" %s", phrases[s]);
             separator = ", ";
         }
-    if (d->n_within)
+    if (d->different && d->n_within)
         printf(" (%llu within the tolerance)", (unsigned long long)d->n_within);
     if (d->n_files_differing)
-        printf(", %llu file%s differ%s", (unsigned long long)d->n_files_differing, d->n_files_differing == 1 ? "" : "s",
-               d->n_files_differing == 1 ? "s" : "");
-    else if (d->n_files && !d->different)
-        printf(", and so is everything around them");
+        printf(", %llu file%s", (unsigned long long)d->n_files_differing,
+               d->n_files_differing == 1 ? " differs" : "s differ");
+    else if (d->n_files && alike)
+        printf(", and every byte around %s", d->n_rows == 1 ? "it" : "them");
     putchar('\n');
     if (d->total.n)
         printf("over the tensors that differ: relative RMS %.3g, SQNR %.1f dB, max abs %.3g\n", qn_errsum_rel_rms(&d->total),

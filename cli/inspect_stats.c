@@ -20,22 +20,18 @@ static qn_code level_cell(qn_table *t, const qn_survey_row *r, unsigned level, q
 /* How small: bits per weight. */
 static qn_code print_sizes(qn_cli *cli, const qn_inspection *x, qn_err *err)
 {
-    static const qn_column columns[] = {{.title = "tensor", .shrink = true}, {.title = "dtype"}, {.title = "shape"},
-                                        {"exponent", .right = true}, {"bound", .right = true}, {"fast", .right = true},
-                                        {"dense", .right = true}, {"max", .right = true}};
+    static const qn_column columns[] = {{.title = "tensor", .shrink = true}, {.title = "dtype"}, {"exp", .right = true},
+                                        {"bound", .right = true}, {"fast", .right = true}, {"dense", .right = true},
+                                        {"max", .right = true}};
     qn_table t;
-    qn_table_init(&t, &cli->out, &cli->arena, columns, 8, 2);
+    qn_table_init(&t, &cli->out, &cli->arena, columns, 7, 2);
     qn_code rc = QN_OK;
     for (uint64_t i = 0; i < x->n_tensors && rc == QN_OK; i++) {
         const qn_object *o = &x->source->objects[x->order[i]];
         const qn_survey_row *r = qn_inspection_row(x, x->order[i]);
-        char shape[200];
-        qn_shape_text(shape, sizeof shape, o);
         rc = qn_table_cell(&t, err, "%s", o->name);
         if (rc == QN_OK)
             rc = qn_table_cell(&t, err, "%s", qn_dtype_name((qn_dtype)o->dtype));
-        if (rc == QN_OK)
-            rc = qn_table_cell(&t, err, "%s", shape);
         if (rc == QN_OK)
             rc = r->stats.has_exponent ? qn_table_cell(&t, err, "%.2f", r->stats.exponent_bits)
                                        : qn_table_cell(&t, err, "%s", "-");
@@ -52,17 +48,16 @@ static qn_code print_sizes(qn_cli *cli, const qn_inspection *x, qn_err *err)
 
 static qn_code number_cell(qn_table *t, bool known, double v, qn_err *err)
 {
-    return known ? qn_table_cell(t, err, "%.4g", v) : qn_table_cell(t, err, "%s", "-");
+    return known ? qn_table_cell(t, err, "%.3g", v) : qn_table_cell(t, err, "%s", "-");
 }
 
 /* What values. */
 static qn_code print_values(qn_cli *cli, const qn_inspection *x, qn_err *err)
 {
     static const qn_column columns[] = {{.title = "tensor", .shrink = true}, {"min", .right = true}, {"max", .right = true},
-                                        {"mean", .right = true}, {"std", .right = true}, {"zeros", .right = true},
-                                        {"distinct", .right = true}};
+                                        {"mean", .right = true}, {"std", .right = true}, {"zeros", .right = true}};
     qn_table t;
-    qn_table_init(&t, &cli->out, &cli->arena, columns, 7, 2);
+    qn_table_init(&t, &cli->out, &cli->arena, columns, 6, 2);
     qn_code rc = QN_OK;
     for (uint64_t i = 0; i < x->n_tensors && rc == QN_OK; i++) {
         const qn_tensor_stats *s = &qn_inspection_row(x, x->order[i])->stats;
@@ -79,9 +74,6 @@ static qn_code print_values(qn_cli *cli, const qn_inspection *x, qn_err *err)
         if (rc == QN_OK)
             rc = s->n_zero ? qn_table_cell(&t, err, "%.3g %%", (double)s->n_zero * 100 / (double)s->n_values)
                            : qn_table_cell(&t, err, "%s", some ? "0" : "-");
-        if (rc == QN_OK)
-            rc = s->n_distinct ? qn_table_cell(&t, err, "%u", s->n_distinct)
-                               : qn_table_cell(&t, err, "%s", s->n_values > QN_TALLY_DISTINCT ? ">256" : "-");
     }
     if (rc == QN_OK)
         qn_table_print(&t);
@@ -135,6 +127,15 @@ static bool is_constant(const qn_inspection *x, const qn_survey_row *r, char *de
     return true;
 }
 
+static bool has_few_values(const qn_inspection *x, const qn_survey_row *r, char *detail, size_t n)
+{
+    (void)x;
+    if (r->stats.n_distinct < 2 || r->stats.n_values < 4096)
+        return false;
+    snprintf(detail, n, "%u", r->stats.n_distinct);
+    return qn_dtype_bits((qn_dtype)x->source->objects[r->object].dtype) > 8 || r->stats.n_distinct <= 64;
+}
+
 static bool is_not_finite(const qn_inspection *x, const qn_survey_row *r, char *detail, size_t n)
 {
     (void)x;
@@ -162,6 +163,7 @@ static const struct {
     {"has zeros in its lowest bits", "have zeros in their lowest bits", has_few_bits},
     {"is equal to another", "are equal to others", is_duplicate},
     {"holds one value, repeated", "hold one value, repeated", is_constant},
+    {"has few distinct values", "have few distinct values", has_few_values},
     {"has subnormal numbers", "have subnormal numbers", has_subnormals},
 };
 
