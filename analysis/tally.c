@@ -44,7 +44,8 @@ void qn_tally_begin(qn_tally *t, qn_dtype dtype)
     t->s.max = -HUGE_VAL;
 }
 
-static void count_special(qn_tensor_stats *s, const double *v, uint64_t n, double tiny)
+/* Returns how many values are finite. */
+static uint64_t count_special(qn_tensor_stats *s, const double *v, uint64_t n, double tiny)
 {
     uint64_t nan = 0, inf = 0, zero = 0, neg = 0, sub = 0;
     for (uint64_t i = 0; i < n; i++) {
@@ -52,34 +53,68 @@ static void count_special(qn_tensor_stats *s, const double *v, uint64_t n, doubl
         nan += !(m <= HUGE_VAL);
         inf += m > DBL_MAX;
         zero += m <= 0;
-        neg += m <= 0 && signbit(v[i]);
-        sub += m > 0 && m < tiny;
+        sub += m < tiny;
     }
+    if (zero)
+        for (uint64_t i = 0; i < n; i++)
+            neg += fabs(v[i]) <= 0 && signbit(v[i]);
     s->n_nan += nan;
     s->n_inf += inf;
     s->n_zero += zero;
     s->n_neg_zero += neg;
-    s->n_subnormal += sub;
+    s->n_subnormal += tiny > 0 ? sub - zero : 0;
+    return n - nan - inf;
 }
 
-static uint64_t keep_finite(double *v, uint64_t n)
+static void keep_finite(double *v, uint64_t n)
 {
-    uint64_t k = 0;
-    for (uint64_t i = 0; i < n; i++)
+    for (uint64_t i = 0, k = 0; i < n; i++)
         if (fabs(v[i]) <= DBL_MAX)
             v[k++] = v[i];
-    return k;
 }
 
-static double sum(const double *v, uint64_t n, double centre, bool squared)
+static double add_lanes(const double lane[LANES])
+{
+    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+}
+
+/* Σv and the range, in lanes. */
+static double sum_and_range(const double *v, uint64_t n, double *min, double *max)
+{
+    double lane[LANES] = {0}, lo[LANES], hi[LANES];
+    for (unsigned l = 0; l < LANES; l++)
+        lo[l] = *min, hi[l] = *max;
+    uint64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (unsigned l = 0; l < LANES; l++) {
+            const double x = v[i + l];
+            lane[l] += x;
+            lo[l] = x < lo[l] ? x : lo[l];
+            hi[l] = x > hi[l] ? x : hi[l];
+        }
+    for (unsigned l = 0; i + l < n; l++) {
+        const double x = v[i + l];
+        lane[l] += x;
+        lo[l] = x < lo[l] ? x : lo[l];
+        hi[l] = x > hi[l] ? x : hi[l];
+    }
+    for (unsigned l = 0; l < LANES; l++) {
+        *min = lo[l] < *min ? lo[l] : *min;
+        *max = hi[l] > *max ? hi[l] : *max;
+    }
+    return add_lanes(lane);
+}
+
+static double sum_of_squares(const double *v, uint64_t n, double centre)
 {
     double lane[LANES] = {0};
-    for (uint64_t i = 0; i < n; i += LANES)
-        for (uint64_t l = 0; l < LANES && i + l < n; l++) {
-            const double d = v[i + l] - centre;
-            lane[l] += squared ? d * d : d;
-        }
-    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+    uint64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (unsigned l = 0; l < LANES; l++)
+            lane[l] += (v[i + l] - centre) * (v[i + l] - centre);
+    for (unsigned l = 0; i + l < n; l++)
+        lane[l] += (v[i + l] - centre) * (v[i + l] - centre);
+    return add_lanes(lane);
 }
 
 /* Mean and spread of two sets together (Chan, Golub, LeVeque 1979): no cancellation of large squares. */
@@ -95,19 +130,13 @@ static void join(qn_tally *t, uint64_t n, double mean, double m2)
 
 static void add_numbers(qn_tally *t, double *v, uint64_t n, double tiny)
 {
-    count_special(&t->s, v, n, tiny);
-    n = keep_finite(v, n);
-    if (n == 0)
+    const uint64_t n_finite = count_special(&t->s, v, n, tiny);
+    if (n_finite < n)
+        keep_finite(v, n);
+    if (n_finite == 0)
         return;
-    double lo = v[0], hi = v[0];
-    for (uint64_t i = 1; i < n; i++) {
-        lo = v[i] < lo ? v[i] : lo;
-        hi = v[i] > hi ? v[i] : hi;
-    }
-    t->s.min = lo < t->s.min ? lo : t->s.min;
-    t->s.max = hi > t->s.max ? hi : t->s.max;
-    const double mean = sum(v, n, 0, false) / (double)n;
-    join(t, n, mean, sum(v, n, mean, true));
+    const double mean = sum_and_range(v, n_finite, &t->s.min, &t->s.max) / (double)n_finite;
+    join(t, n_finite, mean, sum_of_squares(v, n_finite, mean));
 }
 
 qn_code qn_tally_piece(qn_tally *t, const uint8_t *p, uint64_t n_bytes, qn_err *err)

@@ -144,18 +144,26 @@ static void add_distinct(qn_tally *t, uint64_t u)
     t->n_distinct++;
 }
 
+static void count_bytes(qn_tally *t, const uint8_t *p, uint64_t n)
+{
+    for (uint64_t i = 0; i < n; i++)
+        t->count[p[i]]++;
+}
+
 static void count_symbols(qn_tally *t, const uint8_t *p, uint64_t n, unsigned unit)
 {
     unsigned shift = 0;
     uint64_t mask = 0, or_bits = 0;
     const bool field = exponent_field(t->dtype, &shift, &mask);
+    if (unit == 1)
+        count_bytes(t, p, n);
     for (uint64_t i = 0; i < n; i++) {
         const uint64_t u = unit_at(p, i, unit);
         or_bits |= u;
         if (field)
             t->count[u >> shift & mask]++;
         else
-            for (unsigned b = 0; b < unit; b++)
+            for (unsigned b = 0; b < unit && unit > 1; b++)
                 t->count[b * 256 + (u >> 8 * b & 0xff)]++;
     }
     t->or_bits |= or_bits;

@@ -153,8 +153,8 @@ Test(diff, threads_do_not_matter)
     for (size_t i = 0; i < n; i++) {
         h[i] = qn_f32_to_bf16(x[i]);
         const double d = (double)x[i] - (double)qn_bf16_to_f32(h[i]);
-        aa += (long double)x[i] * x[i];
-        sq += (long double)d * d;
+        aa += (long double)x[i] * (long double)x[i];
+        sq += (long double)d * (long double)d;
         most = fabs(d) > most ? fabs(d) : most;
         differing += d != 0;
         if (d != 0 && first == n)
@@ -168,8 +168,8 @@ Test(diff, threads_do_not_matter)
     cr_assert_eq(one.rows[0].n_differing, differing);
     cr_assert_eq(one.rows[0].first_differing, first);
     cr_assert_eq(one.rows[0].e.max_abs, most);
-    cr_assert_float_eq((double)(one.rows[0].e.aa / aa), 1, 1e-12);
-    cr_assert_float_eq((double)(one.rows[0].e.sq / sq), 1, 1e-12);
+    cr_assert_float_eq(one.rows[0].e.aa / (double)aa, 1, 1e-12);
+    cr_assert_float_eq(one.rows[0].e.sq / (double)sq, 1, 1e-12);
     cr_assert_eq(back.rows[0].n_differing, differing);
     cr_assert_eq(back.rows[0].e.max_abs, most);
 }

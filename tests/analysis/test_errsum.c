@@ -30,12 +30,12 @@ Test(errsum, agrees_with_long_double)
     for (size_t i = 0; i < N; i++) {
         a[i] = qt_normal(&r);
         b[i] = a[i] + 0.01 * qt_normal(&r);
-        const long double d = (long double)a[i] - b[i], m = fabsl((long double)a[i]);
+        const long double x = (long double)a[i], y = (long double)b[i], d = x - y, m = fabsl(x);
         abs += fabsl(d);
         sq += d * d;
-        aa += (long double)a[i] * a[i];
-        bb += (long double)b[i] * b[i];
-        ab += (long double)a[i] * b[i];
+        aa += x * x;
+        bb += y * y;
+        ab += x * y;
         most = fabsl(d) > most ? fabsl(d) : most;
         rel = fabsl(d) / m > rel ? fabsl(d) / m : rel;
     }
