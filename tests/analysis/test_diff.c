@@ -16,7 +16,9 @@ static qn_diff diff(const char *a, const char *b, const qn_diff_options *opt, un
     qn_diff d;
     cr_assert_eq(qn_diff_run(env, x, y, opt, &d, NULL), QN_OK);
     for (uint64_t i = 0; i < d.n_rows; i++)
-        d.rows[i].name = strdup(d.rows[i].name); /* outlives the sources; the process ends soon */
+        d.rows[i].name = qt_keep(strdup(d.rows[i].name)); /* outlives the sources */
+    qt_keep(d.rows);
+    qt_keep(d.files);
     qn_source_close(x);
     qn_source_close(y);
     return d;
@@ -143,8 +145,8 @@ Test(diff, threads_do_not_matter)
 {
     enum { ROWS = 1501, COLS = 1001 };
     const size_t n = (size_t)ROWS * COLS;
-    float *x = malloc(n * 4);
-    uint16_t *h = malloc(n * 2);
+    float *x = qt_keep(malloc(n * 4));
+    uint16_t *h = qt_keep(malloc(n * 2));
     qt_rng r = qt_seed(3);
     qt_fill_normal(&r, QN_F32, 0.02, n, (uint8_t *)x);
     long double aa = 0, sq = 0;
@@ -231,4 +233,29 @@ Test(diff, wanted_tensors_only)
     const qn_diff_options opt = {.tensors_only = true, .want = only_w};
     qn_diff d = diff(qt_made_safetensors("a.safetensors", a, 2, NULL), qt_made_safetensors("b.safetensors", b, 2, NULL), &opt, 1);
     cr_assert(!d.different && d.n_rows == 1);
+}
+
+/* Whichever request fails: a clean error, and nothing is leaked (which the sanitized build sees). */
+Test(diff, out_of_memory_anywhere)
+{
+    static const float v[4] = {1, 2, 3, 4}, w[4] = {1, 2, 3, 5};
+    const qt_tensor a = {"w", QN_F32, 1, {4}, v}, b = {"w", QN_F32, 1, {4}, w};
+    const char *pa = qt_made_safetensors("a.safetensors", &a, 1, NULL), *pb = qt_made_safetensors("b.safetensors", &b, 1, NULL);
+    for (uint64_t nth = 1;; nth++) {
+        const qn_env *env = qt_env_short_of_memory(nth);
+        qn_source *x = NULL, *y = NULL;
+        qn_diff d;
+        qn_code rc = qn_source_open(env, pa, &x, NULL);
+        if (rc == QN_OK)
+            rc = qn_source_open(env, pb, &y, NULL);
+        if (rc == QN_OK)
+            rc = qn_diff_run(env, x, y, NULL, &d, NULL);
+        if (rc == QN_OK)
+            qn_diff_release(env, &d);
+        qn_source_close(x);
+        qn_source_close(y);
+        cr_assert_eq(rc, qt_memory_failed() ? QN_E_MEMORY : QN_OK, "request %llu", (unsigned long long)nth);
+        if (!qt_memory_failed())
+            break;
+    }
 }

@@ -102,3 +102,30 @@ Test(survey, every_dtype)
     qn_survey_release(s->env, &out);
     qn_source_close(s);
 }
+
+/* Whichever request fails: a clean error, and nothing is leaked (which the sanitized build sees). */
+Test(survey, out_of_memory_anywhere)
+{
+    uint8_t v[2 * 2048];
+    qt_rng r = qt_seed(4);
+    qt_fill_normal(&r, QN_BF16, 0.02, 2048, v);
+    const qt_tensor t[] = {{"a", QN_BF16, 2, {32, 64}, v}, {"b", QN_I8, 1, {4096}, v}};
+    const char *path = qt_made_safetensors("t.safetensors", t, 2, NULL);
+    for (uint64_t nth = 1;; nth++) {
+        const qn_env *env = qt_env_short_of_memory(nth);
+        qn_source *s = NULL;
+        qn_survey out;
+        qn_code rc = qn_source_open(env, path, &s, NULL);
+        if (rc == QN_OK)
+            rc = qn_survey_run(env, s, &fast_and_dense, &out, NULL);
+        if (rc == QN_OK)
+            qn_survey_release(env, &out);
+        qn_source_close(s);
+        if (!qt_memory_failed()) {
+            cr_assert_eq(rc, QN_OK);
+            break;
+        }
+        /* an arena that is short of its next block asks again for less: that is no failure */
+        cr_assert(rc == QN_E_MEMORY || rc == QN_OK, "request %llu: %d", (unsigned long long)nth, (int)rc);
+    }
+}

@@ -140,3 +140,22 @@ Test(npy_write, refusals_leave_nothing_behind)
     cr_assert_eq(qn_npy_write(s, qn_source_find(s, "w"), out, NULL, NULL, NULL), QN_E_USAGE, "it exists");
     qn_source_close(s);
 }
+
+Test(npy_write, out_of_memory_anywhere)
+{
+    static const uint8_t v[8];
+    const qt_tensor t = {"w", QN_BF16, 1, {4}, v};
+    const char *path = qt_made_safetensors("t.safetensors", &t, 1, NULL), *out = qt_scratch_path("x.npy");
+    for (uint64_t nth = 1;; nth++) {
+        const qn_env *env = qt_env_short_of_memory(nth);
+        qn_source *s = NULL;
+        qn_code rc = qn_source_open(env, path, &s, NULL);
+        if (rc == QN_OK)
+            rc = qn_npy_write(s, qn_source_find(s, "w"), out, &(qn_npy_options){.widen = true, .overwrite = true}, NULL, NULL);
+        qn_source_close(s);
+        cr_assert_eq(rc, qt_memory_failed() ? QN_E_MEMORY : QN_OK, "request %llu", (unsigned long long)nth);
+        cr_assert_neq(access(qt_scratch_path("x.npy.quern-npy"), F_OK), 0, "the temporary file is gone");
+        if (!qt_memory_failed())
+            break;
+    }
+}

@@ -37,11 +37,25 @@ const char *qt_scratch(void)
     return scratch;
 }
 
+static struct kept {
+    struct kept *next;
+    void *p;
+} *kept;
+
+void *qt_keep(void *p)
+{
+    struct kept *k = malloc(sizeof *k);
+    cr_assert_not_null(k);
+    *k = (struct kept){kept, p};
+    kept = k;
+    return p;
+}
+
 const char *qt_scratch_path(const char *name)
 {
     char *p;
     cr_assert_geq(asprintf(&p, "%s/%s", qt_scratch(), name), 0);
-    return p;
+    return qt_keep(p);
 }
 
 const char *qt_made_file(const char *rel, const void *data, size_t n_bytes)
@@ -105,6 +119,37 @@ const qn_env *qt_env(unsigned n_threads)
     cr_assert_eq(qn_env_init(env, NULL), QN_OK);
     env->n_threads = n_threads;
     return env;
+}
+
+static uint64_t n_requests, failing;
+
+static void *get(void *ctx, size_t n)
+{
+    (void)ctx;
+    return ++n_requests == failing ? NULL : aligned_alloc(64, (n + 63) / 64 * 64);
+}
+
+static void put(void *ctx, void *p)
+{
+    (void)ctx;
+    free(p);
+}
+
+const qn_env *qt_env_short_of_memory(uint64_t nth)
+{
+    static const qn_alloc heap = {.get = get, .put = put};
+    static qn_env env;
+    cr_assert_eq(qn_env_init(&env, NULL), QN_OK);
+    env.n_threads = 1;
+    env.alloc = &heap;
+    n_requests = 0;
+    failing = nth;
+    return &env;
+}
+
+bool qt_memory_failed(void)
+{
+    return failing && n_requests >= failing;
 }
 
 qn_source *qt_open(const qn_env *env, const char *path)

@@ -6,6 +6,8 @@
 
 /* An empty folder of this test's own; static storage, one per process, removed at exit. */
 const char *qt_scratch(void);
+/* Memory from malloc that lives until exit. Returns p. */
+void *qt_keep(void *p);
 /* "scratch/name"; lives until exit. */
 const char *qt_scratch_path(const char *name);
 
@@ -25,6 +27,10 @@ const char *qt_made_file(const char *rel, const void *data, size_t n_bytes);
 
 /* The process's environment with this many threads; and opening that must succeed. */
 const qn_env *qt_env(unsigned n_threads);
+/* One thread, and a heap whose nth request fails (1: the first; 0: none does). */
+const qn_env *qt_env_short_of_memory(uint64_t nth);
+/* Has the request that was to fail been made since? */
+bool qt_memory_failed(void);
 qn_source *qt_open(const qn_env *env, const char *path);
 
 #endif
