@@ -1,9 +1,7 @@
 /* diff.c: see diff.h.
  *
- * First the structure is laid side by side; what can be compared becomes a list of items. Then two passes over the items,
- * each cut into pieces that are worked on in parallel. The first asks "equal?" and leaves an item at its first difference.
- * The second measures the tensors that are not equal. So equal checkpoints are compared as fast as they can be read, and
- * different ones are read hardly more than once. */
+ * First the structure is laid side by side; what can be compared becomes a list of items. Then passes over the items (see
+ * diff_pass.c) find which are equal and measure the tensors that are not. */
 #include "analysis/diff.h"
 #include "analysis/diff_impl.h"
 #include "base/err.h"

@@ -3,14 +3,12 @@
 #define QN_ANALYSIS_DIFF_IMPL_H
 
 #include "analysis/diff.h"
-#include <stdatomic.h>
 
 enum { BYTES_PIECE = 2 << 20 };
 
 /* Two things to compare: tensors of equal shape, or ranges of two files. */
 struct item {
-    bool is_tensor;
-    atomic_bool differs;
+    bool is_tensor, differs;
     uint64_t row;          /* in out->rows or out->files                  */
     uint64_t a, b;         /* tensor: objects; else files                 */
     uint64_t a_off, b_off; /* where the ranges begin; 0 for tensors       */
@@ -29,7 +27,7 @@ struct diff {
     uint64_t n_items;
 };
 
-/* Both passes over the items: sets statuses, counts and sums. */
+/* All passes over the items: sets statuses, counts and sums. */
 qn_code qn_diff_passes(struct diff *d, qn_err *err) QN_MUST_CHECK;
 
 /* Bits of one value of a dtype that has numbers in it (a C64 holds two values of 32); 0 for the others. */

@@ -1,4 +1,9 @@
-/* diff_pass.c: the two passes of a comparison; see diff.c. */
+/* diff_pass.c: the passes of a comparison; see diff.c.
+ *
+ * Items are cut into pieces that are worked on in parallel. BEGIN compares the first piece of every item. REST compares the other
+ * pieces of the items that are equal so far. MEASURE looks at all pieces of the tensors that are not equal. So equal
+ * checkpoints are compared as fast as they can be read, different ones are mostly read once, and which bytes are read
+ * (hence which damage is met) does not depend on timing. */
 #include "analysis/diff_impl.h"
 #include "base/err.h"
 #include "base/half.h"
@@ -6,8 +11,11 @@
 #include "base/threads.h"
 #include <string.h>
 
+enum kind { BEGIN, REST, MEASURE };
+
 struct slot {
     uint8_t *a, *b;
+    bool differs; /* BEGIN, REST */
     double *wa, *wb;
     qn_errsum e;
     uint64_t n_differing, first_differing; /* positions are of values within the tensor */
@@ -15,7 +23,7 @@ struct slot {
 
 struct pass {
     struct diff *d;
-    bool measure;
+    enum kind kind;
     struct slot *slots;
     unsigned n_slots;
     uint64_t n_tasks, done_bytes, total_bytes;
@@ -38,11 +46,24 @@ unsigned qn_values_per_element(qn_dtype t)
     return t == QN_C64 ? 2 : 1;
 }
 
-static bool in_pass(const struct pass *p, const struct item *item)
+/* Pieces of an item that a pass looks at, and the first of them. */
+static uint64_t pieces_of(const struct pass *p, const struct item *item, uint64_t *first)
 {
-    if (!p->measure)
-        return !item->is_tensor || p->d->out->rows[item->row].status == QN_DIFF_EQUAL;
-    return item->is_tensor && p->d->out->rows[item->row].status != QN_DIFF_EQUAL;
+    const bool comparable = !item->is_tensor || p->d->out->rows[item->row].status == QN_DIFF_EQUAL;
+    const uint64_t n = item->n_bytes ? qn_ceil_div(item->n_bytes, item->piece_bytes) : 0;
+    *first = p->kind == REST;
+    if (p->kind == MEASURE)
+        return comparable ? 0 : n;
+    if (!comparable || item->differs || n == 0)
+        return 0;
+    return p->kind == BEGIN ? 1 : n - 1;
+}
+
+/* Where a task's piece lies in its item. */
+static uint64_t piece_of(const struct pass *p, const struct item *item, uint64_t task, uint64_t *off)
+{
+    *off = (task - item->first_task + (p->kind == REST)) * item->piece_bytes;
+    return qn_min_u64(item->piece_bytes, item->n_bytes - *off);
 }
 
 /* The item a task belongs to: the last one that begins at or before it and has a task at all. */
@@ -170,18 +191,15 @@ static qn_code work(void *ctx, uint64_t task, unsigned slot, qn_err *err)
 {
     struct pass *p = ctx;
     struct slot *s = &p->slots[slot];
-    struct item *item = item_of(p, task);
-    const uint64_t off = (task - item->first_task) * item->piece_bytes;
-    const uint64_t n = qn_min_u64(item->piece_bytes, item->n_bytes - off);
+    const struct item *item = item_of(p, task);
+    uint64_t off;
+    const uint64_t n = piece_of(p, item, task, &off);
     QN_TRY(qn_env_check(p->d->env, err));
-    if (!p->measure && atomic_load_explicit(&item->differs, memory_order_relaxed))
-        return QN_OK; /* decided already: whether this piece differs too changes nothing */
     QN_TRY(read_side(p->d->a, item, item->a, item->a_off, off, n, s->a, err));
     QN_TRY(read_side(p->d->b, item, item->b, item->b_off, b_bytes_of(p, item, off), b_bytes_of(p, item, n), s->b, err));
-    if (p->measure)
+    if (p->kind == MEASURE)
         return measure(p, s, item, off, n, err);
-    if (memcmp(s->a, s->b, (size_t)n) != 0)
-        atomic_store_explicit(&item->differs, true, memory_order_relaxed);
+    s->differs = memcmp(s->a, s->b, (size_t)n) != 0;
     return QN_OK;
 }
 
@@ -189,15 +207,17 @@ static qn_code commit(void *ctx, uint64_t task, unsigned slot, qn_err *err)
 {
     struct pass *p = ctx;
     const struct slot *s = &p->slots[slot];
-    const struct item *item = item_of(p, task);
-    const uint64_t off = (task - item->first_task) * item->piece_bytes;
+    struct item *item = item_of(p, task);
+    uint64_t off;
     (void)err;
-    p->done_bytes += qn_min_u64(item->piece_bytes, item->n_bytes - off);
+    p->done_bytes += piece_of(p, item, task, &off);
     if (p->d->env->progress)
-        p->d->env->progress(p->d->env->progress_ctx, p->measure ? "measuring" : "comparing", p->done_bytes,
+        p->d->env->progress(p->d->env->progress_ctx, p->kind == MEASURE ? "measuring" : "comparing", p->done_bytes,
                             p->total_bytes);
-    if (!p->measure)
+    if (p->kind != MEASURE) {
+        item->differs = item->differs || s->differs;
         return QN_OK;
+    }
     qn_diff_row *r = &p->d->out->rows[item->row];
     qn_errsum_merge(&r->e, &s->e);
     if (s->n_differing && r->n_differing == 0)
@@ -206,22 +226,30 @@ static qn_code commit(void *ctx, uint64_t task, unsigned slot, qn_err *err)
     return QN_OK;
 }
 
-/* Numbers the pieces of this pass's items; the others get none. Returns bytes of one slot's buffers through need. */
+/* Numbers the tasks of this pass; need_*: bytes of one slot's buffers. */
 static void plan(struct pass *p, uint64_t *need_a, uint64_t *need_b)
 {
     *need_a = *need_b = 1;
     p->n_tasks = p->total_bytes = 0;
     for (uint64_t i = 0; i < p->d->n_items; i++) {
         struct item *item = &p->d->items[i];
+        uint64_t first;
+        const uint64_t n = pieces_of(p, item, &first), piece = qn_min_u64(item->piece_bytes, item->n_bytes);
         item->first_task = p->n_tasks;
-        if (item->n_bytes == 0 || !in_pass(p, item))
+        if (n == 0)
             continue;
-        const uint64_t piece = qn_min_u64(item->piece_bytes, item->n_bytes);
-        p->n_tasks += qn_ceil_div(item->n_bytes, item->piece_bytes);
-        p->total_bytes += item->n_bytes;
+        p->n_tasks += n;
+        p->total_bytes += qn_min_u64(n * piece, item->n_bytes - first * piece);
         *need_a = qn_max_u64(*need_a, piece);
         *need_b = qn_max_u64(*need_b, b_bytes_of(p, item, piece));
     }
+}
+
+/* What the sources and the comparison itself hold, roughly. */
+static uint64_t table_memory(const struct diff *d)
+{
+    return (8u << 20) + (d->a->n_objects + d->b->n_objects) * (sizeof(qn_object) + sizeof(qn_diff_row) + 128) +
+           d->n_items * sizeof(struct item);
 }
 
 static qn_code slots_open(struct pass *p, uint64_t need_a, uint64_t need_b, qn_err *err)
@@ -229,8 +257,12 @@ static qn_code slots_open(struct pass *p, uint64_t need_a, uint64_t need_b, qn_e
     const qn_alloc *alloc = p->d->env->alloc;
     const uint64_t wide = QN_ERRSUM_BLOCK * sizeof(double), each = need_a + need_b + 2 * wide;
     p->n_slots = (unsigned)qn_min_u64(p->d->env->n_threads, qn_max_u64(1, p->n_tasks));
-    if (p->d->env->memory_bytes)
-        p->n_slots = (unsigned)qn_max_u64(1, qn_min_u64(p->n_slots, p->d->env->memory_bytes / each));
+    const uint64_t limit = p->d->env->memory_bytes, tables = table_memory(p->d);
+    if (limit && limit < tables + each)
+        return QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "memory limit of %llu MiB: at least %llu MiB are needed",
+                       (unsigned long long)(limit >> 20), (unsigned long long)((tables + each) >> 20) + 1);
+    if (limit)
+        p->n_slots = (unsigned)qn_min_u64(p->n_slots, (limit - tables) / each);
     p->slots = qn_mem_zeros(alloc, p->n_slots, sizeof *p->slots, err);
     if (!p->slots)
         return QN_E_MEMORY;
@@ -257,12 +289,14 @@ static void slots_release(struct pass *p)
     qn_mem_put(p->d->env->alloc, p->slots);
 }
 
-static qn_code one_pass(struct diff *d, bool measuring, qn_err *err)
+static qn_code one_pass(struct diff *d, enum kind kind, qn_err *err)
 {
-    struct pass p = {.d = d, .measure = measuring};
+    struct pass p = {.d = d, .kind = kind};
     const qn_job job = {.work = work, .commit = commit, .ctx = &p};
     uint64_t need_a, need_b;
     plan(&p, &need_a, &need_b);
+    if (p.n_tasks == 0)
+        return QN_OK;
     qn_code rc = slots_open(&p, need_a, need_b, err);
     if (rc == QN_OK)
         rc = qn_run(d->env, &job, p.n_tasks, p.n_slots, err);
@@ -272,10 +306,11 @@ static qn_code one_pass(struct diff *d, bool measuring, qn_err *err)
 
 qn_code qn_diff_passes(struct diff *d, qn_err *err)
 {
-    QN_TRY(one_pass(d, false, err));
+    QN_TRY(one_pass(d, BEGIN, err));
+    QN_TRY(one_pass(d, REST, err));
     for (uint64_t i = 0; i < d->n_items; i++) {
-        struct item *item = &d->items[i];
-        if (!atomic_load_explicit(&item->differs, memory_order_relaxed))
+        const struct item *item = &d->items[i];
+        if (!item->differs)
             continue;
         if (!item->is_tensor) {
             d->out->files[item->row].status = item->if_differs;
@@ -285,5 +320,5 @@ qn_code qn_diff_passes(struct diff *d, qn_err *err)
         r->status = QN_DIFF_VALUES;
         r->measured = qn_value_bits((qn_dtype)d->a->objects[item->a].dtype) != 0;
     }
-    return one_pass(d, true, err);
+    return one_pass(d, MEASURE, err);
 }

@@ -230,12 +230,22 @@ static qn_code list_rows(struct survey *s, qn_err *err)
     return QN_OK;
 }
 
+static uint64_t table_memory(const struct survey *s)
+{
+    return (8u << 20) + s->ix.n_objects * (sizeof(qn_index_object) + sizeof(qn_object) + 96) +
+           s->ix.n_chunks * sizeof(qn_index_chunk) + s->src->n_tensors * (sizeof(qn_survey_row) + 64);
+}
+
 static qn_code slots_open(struct survey *s, qn_err *err)
 {
     const uint64_t n_tasks = s->first_task[s->out->n_rows], limit = s->env->memory_bytes;
     s->n_slots = (unsigned)qn_min_u64(s->env->n_threads, qn_max_u64(1, n_tasks));
+    const uint64_t each = SCRATCH_CHUNKS * s->max_bytes, tables = table_memory(s);
+    if (limit && limit < tables + each)
+        return QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "memory limit of %llu MiB: at least %llu MiB are needed",
+                       (unsigned long long)(limit >> 20), (unsigned long long)((tables + each) >> 20) + 1);
     if (limit)
-        s->n_slots = (unsigned)qn_max_u64(1, qn_min_u64(s->n_slots, limit / (SCRATCH_CHUNKS * s->max_bytes)));
+        s->n_slots = (unsigned)qn_min_u64(s->n_slots, (limit - tables) / each);
     s->slots = qn_mem_zeros(s->env->alloc, s->n_slots, sizeof *s->slots, err);
     s->tally = qn_mem_zeros(s->env->alloc, 1, sizeof *s->tally, err);
     if (!s->slots || !s->tally)

@@ -235,6 +235,52 @@ Test(diff, wanted_tensors_only)
     cr_assert(!d.different && d.n_rows == 1);
 }
 
+/* The first difference may lie in any piece: nothing of the two tensors may go unread. */
+Test(diff, one_bit_anywhere)
+{
+    const size_t n = 9 << 20; /* three pieces */
+    uint8_t *x = qt_keep(calloc(n, 1)), *y = qt_keep(calloc(n, 1));
+    const size_t places[] = {0, 1, (4 << 20) - 1, 4 << 20, (5 << 20) + 3, n - 1};
+    const qt_tensor a = {"w", QN_F32, 2, {9 << 10, 256}, x}, b = {"w", QN_F32, 2, {9 << 10, 256}, y};
+    const char *pa = qt_made_safetensors("a.safetensors", &a, 1, NULL);
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        y[places[i]] = 1;
+        qn_diff d = diff(pa, qt_made_safetensors("b.safetensors", &b, 1, NULL), NULL, 3);
+        cr_assert(d.different && d.rows[0].status == QN_DIFF_VALUES);
+        cr_assert_eq(d.rows[0].first_differing, places[i] / 4);
+        cr_assert_eq(d.rows[0].n_differing, 1);
+        cr_assert_eq(d.rows[0].e.n, n / 4);
+        y[places[i]] = 0;
+    }
+    cr_assert(!diff(pa, qt_made_safetensors("b.safetensors", &b, 1, NULL), NULL, 3).different);
+    /* the same in a file of a folder */
+    const qt_tensor t = {"w", QN_U8, 1, {1}, x};
+    qt_made_safetensors("p/m.safetensors", &t, 1, NULL);
+    qt_made_safetensors("q/m.safetensors", &t, 1, NULL);
+    qt_made_file("p/big.bin", x, n);
+    y[n - 1] = 1;
+    qt_made_file("q/big.bin", y, n);
+    qn_diff d = diff(qt_scratch_path("p"), qt_scratch_path("q"), NULL, 3);
+    cr_assert(d.different && d.n_files_differing == 1 && d.files[0].status == QN_DIFF_VALUES);
+}
+
+Test(diff, memory_limit)
+{
+    const size_t n = 4 << 20;
+    uint8_t *x = qt_keep(calloc(n, 1));
+    const qt_tensor a = {"w", QN_F32, 2, {1 << 10, 1024}, x};
+    const char *pa = qt_made_safetensors("a.safetensors", &a, 1, NULL);
+    qn_env env = *qt_env(4);
+    qn_source *s = qt_open(&env, pa);
+    qn_diff d;
+    env.memory_bytes = 9 << 20;
+    cr_assert_eq(qn_diff_run(&env, s, s, NULL, &d, NULL), QN_E_MEMORY);
+    env.memory_bytes = 20 << 20;
+    cr_assert_eq(qn_diff_run(&env, s, s, NULL, &d, NULL), QN_OK);
+    qn_diff_release(&env, &d);
+    qn_source_close(s);
+}
+
 /* Whichever request fails: a clean error, and nothing is leaked (which the sanitized build sees). */
 Test(diff, out_of_memory_anywhere)
 {
