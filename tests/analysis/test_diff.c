@@ -11,14 +11,14 @@
 
 static qn_diff diff(const char *a, const char *b, const qn_diff_options *opt, unsigned n_threads)
 {
-    const qn_env *env = qt_env(n_threads);
-    qn_source *x = qt_open(env, a), *y = qt_open(env, b);
+    const qn_env *env = qt_made_env(n_threads);
+    qn_source *x = qt_made_open(env, a), *y = qt_made_open(env, b);
     qn_diff d;
     cr_assert_eq(qn_diff_run(env, x, y, opt, &d, NULL), QN_OK);
     for (uint64_t i = 0; i < d.n_rows; i++)
-        d.rows[i].name = qt_keep(strdup(d.rows[i].name)); /* outlives the sources */
-    qt_keep(d.rows);
-    qt_keep(d.files);
+        d.rows[i].name = qt_made_keep(strdup(d.rows[i].name)); /* outlives the sources */
+    qt_made_keep(d.rows);
+    qt_made_keep(d.files);
     qn_source_close(x);
     qn_source_close(y);
     return d;
@@ -37,9 +37,9 @@ Test(diff, structure)
 {
     static const float v[6] = {1, 2, 3, 4, 5, 6}, w[6] = {1, 2, 3, 4, 5, 7};
     static const uint16_t h[6] = {0x3f80, 0x4000, 0x4040, 0x4080, 0x40a0, 0x40c0}; /* 1 … 6 in bf16 */
-    const qt_tensor a[] = {{"same", QN_F32, 2, {2, 3}, v}, {"gone", QN_F32, 1, {6}, v}, {"shape", QN_F32, 2, {2, 3}, v},
+    const qt_made_tensor a[] = {{"same", QN_F32, 2, {2, 3}, v}, {"gone", QN_F32, 1, {6}, v}, {"shape", QN_F32, 2, {2, 3}, v},
                            {"dtype", QN_F32, 1, {6}, v},   {"value", QN_F32, 1, {6}, v}};
-    const qt_tensor b[] = {{"new", QN_F32, 1, {6}, v},    {"value", QN_F32, 1, {6}, w}, {"dtype", QN_BF16, 1, {6}, h},
+    const qt_made_tensor b[] = {{"new", QN_F32, 1, {6}, v},    {"value", QN_F32, 1, {6}, w}, {"dtype", QN_BF16, 1, {6}, h},
                            {"shape", QN_F32, 2, {3, 2}, v}, {"same", QN_F32, 2, {2, 3}, v}};
     const char *pa = qt_made_safetensors("a.safetensors", a, 5, NULL), *pb = qt_made_safetensors("b.safetensors", b, 5, NULL);
     qn_diff d = diff(pa, pb, NULL, 2);
@@ -66,7 +66,7 @@ Test(diff, structure)
 Test(diff, equal_to_itself_in_every_dtype_and_shape)
 {
     uint8_t v[8 * 24];
-    qt_tensor t[(QN_DTYPE_COUNT - 1) * 4];
+    qt_made_tensor t[(QN_DTYPE_COUNT - 1) * 4];
     unsigned n = 0;
     char names[QN_DTYPE_COUNT * 4][24];
     for (size_t i = 0; i < sizeof v; i++)
@@ -76,7 +76,7 @@ Test(diff, equal_to_itself_in_every_dtype_and_shape)
             if (qn_dtype_bits((qn_dtype)k) < 8 && shape == 1)
                 continue; /* one packed element fills no byte */
             snprintf(names[n], sizeof names[n], "%s.%u", qn_dtype_name((qn_dtype)k), shape);
-            t[n] = (qt_tensor){names[n], (qn_dtype)k, shape == 1 ? 0 : 2, {3, shape == 2 ? 0 : 8}, v};
+            t[n] = (qt_made_tensor){names[n], (qn_dtype)k, shape == 1 ? 0 : 2, {3, shape == 2 ? 0 : 8}, v};
             n++;
         }
     const char *pa = qt_made_safetensors("a.safetensors", t, n, NULL), *pb = qt_made_safetensors("b.safetensors", t, n, NULL);
@@ -103,7 +103,7 @@ Test(diff, equal_to_itself_in_every_dtype_and_shape)
 Test(diff, bits_count_where_numbers_are_equal)
 {
     const uint32_t x[] = {0, 0x7fc00000, 0x3f800000, 0x7f800000}, y[] = {0x80000000, 0x7fc00001, 0x3f800000, 0x7f800000};
-    const qt_tensor a = {"w", QN_F32, 1, {4}, x}, b = {"w", QN_F32, 1, {4}, y};
+    const qt_made_tensor a = {"w", QN_F32, 1, {4}, x}, b = {"w", QN_F32, 1, {4}, y};
     const char *pa = qt_made_safetensors("a.safetensors", &a, 1, NULL), *pb = qt_made_safetensors("b.safetensors", &b, 1, NULL);
     qn_diff d = diff(pa, pb, NULL, 1);
     cr_assert(d.different);
@@ -120,7 +120,7 @@ Test(diff, tolerance)
 {
     const float x[] = {1, 2, 2}, y[] = {1, 2, 2.03f}; /* ‖a‖ = 3, error 0.03 */
     const uint32_t nan[] = {0x3f800000, 0x40000000, 0x7fc00000};
-    const qt_tensor a = {"w", QN_F32, 1, {3}, x}, b = {"w", QN_F32, 1, {3}, y}, c = {"w", QN_F32, 1, {3}, nan};
+    const qt_made_tensor a = {"w", QN_F32, 1, {3}, x}, b = {"w", QN_F32, 1, {3}, y}, c = {"w", QN_F32, 1, {3}, nan};
     const char *pa = qt_made_safetensors("a.safetensors", &a, 1, NULL), *pb = qt_made_safetensors("b.safetensors", &b, 1, NULL),
                *pc = qt_made_safetensors("c.safetensors", &c, 1, NULL);
     const struct {
@@ -145,8 +145,8 @@ Test(diff, threads_do_not_matter)
 {
     enum { ROWS = 1501, COLS = 1001 };
     const size_t n = (size_t)ROWS * COLS;
-    float *x = qt_keep(malloc(n * 4));
-    uint16_t *h = qt_keep(malloc(n * 2));
+    float *x = qt_made_keep(malloc(n * 4));
+    uint16_t *h = qt_made_keep(malloc(n * 2));
     qt_rng r = qt_seed(3);
     qt_fill_normal(&r, QN_F32, 0.02, n, (uint8_t *)x);
     long double aa = 0, sq = 0;
@@ -162,7 +162,7 @@ Test(diff, threads_do_not_matter)
         if (d != 0 && first == n)
             first = i;
     }
-    const qt_tensor a = {"w", QN_F32, 2, {ROWS, COLS}, x}, b = {"w", QN_BF16, 2, {ROWS, COLS}, h};
+    const qt_made_tensor a = {"w", QN_F32, 2, {ROWS, COLS}, x}, b = {"w", QN_BF16, 2, {ROWS, COLS}, h};
     const char *pa = qt_made_safetensors("a.safetensors", &a, 1, NULL), *pb = qt_made_safetensors("b.safetensors", &b, 1, NULL);
     qn_diff one = diff(pa, pb, NULL, 1), three = diff(pa, pb, NULL, 3), back = diff(pb, pa, NULL, 3);
     cr_assert_eq(memcmp(&one.rows[0].e, &three.rows[0].e, sizeof one.rows[0].e), 0, "bit by bit");
@@ -179,7 +179,7 @@ Test(diff, threads_do_not_matter)
 Test(diff, files_of_folders)
 {
     static const float v[4] = {1, 2, 3, 4};
-    const qt_tensor t = {"w", QN_F32, 1, {4}, v};
+    const qt_made_tensor t = {"w", QN_F32, 1, {4}, v};
     qt_made_safetensors("a/model.safetensors", &t, 1, NULL);
     qt_made_safetensors("b/model.safetensors", &t, 1, "other");
     qt_made_file("a/config.json", "{\"x\":1}", 7);
@@ -190,7 +190,7 @@ Test(diff, files_of_folders)
     qt_made_file("b/longer.txt", "longer", 6);
     qt_made_file("a/gone.txt", "", 0);
     qt_made_file("b/new.txt", "n", 1);
-    const char *pa = qt_scratch_path("a"), *pb = qt_scratch_path("b");
+    const char *pa = qt_made_path("a"), *pb = qt_made_path("b");
     qn_diff d = diff(pa, pb, NULL, 2);
     static const qn_diff_status want[] = {QN_DIFF_VALUES, QN_DIFF_ONLY_A, QN_DIFF_VALUES,
                                           QN_DIFF_HEADER, QN_DIFF_ONLY_B, QN_DIFF_EQUAL};
@@ -203,14 +203,14 @@ Test(diff, files_of_folders)
     d = diff(pa, pb, &(qn_diff_options){.tensors_only = true}, 2);
     cr_assert(!d.different && d.n_files == 0);
     cr_assert(!diff(pa, pa, NULL, 2).different);
-    d = diff(qt_scratch_path("a/model.safetensors"), pa, NULL, 2);
+    d = diff(qt_made_path("a/model.safetensors"), pa, NULL, 2);
     cr_assert(!d.different, "one file against a folder: its companions are not missed");
 }
 
 Test(diff, other_order_of_the_same_tensors)
 {
     static const float v[4] = {1, 2, 3, 4}, w[2] = {5, 6};
-    const qt_tensor a[] = {{"v", QN_F32, 1, {4}, v}, {"w", QN_F32, 1, {2}, w}}, b[] = {a[1], a[0]};
+    const qt_made_tensor a[] = {{"v", QN_F32, 1, {4}, v}, {"w", QN_F32, 1, {2}, w}}, b[] = {a[1], a[0]};
     const char *pa = qt_made_safetensors("a.safetensors", a, 2, NULL), *pb = qt_made_safetensors("b.safetensors", b, 2, NULL);
     qn_diff d = diff(pa, pb, NULL, 1);
     cr_assert_eq(d.n_by_status[QN_DIFF_EQUAL], 2);
@@ -228,7 +228,7 @@ static bool only_w(void *ctx, const char *name)
 Test(diff, wanted_tensors_only)
 {
     static const float v[4] = {1, 2, 3, 4}, w[4] = {0};
-    const qt_tensor a[] = {{"v", QN_F32, 1, {4}, v}, {"w", QN_F32, 1, {4}, v}},
+    const qt_made_tensor a[] = {{"v", QN_F32, 1, {4}, v}, {"w", QN_F32, 1, {4}, v}},
                     b[] = {{"v", QN_F32, 1, {4}, w}, {"w", QN_F32, 1, {4}, v}};
     const qn_diff_options opt = {.tensors_only = true, .want = only_w};
     qn_diff d = diff(qt_made_safetensors("a.safetensors", a, 2, NULL), qt_made_safetensors("b.safetensors", b, 2, NULL), &opt, 1);
@@ -239,9 +239,9 @@ Test(diff, wanted_tensors_only)
 Test(diff, one_bit_anywhere)
 {
     const size_t n = 9 << 20; /* three pieces */
-    uint8_t *x = qt_keep(calloc(n, 1)), *y = qt_keep(calloc(n, 1));
+    uint8_t *x = qt_made_keep(calloc(n, 1)), *y = qt_made_keep(calloc(n, 1));
     const size_t places[] = {0, 1, (4 << 20) - 1, 4 << 20, (5 << 20) + 3, n - 1};
-    const qt_tensor a = {"w", QN_F32, 2, {9 << 10, 256}, x}, b = {"w", QN_F32, 2, {9 << 10, 256}, y};
+    const qt_made_tensor a = {"w", QN_F32, 2, {9 << 10, 256}, x}, b = {"w", QN_F32, 2, {9 << 10, 256}, y};
     const char *pa = qt_made_safetensors("a.safetensors", &a, 1, NULL);
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
         y[places[i]] = 1;
@@ -254,24 +254,24 @@ Test(diff, one_bit_anywhere)
     }
     cr_assert(!diff(pa, qt_made_safetensors("b.safetensors", &b, 1, NULL), NULL, 3).different);
     /* the same in a file of a folder */
-    const qt_tensor t = {"w", QN_U8, 1, {1}, x};
+    const qt_made_tensor t = {"w", QN_U8, 1, {1}, x};
     qt_made_safetensors("p/m.safetensors", &t, 1, NULL);
     qt_made_safetensors("q/m.safetensors", &t, 1, NULL);
     qt_made_file("p/big.bin", x, n);
     y[n - 1] = 1;
     qt_made_file("q/big.bin", y, n);
-    qn_diff d = diff(qt_scratch_path("p"), qt_scratch_path("q"), NULL, 3);
+    qn_diff d = diff(qt_made_path("p"), qt_made_path("q"), NULL, 3);
     cr_assert(d.different && d.n_files_differing == 1 && d.files[0].status == QN_DIFF_VALUES);
 }
 
 Test(diff, memory_limit)
 {
     const size_t n = 4 << 20;
-    uint8_t *x = qt_keep(calloc(n, 1));
-    const qt_tensor a = {"w", QN_F32, 2, {1 << 10, 1024}, x};
+    uint8_t *x = qt_made_keep(calloc(n, 1));
+    const qt_made_tensor a = {"w", QN_F32, 2, {1 << 10, 1024}, x};
     const char *pa = qt_made_safetensors("a.safetensors", &a, 1, NULL);
-    qn_env env = *qt_env(4);
-    qn_source *s = qt_open(&env, pa);
+    qn_env env = *qt_made_env(4);
+    qn_source *s = qt_made_open(&env, pa);
     qn_diff d;
     env.memory_bytes = 9 << 20;
     cr_assert_eq(qn_diff_run(&env, s, s, NULL, &d, NULL), QN_E_MEMORY);
@@ -285,10 +285,10 @@ Test(diff, memory_limit)
 Test(diff, out_of_memory_anywhere)
 {
     static const float v[4] = {1, 2, 3, 4}, w[4] = {1, 2, 3, 5};
-    const qt_tensor a = {"w", QN_F32, 1, {4}, v}, b = {"w", QN_F32, 1, {4}, w};
+    const qt_made_tensor a = {"w", QN_F32, 1, {4}, v}, b = {"w", QN_F32, 1, {4}, w};
     const char *pa = qt_made_safetensors("a.safetensors", &a, 1, NULL), *pb = qt_made_safetensors("b.safetensors", &b, 1, NULL);
     for (uint64_t nth = 1;; nth++) {
-        const qn_env *env = qt_env_short_of_memory(nth);
+        const qn_env *env = qt_made_env_short(nth);
         qn_source *x = NULL, *y = NULL;
         qn_diff d;
         qn_code rc = qn_source_open(env, pa, &x, NULL);
@@ -300,8 +300,8 @@ Test(diff, out_of_memory_anywhere)
             qn_diff_release(env, &d);
         qn_source_close(x);
         qn_source_close(y);
-        cr_assert_eq(rc, qt_memory_failed() ? QN_E_MEMORY : QN_OK, "request %llu", (unsigned long long)nth);
-        if (!qt_memory_failed())
+        cr_assert_eq(rc, qt_made_memory_failed() ? QN_E_MEMORY : QN_OK, "request %llu", (unsigned long long)nth);
+        if (!qt_made_memory_failed())
             break;
     }
 }

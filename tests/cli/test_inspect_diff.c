@@ -20,7 +20,7 @@ static int quern(const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(args, sizeof args, fmt, ap);
     va_end(ap);
-    snprintf(line, sizeof line, "cd '%s' && '%s' %s 2>&1", qt_scratch(), QT_QUERN, args);
+    snprintf(line, sizeof line, "cd '%s' && '%s' %s 2>&1", qt_made_dir(), QT_QUERN, args);
     FILE *p = popen(line, "r");
     cr_assert_not_null(p);
     const size_t n = fread(output, 1, sizeof output - 1, p);
@@ -54,14 +54,14 @@ static void make(void)
     }
     w[17] += 0.5f;
     const uint32_t odd[4] = {0x7fc00000, 0x7f800000, 0x80000000, 1};
-    const qt_tensor a[] = {{"layer.0.w", QN_F32, 2, {20, 15}, v}, {"layer.1.w", QN_F32, 2, {20, 15}, v},
+    const qt_made_tensor a[] = {{"layer.0.w", QN_F32, 2, {20, 15}, v}, {"layer.1.w", QN_F32, 2, {20, 15}, v},
                            {"none", QN_BF16, 2, {0, 3}, &empty},  {"one", QN_F32, 0, {0}, v},
                            {"odd \x1b[31m\"name\"", QN_F32, 1, {4}, odd}};
-    qt_tensor b[5];
+    qt_made_tensor b[5];
     memcpy(b, a, sizeof b);
     b[1].data = w;
     /* the name must survive JSON in the header */
-    qt_tensor x[5], y[5];
+    qt_made_tensor x[5], y[5];
     memcpy(x, a, sizeof x);
     memcpy(y, b, sizeof y);
     x[4].name = y[4].name = "odd \\u001b[31m\\\"name\\\"";

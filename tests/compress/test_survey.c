@@ -23,10 +23,10 @@ Test(survey, exact_when_small)
     qt_rng r = qt_seed(1);
     qt_fill_normal(&r, QN_BF16, 0.02, N, a);
     qt_fill_normal(&r, QN_I8, 20, N, b);
-    const qt_tensor t[] = {{"a", QN_BF16, 2, {64, 64}, a}, {"b", QN_I8, 1, {N}, b},        {"tied", QN_BF16, 2, {64, 64}, a},
+    const qt_made_tensor t[] = {{"a", QN_BF16, 2, {64, 64}, a}, {"b", QN_I8, 1, {N}, b},        {"tied", QN_BF16, 2, {64, 64}, a},
                            {"z", QN_F32, 1, {N}, zeros},   {"empty", QN_F32, 2, {0, 5}, b}, {"reshaped", QN_BF16, 1, {N}, a},
                            {"one", QN_F32, 0, {0}, b},     {"none", QN_F32, 1, {0}, b}};
-    qn_source *s = qt_open(qt_env(2), qt_made_safetensors("t.safetensors", t, 8, NULL));
+    qn_source *s = qt_made_open(qt_made_env(2), qt_made_safetensors("t.safetensors", t, 8, NULL));
     qn_survey v = survey(s, &fast_and_dense);
     cr_assert_eq(v.n_rows, 8);
     cr_assert_eq(v.rows[2].duplicate_of, 0);
@@ -57,9 +57,9 @@ Test(survey, samples_and_threads)
     uint8_t *a = malloc(n * 2);
     qt_rng r = qt_seed(2);
     qt_fill_normal(&r, QN_BF16, 0.02, n, a);
-    const qt_tensor t[] = {{"big", QN_BF16, 2, {ROWS, COLS}, a}, {"small", QN_BF16, 2, {30, COLS}, a}};
+    const qt_made_tensor t[] = {{"big", QN_BF16, 2, {ROWS, COLS}, a}, {"small", QN_BF16, 2, {30, COLS}, a}};
     const char *path = qt_made_safetensors("t.safetensors", t, 2, NULL);
-    qn_source *one = qt_open(qt_env(1), path), *three = qt_open(qt_env(3), path);
+    qn_source *one = qt_made_open(qt_made_env(1), path), *three = qt_made_open(qt_made_env(3), path);
     qn_survey_options opt = {.level = {[QN_LEVEL_FAST] = true, [QN_LEVEL_DENSE] = true},
                              .sample_bytes = {[QN_LEVEL_FAST] = 2500000, [QN_LEVEL_DENSE] = 100000}};
     qn_survey v = survey(one, &opt), w = survey(three, &opt), all = survey(three, &fast_and_dense);
@@ -83,13 +83,13 @@ Test(survey, samples_and_threads)
 Test(survey, every_dtype)
 {
     uint8_t v[8 * 64];
-    qt_tensor t[QN_DTYPE_COUNT - 1];
+    qt_made_tensor t[QN_DTYPE_COUNT - 1];
     qt_rng r = qt_seed(9);
     for (size_t i = 0; i < sizeof v; i++)
         v[i] = (uint8_t)qt_next(&r);
     for (unsigned k = 1; k < QN_DTYPE_COUNT; k++)
-        t[k - 1] = (qt_tensor){qn_dtype_name((qn_dtype)k), (qn_dtype)k, 2, {2, 32}, v};
-    qn_source *s = qt_open(qt_env(3), qt_made_safetensors("t.safetensors", t, QN_DTYPE_COUNT - 1, NULL));
+        t[k - 1] = (qt_made_tensor){qn_dtype_name((qn_dtype)k), (qn_dtype)k, 2, {2, 32}, v};
+    qn_source *s = qt_made_open(qt_made_env(3), qt_made_safetensors("t.safetensors", t, QN_DTYPE_COUNT - 1, NULL));
     qn_survey_options opt = fast_and_dense;
     opt.level[QN_LEVEL_MAX] = true;
     qn_survey out = survey(s, &opt);
@@ -109,10 +109,10 @@ Test(survey, out_of_memory_anywhere)
     uint8_t v[2 * 2048];
     qt_rng r = qt_seed(4);
     qt_fill_normal(&r, QN_BF16, 0.02, 2048, v);
-    const qt_tensor t[] = {{"a", QN_BF16, 2, {32, 64}, v}, {"b", QN_I8, 1, {4096}, v}};
+    const qt_made_tensor t[] = {{"a", QN_BF16, 2, {32, 64}, v}, {"b", QN_I8, 1, {4096}, v}};
     const char *path = qt_made_safetensors("t.safetensors", t, 2, NULL);
     for (uint64_t nth = 1;; nth++) {
-        const qn_env *env = qt_env_short_of_memory(nth);
+        const qn_env *env = qt_made_env_short(nth);
         qn_source *s = NULL;
         qn_survey out;
         qn_code rc = qn_source_open(env, path, &s, NULL);
@@ -121,7 +121,7 @@ Test(survey, out_of_memory_anywhere)
         if (rc == QN_OK)
             qn_survey_release(env, &out);
         qn_source_close(s);
-        if (!qt_memory_failed()) {
+        if (!qt_made_memory_failed()) {
             cr_assert_eq(rc, QN_OK);
             break;
         }

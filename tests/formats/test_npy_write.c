@@ -20,11 +20,11 @@ static size_t slurp(const char *path, uint8_t *buf, size_t cap)
 }
 
 /* Writes one tensor and returns the file's bytes; *data is where the elements begin. */
-static size_t written(const qt_tensor *t, const qn_npy_options *opt, uint8_t *buf, size_t cap, size_t *data,
+static size_t written(const qt_made_tensor *t, const qn_npy_options *opt, uint8_t *buf, size_t cap, size_t *data,
                       qn_npy_written *w)
 {
-    const char *out = qt_scratch_path("x.npy");
-    qn_source *s = qt_open(qt_env(1), qt_made_safetensors("t.safetensors", t, 1, NULL));
+    const char *out = qt_made_path("x.npy");
+    qn_source *s = qt_made_open(qt_made_env(1), qt_made_safetensors("t.safetensors", t, 1, NULL));
     qn_npy_options o = opt ? *opt : (qn_npy_options){0};
     o.overwrite = true;
     cr_assert_eq(qn_npy_write(s, qn_source_find(s, t->name), out, &o, w, NULL), QN_OK);
@@ -41,7 +41,7 @@ static size_t written(const qt_tensor *t, const qn_npy_options *opt, uint8_t *bu
 Test(npy_write, header_and_elements)
 {
     static const float v[6] = {1, -2, 3.5f, 0, 1e-40f, 7};
-    const qt_tensor t = {"w", QN_F32, 2, {2, 3}, v};
+    const qt_made_tensor t = {"w", QN_F32, 2, {2, 3}, v};
     uint8_t buf[512];
     size_t data;
     qn_npy_written w;
@@ -58,7 +58,7 @@ Test(npy_write, shapes)
 {
     static const uint8_t v[8] = {1, 2, 3, 4, 5, 6, 7, 8};
     const struct {
-        qt_tensor t;
+        qt_made_tensor t;
         const char *shape;
     } rows[] = {
         {{"w", QN_U8, 0, {0}, v}, "'shape': (), }"},
@@ -87,7 +87,7 @@ Test(npy_write, narrow_floats_as_bits_or_widened)
     static uint8_t bf16[65536 * 2], buf[65536 * 4 + 128];
     for (unsigned i = 0; i < 65536; i++)
         qn_store16(bf16 + 2 * i, (uint16_t)i);
-    const qt_tensor t = {"w", QN_BF16, 2, {256, 256}, bf16};
+    const qt_made_tensor t = {"w", QN_BF16, 2, {256, 256}, bf16};
     size_t data;
     qn_npy_written w;
     size_t n = written(&t, NULL, buf, sizeof buf, &data, &w);
@@ -98,7 +98,7 @@ Test(npy_write, narrow_floats_as_bits_or_widened)
     for (unsigned i = 0; i < 65536; i++)
         cr_assert_eq(qn_load32(buf + data + 4 * i), (uint32_t)i << 16, "NaN payloads stay too");
     static const uint8_t f4[2] = {0x21, 0xf7}; /* 0.5 1 6 −6 */
-    const qt_tensor p = {"w", QN_F4, 1, {4}, f4};
+    const qt_made_tensor p = {"w", QN_F4, 1, {4}, f4};
     n = written(&p, &(qn_npy_options){.widen = true}, buf, sizeof buf, &data, &w);
     static const float want[4] = {0.5f, 1, 6, -6};
     cr_assert(n - data == sizeof want && memcmp(buf + data, want, sizeof want) == 0);
@@ -109,7 +109,7 @@ Test(npy_write, rows)
     uint16_t v[10 * 3];
     for (uint16_t i = 0; i < 30; i++)
         v[i] = i;
-    const qt_tensor t = {"w", QN_U16, 2, {10, 3}, v};
+    const qt_made_tensor t = {"w", QN_U16, 2, {10, 3}, v};
     uint8_t buf[512];
     size_t data;
     qn_npy_written w;
@@ -126,15 +126,15 @@ Test(npy_write, rows)
 Test(npy_write, refusals_leave_nothing_behind)
 {
     static const uint8_t v[6];
-    const qt_tensor t[] = {{"w", QN_U8, 1, {6}, v}, {"six", QN_F6_E3M2, 1, {8}, v}, {"odd", QN_F4, 2, {2, 3}, v}};
-    qn_source *s = qt_open(qt_env(1), qt_made_safetensors("t.safetensors", t, 3, NULL));
-    const char *out = qt_scratch_path("x.npy");
+    const qt_made_tensor t[] = {{"w", QN_U8, 1, {6}, v}, {"six", QN_F6_E3M2, 1, {8}, v}, {"odd", QN_F4, 2, {2, 3}, v}};
+    qn_source *s = qt_made_open(qt_made_env(1), qt_made_safetensors("t.safetensors", t, 3, NULL));
+    const char *out = qt_made_path("x.npy");
     const qn_npy_options far = {.some_rows = true, .first_row = 5, .n_rows = 2}, wide = {.widen = true},
                          half = {.some_rows = true, .first_row = 1, .n_rows = 1};
     cr_assert_eq(qn_npy_write(s, qn_source_find(s, "w"), out, &far, NULL, NULL), QN_E_USAGE);
     cr_assert_eq(qn_npy_write(s, qn_source_find(s, "six"), out, &wide, NULL, NULL), QN_E_UNSUPPORTED);
     cr_assert_eq(qn_npy_write(s, qn_source_find(s, "odd"), out, &half, NULL, NULL), QN_E_UNSUPPORTED);
-    cr_assert_eq(qn_npy_write(s, qn_source_find(s, "w"), qt_scratch(), NULL, NULL, NULL), QN_E_USAGE);
+    cr_assert_eq(qn_npy_write(s, qn_source_find(s, "w"), qt_made_dir(), NULL, NULL, NULL), QN_E_USAGE);
     cr_assert_neq(access(out, F_OK), 0);
     cr_assert_eq(qn_npy_write(s, qn_source_find(s, "w"), out, NULL, NULL, NULL), QN_OK);
     cr_assert_eq(qn_npy_write(s, qn_source_find(s, "w"), out, NULL, NULL, NULL), QN_E_USAGE, "it exists");
@@ -144,18 +144,18 @@ Test(npy_write, refusals_leave_nothing_behind)
 Test(npy_write, out_of_memory_anywhere)
 {
     static const uint8_t v[8];
-    const qt_tensor t = {"w", QN_BF16, 1, {4}, v};
-    const char *path = qt_made_safetensors("t.safetensors", &t, 1, NULL), *out = qt_scratch_path("x.npy");
+    const qt_made_tensor t = {"w", QN_BF16, 1, {4}, v};
+    const char *path = qt_made_safetensors("t.safetensors", &t, 1, NULL), *out = qt_made_path("x.npy");
     for (uint64_t nth = 1;; nth++) {
-        const qn_env *env = qt_env_short_of_memory(nth);
+        const qn_env *env = qt_made_env_short(nth);
         qn_source *s = NULL;
         qn_code rc = qn_source_open(env, path, &s, NULL);
         if (rc == QN_OK)
             rc = qn_npy_write(s, qn_source_find(s, "w"), out, &(qn_npy_options){.widen = true, .overwrite = true}, NULL, NULL);
         qn_source_close(s);
-        cr_assert_eq(rc, qt_memory_failed() ? QN_E_MEMORY : QN_OK, "request %llu", (unsigned long long)nth);
-        cr_assert_neq(access(qt_scratch_path("x.npy.quern-npy"), F_OK), 0, "the temporary file is gone");
-        if (!qt_memory_failed())
+        cr_assert_eq(rc, qt_made_memory_failed() ? QN_E_MEMORY : QN_OK, "request %llu", (unsigned long long)nth);
+        cr_assert_neq(access(qt_made_path("x.npy.quern-npy"), F_OK), 0, "the temporary file is gone");
+        if (!qt_made_memory_failed())
             break;
     }
 }

@@ -26,7 +26,7 @@ static void remove_scratch(void)
     nftw(scratch, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-const char *qt_scratch(void)
+const char *qt_made_dir(void)
 {
     if (scratch[0])
         return scratch;
@@ -42,7 +42,7 @@ static struct kept {
     void *p;
 } *kept;
 
-void *qt_keep(void *p)
+void *qt_made_keep(void *p)
 {
     struct kept *k = malloc(sizeof *k);
     cr_assert_not_null(k);
@@ -51,16 +51,16 @@ void *qt_keep(void *p)
     return p;
 }
 
-const char *qt_scratch_path(const char *name)
+const char *qt_made_path(const char *name)
 {
     char *p;
-    cr_assert_geq(asprintf(&p, "%s/%s", qt_scratch(), name), 0);
-    return qt_keep(p);
+    cr_assert_geq(asprintf(&p, "%s/%s", qt_made_dir(), name), 0);
+    return qt_made_keep(p);
 }
 
 const char *qt_made_file(const char *rel, const void *data, size_t n_bytes)
 {
-    const char *path = qt_scratch_path(rel);
+    const char *path = qt_made_path(rel);
     char *dir = strdup(path), *slash = strrchr(dir, '/');
     *slash = '\0';
     (void)mkdir(dir, 0700); /* one level is enough here; it may be there */
@@ -72,7 +72,7 @@ const char *qt_made_file(const char *rel, const void *data, size_t n_bytes)
     return path;
 }
 
-const char *qt_made_safetensors(const char *rel, const qt_tensor *t, unsigned n, const char *note)
+const char *qt_made_safetensors(const char *rel, const qt_made_tensor *t, unsigned n, const char *note)
 {
     char *text;
     size_t n_text;
@@ -112,7 +112,7 @@ const char *qt_made_safetensors(const char *rel, const qt_tensor *t, unsigned n,
     return path;
 }
 
-const qn_env *qt_env(unsigned n_threads)
+const qn_env *qt_made_env(unsigned n_threads)
 {
     static qn_env envs[8];
     qn_env *env = &envs[n_threads % 8];
@@ -135,7 +135,7 @@ static void put(void *ctx, void *p)
     free(p);
 }
 
-const qn_env *qt_env_short_of_memory(uint64_t nth)
+const qn_env *qt_made_env_short(uint64_t nth)
 {
     static const qn_alloc heap = {.get = get, .put = put};
     static qn_env env;
@@ -147,12 +147,12 @@ const qn_env *qt_env_short_of_memory(uint64_t nth)
     return &env;
 }
 
-bool qt_memory_failed(void)
+bool qt_made_memory_failed(void)
 {
     return failing && n_requests >= failing;
 }
 
-qn_source *qt_open(const qn_env *env, const char *path)
+qn_source *qt_made_open(const qn_env *env, const char *path)
 {
     qn_err err;
     char line[600];
