@@ -48,7 +48,7 @@ void qn_mem_put(const qn_alloc *a, void *p)
 
 void *qn_mem_grow(const qn_alloc *a, void *p, uint64_t n_used, uint64_t *cap, uint64_t want, uint64_t size, qn_err *err)
 {
-    if (want <= *cap)
+    if (want <= *cap && p)
         return p;
     bool ovf = false;
     const uint64_t half_more = qn_add(*cap, *cap / 2, &ovf);

@@ -113,8 +113,9 @@ static qn_code take_unicode(qn_json *j, qn_err *err)
         return BAD(j, "lone surrogate \\u%04x", u);
     if (u >= 0xd800 && u < 0xdc00) {
         QN_TRY(take(j, &c, err));
-        if (c == '\\')
-            QN_TRY(take(j, &c, err));
+        if (c != '\\')
+            return BAD(j, "lone surrogate \\u%04x", u);
+        QN_TRY(take(j, &c, err));
         if (c != 'u')
             return BAD(j, "lone surrogate \\u%04x", u);
         QN_TRY(take_hex4(j, &low, err));
