@@ -79,10 +79,11 @@ void qn_arena_init(qn_arena *ar, const qn_alloc *a)
     *ar = (qn_arena){.alloc = a};
 }
 
-/* Blocks double up to 16 MiB, so that a million small strings cost few calls and a small model little memory. */
+/* Blocks grow with what has been handed out, up to 16 MiB: a million small strings cost few calls, and the room left over
+ * is at most a quarter of what was asked for. */
 static struct qn_arena_block *new_block(qn_arena *ar, uint64_t n_bytes, qn_err *err)
 {
-    uint64_t cap = ar->head ? qn_min_u64(ar->head->cap * 2, 16u << 20) : BLOCK_MIN;
+    uint64_t cap = qn_min_u64(qn_max_u64(ar->used_bytes / 4, BLOCK_MIN), 16u << 20);
     cap = qn_max_u64(cap, n_bytes);
     if (cap > UINT64_MAX - BLOCK_HEAD)
         cap = UINT64_MAX - BLOCK_HEAD; /* qn_mem_get refuses it */
