@@ -10,7 +10,7 @@ void *qn_mem_get(const qn_alloc *a, uint64_t n_bytes, qn_err *err)
     void *p = NULL;
     if (n_bytes == 0)
         n_bytes = 1;
-    if (n_bytes <= SIZE_MAX - 64) {
+    if (n_bytes <= PTRDIFF_MAX) { /* no object may be larger: differences of pointers into it would overflow */
         if (a)
             p = a->get(a->ctx, (size_t)n_bytes);
         else if (posix_memalign(&p, 64, (size_t)n_bytes) != 0)

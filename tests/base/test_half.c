@@ -62,11 +62,11 @@ static double meaning(const struct kind *k, uint32_t code)
     const uint32_t e = code >> k->m & ((1u << k->e) - 1), m = code & ((1u << k->m) - 1), s = code >> (k->e + k->m) & 1;
     double v;
     if (k->special == ONE_NAN && code == 1u << (k->e + k->m))
-        return NAN;
+        return (double)NAN;
     if (k->special == IEEE && e == (1u << k->e) - 1)
-        v = m ? NAN : INFINITY;
+        v = (double)(m ? NAN : INFINITY);
     else if (k->special == ALL_NAN && e == (1u << k->e) - 1 && m == (1u << k->m) - 1)
-        v = NAN;
+        v = (double)NAN;
     else if (e == 0)
         v = ldexp((double)m, 1 - k->bias - (int)k->m);
     else
