@@ -144,7 +144,7 @@ static uint64_t split(const qn_out_tensor *t, uint64_t n, uint64_t limit, uint64
 {
     uint64_t shards = 0, in_shard = 0, bytes = 0;
     for (uint64_t i = 0; i < n; i++) {
-        const bool full = limit && in_shard && (t[i].n_bytes > limit || bytes > limit - t[i].n_bytes);
+        const bool full = limit && in_shard && t[i].n_bytes && (t[i].n_bytes > limit || bytes > limit - t[i].n_bytes);
         if (i == 0 || full) {
             if (first)
                 first[shards] = i;

@@ -69,5 +69,5 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s\n", line);
     qt_buf_free(&header);
     qt_buf_free(&file);
-    return rc;
+    return (int)rc;
 }
