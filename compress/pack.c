@@ -197,6 +197,7 @@ static qn_code append_chunk(struct pack *p, struct slot *s, uint64_t chunk, uint
         QN_TRY(qn_quern_writer_add(&p->writer, s->out, c->stored_bytes, &c->off, err));
         qn_dedup_add(&p->dedup, &s->digest, chunk);
         row->raw_by_codec[s->codec] += n;
+        row->stored_by_codec[s->codec] += s->n_out;
     }
     if (p->opt->dry_run)
         return QN_OK;
@@ -211,8 +212,19 @@ static qn_code adopt_chunk(struct pack *p, struct slot *s, uint64_t chunk, uint6
     if (p->ix.chunks[chunk].codec != QN_CODEC_SHARED) {
         qn_dedup_add(&p->dedup, &s->digest, chunk);
         p->report->rows[object].raw_by_codec[p->ix.chunks[chunk].codec] += n;
+        p->report->rows[object].stored_by_codec[p->ix.chunks[chunk].codec] += p->ix.chunks[chunk].stored_bytes;
     }
     return QN_OK;
+}
+
+/* Remembers whose chunk this one shares; one object only, or none. */
+static void note_twin(const struct pack *p, qn_pack_row *row, uint64_t twin)
+{
+    const uint64_t owner = qn_index_object_of(&p->ix, twin);
+    if (row->n_shared == 0)
+        row->same_as = owner;
+    else if (row->same_as != owner)
+        row->same_as = UINT64_MAX;
 }
 
 static qn_code commit(void *ctx, uint64_t task, unsigned slot, qn_err *err)
@@ -230,6 +242,8 @@ static qn_code commit(void *ctx, uint64_t task, unsigned slot, qn_err *err)
         QN_TRY(append_chunk(p, s, chunk, object, &b, n, err));
     const qn_index_chunk *c = &p->ix.chunks[chunk];
     qn_pack_row *row = &p->report->rows[object];
+    if (c->codec == QN_CODEC_SHARED)
+        note_twin(p, row, c->off);
     row->n_chunks++;
     row->stored_bytes += c->stored_bytes;
     row->n_shared += c->codec == QN_CODEC_SHARED;
@@ -486,7 +500,7 @@ static qn_code check_output(struct pack *p, const char *out_path, qn_err *err)
 static qn_code report_open(struct pack *p, qn_err *err)
 {
     qn_pack_report *r = p->report;
-    *r = (qn_pack_report){.n_chunks = p->ix.n_chunks, .n_rows = p->ix.n_objects};
+    *r = (qn_pack_report){.n_chunks = p->ix.n_chunks, .n_rows = p->ix.n_objects, .n_threads = p->n_slots};
     for (uint64_t i = 0; i < p->ix.n_files; i++)
         r->source_bytes += p->ix.files[i].n_bytes;
     if (p->opt->dry_run && r->source_bytes > SAMPLE_BYTES) {
@@ -497,7 +511,7 @@ static qn_code report_open(struct pack *p, qn_err *err)
     if (!r->rows)
         return QN_E_MEMORY;
     for (uint64_t i = 0; i < r->n_rows; i++)
-        r->rows[i].object = i;
+        r->rows[i] = (qn_pack_row){.object = i, .same_as = UINT64_MAX};
     return QN_OK;
 }
 
@@ -514,6 +528,8 @@ static qn_code pack(struct pack *p, const char *out_path, qn_err *err)
     QN_TRY(plan_memory(p, err));
     QN_TRY(report_open(p, err));
     QN_TRY(make_key(p, &key, err));
+    if (out_path || !p->opt->dry_run)
+        QN_TRY(check_output(p, out_path, err));
     if (p->opt->dry_run) {
         QN_TRY(qn_quern_writer_open(&p->writer, p->env, NULL, 0, err));
         QN_TRY(run(p, &key, err));
@@ -523,7 +539,6 @@ static qn_code pack(struct pack *p, const char *out_path, qn_err *err)
                 (uint64_t)((double)p->report->source_bytes * (double)p->sampled_stored / (double)p->sampled_bytes);
         return QN_OK;
     }
-    QN_TRY(check_output(p, out_path, err));
     QN_TRY(open_partial(p, &key, err));
     QN_TRY(run(p, &key, err));
     p->report->packed_bytes = p->writer.at;
