@@ -54,10 +54,11 @@ void qn_fast_code_c(const qn_fast_etab *t, qn_fast_estate *st, const uint8_t *sy
         uint32_t x = (uint32_t)st->lo[j] | (uint32_t)st->hi[j] << 8;
         if (v == t->esc)
             *--st->esc = sym[i];
-        if (x >> 8 >= f) {
-            *--p = (uint8_t)x;
-            x >>= 8;
-        }
+        /* always stored, kept only if due: a branch would be a coin toss */
+        const unsigned due = x >> 8 >= f;
+        p[-1] = (uint8_t)x;
+        p -= due;
+        x >>= 8 * due;
         const uint32_t q = (uint32_t)((uint64_t)x * t->rcp[k] >> 24);
         st->lo[j] = (uint8_t)(x - q * f + t->start[k]);
         st->hi[j] = (uint8_t)q;

@@ -103,8 +103,8 @@ static inline bool symbols(const qn_fast_tab *t, qn_fast_state *st, uint16_t *x,
             st->failed = true;
             return false;
         }
-        if (need) /* a conditional move unless `careful` */
-            y = y << 8 | *p;
+        if (!careful || need) /* no branch on `need` in the common case: it is a coin toss */
+            y = y << 8 * need | (*p & (0u - need));
         p += need;
         x[j] = (uint16_t)y;
     }
