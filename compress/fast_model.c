@@ -208,9 +208,9 @@ void qn_fast_model_choose(const uint32_t counts[256], uint64_t n, qn_fast_model 
         most = QN_FAST_SYMS;
     set best, s;
     uint64_t best_cost = UINT64_MAX;
-    /* Only symbols of less than four slots are worth a try as escapes. */
+    /* Only symbols worth less than half a slot are tried as escapes: decoders branch at each. */
     for (unsigned keep = most, tries = 0; keep > 0 && tries < 16; keep--, tries++) {
-        if (keep < most && (uint64_t)counts[by_count[keep]] * 64 > n)
+        if (keep < most && (uint64_t)counts[by_count[keep]] * 512 > n)
             break;
         const uint64_t cost = try_set(counts, by_count, n_live, n, keep, &s);
         if (cost < best_cost) {
