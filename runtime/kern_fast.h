@@ -15,7 +15,7 @@
 #define QN_FAST_STREAMS 256 /* most streams */
 #define QN_FAST_SYMS    64  /* most coded symbols, the escape included: tables are indexed by symbol mod 64 */
 #define QN_FAST_NO_ESC  256
-#define QN_FAST_CUTS    4 /* most boundaries inside one sixteenth of the slots that the nibble tables can express */
+#define QN_FAST_CUTS    8 /* most boundaries inside one sixteenth of the slots that the nibble tables can express */
 
 /* What a weight is made of: a coded symbol and raw bits. */
 typedef enum qn_fast_kind {
@@ -78,6 +78,7 @@ size_t qn_fast_run_c(qn_fast_kind kind, const qn_fast_tab *t, qn_fast_state *st,
 bool qn_fast_part_c(const qn_fast_tab *t, qn_fast_state *st, unsigned n, uint8_t *sym);
 
 #if defined(__x86_64__) && defined(__GNUC__)
+extern const uint64_t qn_fast_expand_tab[256]; /* runtime/kern_fast_tab.c */
 void qn_kern_fast_avx2(qn_kern_fast *k);
 void qn_kern_fast_avx512(qn_kern_fast *k);
 #endif
