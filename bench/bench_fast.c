@@ -64,7 +64,8 @@ int main(int argc, char **argv)
     const size_t per_block = argc > 1 ? strtoul(argv[1], NULL, 0) : 1u << 20, mib = argc > 2 ? strtoul(argv[2], NULL, 0) : 128;
     const qn_dtype dtype = argc > 3 && strcmp(argv[3], "f32") == 0 ? QN_F32 : argc > 3 && strcmp(argv[3], "f16") == 0 ? QN_F16 : QN_BF16;
     const size_t unit = dtype == QN_F32 ? 4 : 2, n_bytes = mib << 20, n = n_bytes / unit, n_blocks = (n + per_block - 1) / per_block;
-    uint8_t *src = malloc(n_bytes), *dst = malloc(n_bytes), *copy = malloc(n_bytes), *pay = malloc(n_bytes + 65536 * 64);
+    uint8_t *src = aligned_alloc(64, n_bytes), *dst = aligned_alloc(64, n_bytes), *copy = aligned_alloc(64, n_bytes),
+            *pay = aligned_alloc(64, n_bytes + 65536 * 64);
     size_t *at = calloc(n_blocks + 1, sizeof *at);
     int printed = 0;
     double secs[PASSES], mem = 0, counts[256] = {0};

@@ -23,6 +23,10 @@ uint32_t qn_fast_lg(uint64_t v)
 
 #define LG_256 (UINT64_C(8) << 16)
 
+/* An escape is paid for twice: decoders mispredict a branch at most of them. This many bits are what that is worth. */
+#define SPEED_BITS      4u
+#define SPEED_FROM_SIZE 65536 /* weights: below it nobody waits */
+
 /* One set of symbols with counts and frequencies. */
 typedef struct set {
     unsigned n;
@@ -185,7 +189,7 @@ static uint64_t try_set(const uint32_t *counts, const uint8_t *by_count, unsigne
         s->count[s->n++] = n_esc;
     }
     normalise(s, n);
-    return plain_cost(s) + ((UINT64_C(10) * s->n) << 16) +
+    return plain_cost(s) + ((UINT64_C(10) * s->n + (n < SPEED_FROM_SIZE ? 0 : SPEED_BITS * n_esc)) << 16) +
            (n_esc ? escape_cost(counts, kept, n_esc, n_live - n_coded) : 0);
 }
 

@@ -47,7 +47,7 @@ INLINE __m512i step(const tables *t, __m512i *lo, __m512i *hi, feed *f, bool esc
     const __m512i even = _mm512_add_epi16(
                       _mm512_mullo_epi16(_mm512_and_si512(freq, low_bytes), _mm512_and_si512(*hi, low_bytes)),
                       _mm512_and_si512(rest, low_bytes)),
-                  odd = _mm512_add_epi16(_mm512_mullo_epi16(_mm512_srli_epi16(freq, 8), _mm512_srli_epi16(*hi, 8)),
+                  odd = _mm512_add_epi16(_mm512_mulhi_epu16(_mm512_andnot_si512(low_bytes, freq), _mm512_andnot_si512(low_bytes, *hi)),
                                          _mm512_srli_epi16(rest, 8));
     /* bit select: where low_bytes is 1 the first, else the second (0xca) */
     __m512i x_lo = _mm512_ternarylogic_epi64(low_bytes, even, _mm512_slli_epi16(odd, 8), 0xca);
