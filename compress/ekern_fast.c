@@ -67,7 +67,7 @@ void qn_fast_code_c(const qn_fast_etab *t, qn_fast_estate *st, const uint8_t *sy
 }
 
 /* Eight tables: equal neighbours, the common case, would else wait for each other's store. */
-void qn_fast_count(const uint8_t *sym, size_t n, uint32_t counts[256])
+void qn_fast_count_c(const uint8_t *sym, size_t n, uint32_t counts[256])
 {
     uint32_t c[8][256];
     size_t i = 0;
@@ -97,7 +97,7 @@ void qn_fast_count(const uint8_t *sym, size_t n, uint32_t counts[256])
 
 void qn_ekern_fast_init(qn_ekern_fast *k, unsigned cpu)
 {
-    *k = (qn_ekern_fast){cpu, qn_fast_symbols_c, qn_fast_raws_c, qn_fast_code_c};
+    *k = (qn_ekern_fast){cpu, qn_fast_symbols_c, qn_fast_raws_c, qn_fast_count_c, qn_fast_code_c};
 #if defined(__x86_64__) && defined(__GNUC__)
     if (cpu & QN_CPU_AVX512)
         qn_ekern_fast_avx512(k);

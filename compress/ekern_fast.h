@@ -26,6 +26,8 @@ typedef struct qn_ekern_fast {
     void (*symbols)(qn_fast_kind kind, const uint8_t *src, size_t n, uint8_t *sym);
     /* n weights → raw bits as in kern_fast.h; raw receives the first n_raw bytes only */
     void (*raws)(qn_fast_kind kind, const uint8_t *src, size_t n, uint8_t *raw2, uint8_t *raw, size_t n_raw);
+    /* Adds n symbols to counts */
+    void (*count)(const uint8_t *sym, size_t n, uint32_t counts[256]);
     /* Codes n symbols, the last first */
     void (*code)(const qn_fast_etab *t, qn_fast_estate *st, const uint8_t *sym, size_t n);
 } qn_ekern_fast;
@@ -35,8 +37,7 @@ void qn_ekern_fast_init(qn_ekern_fast *k, unsigned cpu);
 void qn_fast_symbols_c(qn_fast_kind kind, const uint8_t *src, size_t n, uint8_t *sym);
 void qn_fast_raws_c(qn_fast_kind kind, const uint8_t *src, size_t n, uint8_t *raw2, uint8_t *raw, size_t n_raw);
 void qn_fast_code_c(const qn_fast_etab *t, qn_fast_estate *st, const uint8_t *sym, size_t n);
-/* Adds n symbols to counts. */
-void qn_fast_count(const uint8_t *sym, size_t n, uint32_t counts[256]);
+void qn_fast_count_c(const uint8_t *sym, size_t n, uint32_t counts[256]);
 
 #if defined(__x86_64__) && defined(__GNUC__)
 void qn_ekern_fast_avx512(qn_ekern_fast *k);

@@ -89,7 +89,7 @@ static qn_code put_escapes(const qn_enc_ctx *cx, const uint8_t *esc, size_t n, u
         return QN_E_MEMORY;
     sink sub = {room, room + n};
     bool coded = false;
-    qn_fast_count(esc, n, counts);
+    qn_fast_count_c(esc, n, counts);
     if (depth + 1 < QN_FAST_DEPTH)
         QN_TRY(put_stream(cx, esc, n, counts, streams_for(n, true), NULL, depth, &sub, &coded, err));
     const size_t n_sub = coded ? (size_t)(sub.p - room) : n + 1;
@@ -152,7 +152,7 @@ qn_code qn_enc_fast(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src,
     if (!sym)
         return QN_E_MEMORY;
     cx->ekern->fast.symbols(kind, src, n, sym);
-    qn_fast_count(sym, n, counts);
+    cx->ekern->fast.count(sym, n, counts);
     const bool constant = counts[sym[0]] == n;
     const unsigned log_s = streams_for(n, false), n_carry = constant ? 0 : qn_fast_carry_bytes(1u << log_s);
     const size_t n_raw = raw_unit * n - n_carry;
