@@ -89,35 +89,32 @@ void qn_fast_merge(qn_fast_kind kind, const uint8_t *sym, size_t n, const uint8_
 }
 
 /* n ≤ n_streams weights of one round. The caller has made sure that n code bytes may be read, or sets `careful`. */
-static inline bool symbols(const qn_fast_tab *t, qn_fast_state *st, uint16_t *x, unsigned n, uint8_t *sym, bool careful)
+static inline __attribute__((always_inline)) bool symbols(const qn_fast_tab *t, qn_fast_state *st, uint16_t *x, unsigned n, uint8_t *sym, bool careful)
 {
     const uint8_t *p = st->p;
-    uint32_t any = 0;
+#pragma GCC unroll 4
     for (unsigned j = 0; j < n; j++) {
         const uint32_t e = t->slot[x[j] & 255];
         uint32_t y = (e >> 8 & 255) * (x[j] >> 8) + (e & 255);
-        const unsigned need = y < 256;
-        any |= e;
         sym[j] = (uint8_t)(e >> 16);
-        if (careful && need && p == st->end) {
+        if (careful && y < 256 && p == st->end) {
             st->failed = true;
             return false;
         }
-        if (!careful || need) /* no branch on `need` in the common case: it is a coin toss */
-            y = y << 8 * need | (*p & (0u - need));
-        p += need;
+        /* a coin toss, so no branch: both outcomes are made */
+        const uint32_t longer = y << 8 | (!careful || y < 256 ? *p : 0u);
+        p += y < 256;
+        y = y < 256 ? longer : y;
         x[j] = (uint16_t)y;
     }
     st->p = p;
-    if (any >> 24)
-        for (unsigned j = 0; j < n; j++)
-            if (sym[j] == t->esc) {
-                if (st->esc == st->esc_end) {
-                    st->failed = true;
-                    return false;
-                }
-                sym[j] = *st->esc++;
-            }
+    for (uint8_t *s = sym; t->esc != QN_FAST_NO_ESC && (s = memchr(s, (int)t->esc, (size_t)(sym + n - s))); s++) {
+        if (st->esc == st->esc_end) {
+            st->failed = true;
+            return false;
+        }
+        *s = *st->esc++;
+    }
     return true;
 }
 
