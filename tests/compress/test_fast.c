@@ -136,7 +136,7 @@ Test(fast, damage_is_refused_alike)
         for (unsigned recipe = 0; recipe < 9; recipe++)
             for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
                 const size_t n = sizes[i];
-                uint8_t src[4 * 9000], payload[4 * 9000 + 512];
+                static uint8_t src[4 * 9000], payload[4 * 9000 + 512];
                 fill_exponents(&r, types[t], recipe, n, src);
                 const size_t m = trip(types[t], n, src, payload);
                 const qn_block b = {types[t], (uint32_t)n, (uint32_t)n};
@@ -164,7 +164,7 @@ Test(fast, one_byte_too_many_or_too_few)
 {
     qt_rng r = qt_seed(6);
     for (size_t n = 1; n < 3000; n += 1 + n / 3) {
-        uint8_t src[2 * 3000], payload[2 * 3000 + 512], out[2 * 3000];
+        static uint8_t src[2 * 3000], payload[2 * 3000 + 512], out[2 * 3000];
         qt_fill_normal(&r, QN_BF16, 0.02, n, src);
         const size_t m = trip(QN_BF16, n, src, payload);
         const qn_block b = {QN_BF16, (uint32_t)n, (uint32_t)n};
