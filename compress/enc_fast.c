@@ -3,6 +3,7 @@
 #include "base/num.h"
 #include "compress/encode.h"
 #include "compress/fast_model.h"
+#include "runtime/fast_f64.h"
 #include "runtime/fast_stream.h"
 #include <string.h>
 
@@ -135,6 +136,44 @@ static qn_code put_stream(const qn_enc_ctx *cx, const uint8_t *sym, size_t n, co
     return QN_OK;
 }
 
+/* 64-bit floats: symbols are indices into the list of exponents that occur, raw bits are two planes. */
+static qn_code enc_f64(const qn_enc_ctx *cx, size_t n, const uint8_t *src, uint8_t *dst, size_t cap, size_t *n_out,
+                       qn_err *err)
+{
+    uint16_t index[2048] = {0}, exps[256];
+    uint32_t counts[256] = {0};
+    const size_t n_raw5 = qn_fast_raw5_bytes(n), n_raw = n_raw5 + 6 * n;
+    unsigned n_exps = 0;
+    if (cap < n_raw)
+        return QN_OK;
+    uint8_t *sym = qn_arena_get(cx->scratch, n, 64, err);
+    if (!sym)
+        return QN_E_MEMORY;
+    for (size_t i = 0; i < n; i++)
+        index[qn_load64(src + 8 * i) >> 52 & 2047] = 1;
+    for (unsigned e = 0; e < 2048; e++)
+        if (index[e]) {
+            if (n_exps == 256)
+                return QN_OK;
+            index[e] = (uint16_t)n_exps;
+            exps[n_exps++] = (uint16_t)e;
+        }
+    for (size_t i = 0; i < n; i++)
+        sym[i] = (uint8_t)index[qn_load64(src + 8 * i) >> 52 & 2047];
+    cx->ekern->fast.count(sym, n, counts);
+    sink k = {dst, dst + cap - n_raw};
+    bool fits = put_varint(&k, n_exps);
+    for (unsigned i = 0; i < n_exps; i++)
+        fits = fits && put_varint(&k, i ? (uint64_t)exps[i] - exps[i - 1] : exps[0]);
+    if (fits)
+        QN_TRY(put_stream(cx, sym, n, counts, streams_for(n, false), NULL, 0, &k, &fits, err));
+    if (!fits)
+        return QN_OK;
+    qn_fast_split_f64(src, n, k.p, k.p + n_raw5);
+    *n_out = (size_t)(k.p - dst) + n_raw;
+    return QN_OK;
+}
+
 qn_code qn_enc_fast(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src, uint8_t *dst, size_t cap, size_t *n_out,
                     qn_err *err)
 {
@@ -146,6 +185,8 @@ qn_code qn_enc_fast(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src,
     uint32_t counts[256] = {0};
     uint8_t carry[QN_FAST_STREAMS * 3 / 2];
     *n_out = 0;
+    if (b->dtype == QN_F64)
+        return enc_f64(cx, n, src, dst, cap, n_out, err);
     if (kind == QN_FAST_KINDS || cap < raw_unit * n)
         return QN_OK;
     uint8_t *sym = qn_arena_get(cx->scratch, n, 64, err);

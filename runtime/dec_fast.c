@@ -2,6 +2,7 @@
 #include "base/err.h"
 #include "base/num.h"
 #include "runtime/codec.h"
+#include "runtime/fast_f64.h"
 #include "runtime/fast_stream.h"
 #include <string.h>
 
@@ -46,7 +47,7 @@ static qn_code rounds(const qn_dec_ctx *cx, const frame *f, qn_fast_stream *s, q
         const size_t at = r * S;
         const uint8_t *raw = f->raw + at * f->raw_unit, *raw2 = f->kind == QN_FAST_F16 ? f->raw2 + at / 4 : NULL;
         uint8_t *dst = f->dst + at * f->dst_unit;
-        /* SIMD stops short of the end of the payload, and may stop anywhere in a round of less than four weights */
+        /* vector variants stop short of the end of the payload, or do nothing at all */
         r += c == 0 ? cx->kern->fast.run[f->kind](&s->tab, &s->st, n_rounds - r, raw, raw2, dst)
                     : qn_fast_run_c(f->kind, &s->tab, &s->st, n_rounds - r, raw, raw2, dst);
     }
@@ -79,6 +80,8 @@ qn_code qn_dec_fast(const qn_dec_ctx *cx, const qn_block *b, const uint8_t *payl
         f.kind = QN_FAST_F32;
         f.raw_unit = 3;
         break;
+    case QN_F64:
+        return qn_fast_dec_f64(&cx->kern->fast, f.n, payload, n_bytes, dst, cx->scratch, err);
     default:
         return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "fast: not a codec for %s", qn_dtype_name(b->dtype));
     }
@@ -86,8 +89,8 @@ qn_code qn_dec_fast(const qn_dec_ctx *cx, const qn_block *b, const uint8_t *payl
     if (carry > f.n)
         return QN_FAIL(err, QN_E_INPUT, 0, "fast: too many streams for %zu weights", f.n);
     const size_t n_raw = f.n * f.raw_unit - carry, n_behind = n_raw2 + n_raw;
-    QN_TRY(qn_fast_stream_open(&s, f.n, n_values, payload, n_bytes, n_behind, 0, cx->scratch, err));
-    f.raw = payload + n_bytes - n_raw;
+    QN_TRY(qn_fast_stream_open(&cx->kern->fast, &s, f.n, n_values, payload, n_bytes, n_behind, 0, cx->scratch, err));
+    f.raw = payload + (n_bytes - n_raw);
     f.raw2 = f.raw - n_raw2;
     /* spare bits of the last byte of raw2: one spelling only */
     if (n_raw2 && f.n % 4 && f.raw2[n_raw2 - 1] >> 2 * (f.n % 4))
@@ -96,6 +99,6 @@ qn_code qn_dec_fast(const qn_dec_ctx *cx, const qn_block *b, const uint8_t *payl
         merge_constant(&f, s.constant);
         return QN_OK;
     }
-    s.st.end = payload + n_bytes;
+    s.st.end = payload + n_bytes; /* the raw bits are as good as any padding */
     return rounds(cx, &f, &s, err);
 }

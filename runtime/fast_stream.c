@@ -87,16 +87,15 @@ static bool parse_table(bits *b, unsigned head, unsigned n_values, qn_fast_tab *
     return qn_fast_tab_build(tab, s2, f2, n, esc);
 }
 
-/* All n symbols of a nested stream, one byte each. */
-static qn_code nested(size_t n, unsigned n_values, const uint8_t *p, size_t n_bytes, unsigned depth, qn_arena *scratch,
-                      const uint8_t **out, qn_err *err)
+qn_code qn_fast_stream_all(const qn_kern_fast *kern, size_t n, unsigned n_values, const uint8_t *p, size_t n_bytes,
+                           size_t n_behind, unsigned depth, qn_arena *scratch, const uint8_t **out, qn_err *err)
 {
     qn_fast_stream s;
     uint8_t carry[QN_FAST_STREAMS * 3 / 2], *sym = qn_arena_get(scratch, n, 1, err);
     if (!sym)
         return QN_E_MEMORY;
     *out = sym;
-    QN_TRY(qn_fast_stream_open(&s, n, n_values, p, n_bytes, 0, depth, scratch, err));
+    QN_TRY(qn_fast_stream_open(kern, &s, n, n_values, p, n_bytes, n_behind, depth, scratch, err));
     if (s.mode == QN_FAST_STORED) {
         *out = s.stored;
         for (size_t i = 0; i < n; i++)
@@ -109,19 +108,21 @@ static qn_code nested(size_t n, unsigned n_values, const uint8_t *p, size_t n_by
         return QN_OK;
     }
     const size_t S = s.st.n_streams, n_rounds = n / S;
-    s.st.end = s.code_end;
-    if (qn_fast_run_c(QN_FAST_SYM, &s.tab, &s.st, n_rounds, NULL, NULL, sym) < n_rounds ||
+    size_t r = kern->run[QN_FAST_SYM](&s.tab, &s.st, n_rounds, NULL, NULL, sym);
+    if (!s.st.failed) /* vector variants stop short of the end */
+        r += qn_fast_run_c(QN_FAST_SYM, &s.tab, &s.st, n_rounds - r, NULL, NULL, sym + r * S);
+    if (r < n_rounds ||
         !qn_fast_part_c(&s.tab, &s.st, (unsigned)(n % S), sym + n_rounds * S))
-        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "fast: code of the escapes ends too early");
+        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "fast: the code ends too early");
     QN_TRY(qn_fast_stream_close(&s, carry, err));
     for (size_t i = 0; i < qn_fast_carry_bytes((unsigned)S); i++)
         if (carry[i])
-            return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "fast: final states of the escapes are wrong");
+            return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "fast: final states are not those to start from");
     return QN_OK;
 }
 
-qn_code qn_fast_stream_open(qn_fast_stream *s, size_t n, unsigned n_values, const uint8_t *p, size_t n_bytes,
-                            size_t n_behind, unsigned depth, qn_arena *scratch, qn_err *err)
+qn_code qn_fast_stream_open(const qn_kern_fast *kern, qn_fast_stream *s, size_t n, unsigned n_values, const uint8_t *p,
+                            size_t n_bytes, size_t n_behind, unsigned depth, qn_arena *scratch, qn_err *err)
 {
     if (n_behind > n_bytes)
         return QN_FAIL(err, QN_E_INPUT, 0, "fast: %zu bytes found, at least %zu expected", n_bytes, n_behind);
@@ -155,7 +156,8 @@ qn_code qn_fast_stream_open(qn_fast_stream *s, size_t n, unsigned n_values, cons
         if (!sub || n_esc == 0 || n_esc > n)
             return QN_FAIL(err, QN_E_INPUT, c.at, "fast: %llu escapes in %llu bytes", (unsigned long long)n_esc,
                            (unsigned long long)n_sub);
-        QN_TRY(nested((size_t)n_esc, n_values, sub, (size_t)n_sub, depth + 1, scratch, &s->st.esc, err));
+        QN_TRY(qn_fast_stream_all(kern, (size_t)n_esc, n_values, sub, (size_t)n_sub, 0, depth + 1, scratch, &s->st.esc,
+                                  err));
         s->st.esc_end = s->st.esc + n_esc;
     }
     const uint8_t *lo = qn_cur_take(&c, s->st.n_streams), *hi = qn_cur_take(&c, s->st.n_streams);
@@ -164,7 +166,7 @@ qn_code qn_fast_stream_open(qn_fast_stream *s, size_t n, unsigned n_values, cons
     memcpy(s->st.lo, lo, s->st.n_streams);
     memcpy(s->st.hi, hi, s->st.n_streams);
     s->st.p = p + c.at;
-    s->code_end = p + c.n_bytes;
+    s->code_end = s->st.end = p + c.n_bytes;
     return QN_OK;
 }
 

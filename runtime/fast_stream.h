@@ -21,7 +21,7 @@ typedef struct qn_fast_stream {
     uint8_t constant;
     const uint8_t *stored;
     qn_fast_tab tab;
-    qn_fast_state st;        /* ready for the first weight; st.end is still to be set to the end of what may be read */
+    qn_fast_state st;        /* ready for the first weight; st.end may be moved up to the end of what is readable */
     const uint8_t *code_end; /* st.p must be here at the end                                    */
 } qn_fast_stream;
 
@@ -32,8 +32,13 @@ static inline unsigned qn_fast_carry_bytes(unsigned n_streams)
 }
 
 /* Parses a stream of n symbols < n_values at p[0 … n_bytes), its code being what is left of n_bytes − n_behind. */
-qn_code qn_fast_stream_open(qn_fast_stream *s, size_t n, unsigned n_values, const uint8_t *p, size_t n_bytes,
-                            size_t n_behind, unsigned depth, qn_arena *scratch, qn_err *err) QN_MUST_CHECK;
+qn_code qn_fast_stream_open(const qn_kern_fast *kern, qn_fast_stream *s, size_t n, unsigned n_values, const uint8_t *p,
+                            size_t n_bytes, size_t n_behind, unsigned depth, qn_arena *scratch, qn_err *err) QN_MUST_CHECK;
+
+/* All n symbols of a stream that carries nothing, one byte each, in *sym (scratch or the payload itself). */
+qn_code qn_fast_stream_all(const qn_kern_fast *kern, size_t n, unsigned n_values, const uint8_t *p, size_t n_bytes,
+                           size_t n_behind, unsigned depth, qn_arena *scratch, const uint8_t **sym,
+                           qn_err *err) QN_MUST_CHECK;
 
 /* After the last symbol: code and escapes used up exactly, and every state one that an encoder starts from.
  * carry (qn_fast_carry_bytes) receives what rode in the states. */

@@ -199,8 +199,10 @@ INLINE size_t run(qn_fast_kind kind, unsigned n_tabs, unsigned n_cuts, const qn_
                 }
             }
             emit(kind, s, raw, raw2, dst);
-            raw += raw_step;
-            raw2 += 8;
+            if (kind != QN_FAST_SYM) /* these are NULL where there are none */
+                raw += raw_step;
+            if (kind == QN_FAST_F16)
+                raw2 += 8;
             dst += dst_step;
         }
     }

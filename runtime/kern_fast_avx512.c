@@ -142,8 +142,10 @@ INLINE size_t run(qn_fast_kind kind, unsigned G, bool escapes, const qn_fast_tab
         for (unsigned g = 0; g < G; g++) {
             const __m512i s = step(&t, &lo[g], &hi[g], &f, escapes);
             emit(kind, s, raw, raw2, dst);
-            raw += raw_step;
-            raw2 += 16;
+            if (kind != QN_FAST_SYM) /* these are NULL where there are none */
+                raw += raw_step;
+            if (kind == QN_FAST_F16)
+                raw2 += 16;
             dst += dst_step;
         }
         if (escapes && f.failed)

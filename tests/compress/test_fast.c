@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const qn_dtype types[] = {QN_BF16, QN_F16, QN_F32, QN_C64};
+static const qn_dtype types[] = {QN_BF16, QN_F16, QN_F32, QN_C64, QN_F64};
 enum { N_TYPES = sizeof types / sizeof types[0] };
 
 static size_t trip(qn_dtype t, size_t n, const uint8_t *src, uint8_t *payload)
@@ -26,7 +26,7 @@ static uint8_t *room(size_t n)
 Test(fast, every_small_size_of_every_dtype)
 {
     qt_rng r = qt_seed(1);
-    uint8_t src[4 * 300];
+    uint8_t src[8 * 300];
     for (unsigned t = 0; t < N_TYPES; t++)
         for (size_t n = 1; n <= 257; n++) {
             qt_fill_normal(&r, types[t], 0.02, n, src);
@@ -90,6 +90,8 @@ static void fill_exponents(qt_rng *r, qn_dtype t, unsigned recipe, size_t n, uin
             qn_store16(src + 2 * i, (uint16_t)((w & 0x807f) | e << 7));
         else if (t == QN_F16)
             qn_store16(src + 2 * i, (uint16_t)((w & 0x83ff) | (e & 31) << 10));
+        else if (t == QN_F64)
+            qn_store64(src + 8 * i, (w & 0x800fffffffffffff) | (uint64_t)(e < 2 ? 2047 * e : e + 900) << 52);
         else
             qn_store32(src + 4 * i, (uint32_t)((w & 0x807fffff) | e << 23));
     }
@@ -103,7 +105,7 @@ Test(fast, adversarial_exponents)
         for (unsigned recipe = 0; recipe < 9; recipe++)
             for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
                 const size_t n = sizes[i];
-                uint8_t *src = room(4 * n);
+                uint8_t *src = room(8 * n);
                 fill_exponents(&r, types[t], recipe, n, src);
                 const size_t m = trip(types[t], n, src, NULL);
                 cr_assert(recipe == 1 || m > 0, "%u recipe %u n %zu", t, recipe, n);
@@ -136,7 +138,7 @@ Test(fast, damage_is_refused_alike)
         for (unsigned recipe = 0; recipe < 9; recipe++)
             for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
                 const size_t n = sizes[i];
-                static uint8_t src[4 * 9000], payload[4 * 9000 + 512];
+                static uint8_t src[8 * 9000], payload[8 * 9000 + 512];
                 fill_exponents(&r, types[t], recipe, n, src);
                 const size_t m = trip(types[t], n, src, payload);
                 const qn_block b = {types[t], (uint32_t)n, (uint32_t)n};
