@@ -203,3 +203,17 @@ Test(fast, size_near_entropy)
     cr_assert_leq(got, bits + 8.03);
     free(src);
 }
+
+/* The example of docs/codecs/fast.md: the format must not drift. */
+Test(fast, documented_example)
+{
+    static const uint16_t five[5] = {0x3c10, 0xbc93, 0x3d05, 0xbc21, 0x3b7f};
+    static const uint8_t want[33] = {0x01, 0x83, 0x9d, 0x06, 0x27, 0xf0, 0x04, 0x27, 0x95, 0xa6, 0x67,
+                                     0xb2, 0x39, 0xba, 0xb3, 0x20, 0x20, 0x27, 0x0a, 0x43, 0xfe, 0x20,
+                                     0x27, 0x0a, 0x43, 0xfe, 0x20, 0x27, 0x0a, 0x43, 0xfe, 0x20, 0x27};
+    uint8_t src[40], payload[40 + 512];
+    for (unsigned i = 0; i < 20; i++)
+        qn_store16(src + 2 * i, five[i % 5]);
+    cr_assert_eq(trip(QN_BF16, 20, src, payload), sizeof want);
+    cr_assert_eq(memcmp(payload, want, sizeof want), 0);
+}
