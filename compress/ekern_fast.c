@@ -99,6 +99,8 @@ void qn_ekern_fast_init(qn_ekern_fast *k, unsigned cpu)
 {
     *k = (qn_ekern_fast){cpu, qn_fast_symbols_c, qn_fast_raws_c, qn_fast_count_c, qn_fast_code_c};
 #if defined(__x86_64__) && defined(__GNUC__)
+    if (cpu & QN_CPU_AVX2)
+        qn_ekern_fast_avx2(k);
     if (cpu & QN_CPU_AVX512)
         qn_ekern_fast_avx512(k);
 #endif

@@ -40,6 +40,8 @@ void qn_fast_code_c(const qn_fast_etab *t, qn_fast_estate *st, const uint8_t *sy
 void qn_fast_count_c(const uint8_t *sym, size_t n, uint32_t counts[256]);
 
 #if defined(__x86_64__) && defined(__GNUC__)
+extern const uint64_t qn_fast_compress_tab[256]; /* compress/ekern_fast_tab.c */
+void qn_ekern_fast_avx2(qn_ekern_fast *k);
 void qn_ekern_fast_avx512(qn_ekern_fast *k);
 #endif
 
