@@ -95,6 +95,28 @@ void qn_fast_count_c(const uint8_t *sym, size_t n, uint32_t counts[256])
             counts[v] += c[k][v];
 }
 
+bool qn_fast_common(const uint8_t *sym, size_t n, uint8_t common[QN_FAST_COMMON])
+{
+    enum { SAMPLE = 2048, WORTH = 16384 };
+    uint32_t seen[256] = {0};
+    uint64_t taken = 0;
+    size_t covered = 0;
+    if (n < WORTH)
+        return false;
+    for (size_t k = 0; k < SAMPLE / 64; k++)
+        qn_fast_count_c(sym + k * (n / (SAMPLE / 64)), 64, seen);
+    for (unsigned c = 0; c < QN_FAST_COMMON; c++) {
+        unsigned best = 256;
+        for (unsigned v = 0; v < 256; v++)
+            if (!(taken >> (v & 63) & 1) && (best == 256 || seen[v] > seen[best]))
+                best = v;
+        taken |= UINT64_C(1) << (best & 63);
+        common[c] = (uint8_t)best;
+        covered += seen[best];
+    }
+    return covered >= SAMPLE - SAMPLE / 32;
+}
+
 void qn_ekern_fast_init(qn_ekern_fast *k, unsigned cpu)
 {
     *k = (qn_ekern_fast){cpu, qn_fast_symbols_c, qn_fast_raws_c, qn_fast_count_c, qn_fast_code_c};

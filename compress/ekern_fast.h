@@ -39,6 +39,11 @@ void qn_fast_raws_c(qn_fast_kind kind, const uint8_t *src, size_t n, uint8_t *ra
 void qn_fast_code_c(const qn_fast_etab *t, qn_fast_estate *st, const uint8_t *sym, size_t n);
 void qn_fast_count_c(const uint8_t *sym, size_t n, uint32_t counts[256]);
 
+/* A dozen symbols make up nearly all of a block of weights. Finds them in a sample, so that vector variants can count them
+ * by comparing and what is left one by one. Distinct mod 64. False when n is small or when they are not nearly all. */
+#define QN_FAST_COMMON 12
+bool qn_fast_common(const uint8_t *sym, size_t n, uint8_t common[QN_FAST_COMMON]);
+
 #if defined(__x86_64__) && defined(__GNUC__)
 extern const uint64_t qn_fast_compress_tab[256]; /* compress/ekern_fast_tab.c */
 void qn_ekern_fast_avx2(qn_ekern_fast *k);

@@ -189,10 +189,51 @@ static TARGET void raws(qn_fast_kind kind, const uint8_t *src, size_t n, uint8_t
     qn_fast_raws_c(kind, src + 2 * i, n - i, raw2, raw + i, n_raw - i);
 }
 
+/* One byte counter a lane and symbol; lanes that match none are counted one by one. */
+static TARGET void count(const uint8_t *sym, size_t n, uint32_t counts[256])
+{
+    uint8_t common[QN_FAST_COMMON];
+    uint64_t sums[QN_FAST_COMMON] = {0};
+    size_t i = 0;
+    if (!qn_fast_common(sym, n, common)) {
+        qn_fast_count_c(sym, n, counts);
+        return;
+    }
+    while (i + 32 <= n) {
+        const size_t end = n - i < 255 * 32 ? n / 32 * 32 : i + 255 * 32;
+        __m256i acc[QN_FAST_COMMON];
+#pragma GCC unroll 12
+        for (unsigned c = 0; c < QN_FAST_COMMON; c++)
+            acc[c] = _mm256_setzero_si256();
+        for (; i < end; i += 32) {
+            const __m256i s = _mm256_loadu_si256((const void *)(sym + i));
+            __m256i any = _mm256_setzero_si256();
+#pragma GCC unroll 12
+            for (unsigned c = 0; c < QN_FAST_COMMON; c++) {
+                const __m256i hit = _mm256_cmpeq_epi8(s, _mm256_set1_epi8((char)common[c]));
+                acc[c] = _mm256_sub_epi8(acc[c], hit);
+                any = _mm256_or_si256(any, hit);
+            }
+            for (uint32_t rest = ~(uint32_t)_mm256_movemask_epi8(any); __builtin_expect(rest != 0, 0); rest &= rest - 1)
+                counts[sym[i + (unsigned)__builtin_ctz(rest)]]++;
+        }
+#pragma GCC unroll 12
+        for (unsigned c = 0; c < QN_FAST_COMMON; c++) {
+            uint64_t part[4];
+            _mm256_storeu_si256((void *)part, _mm256_sad_epu8(acc[c], _mm256_setzero_si256()));
+            sums[c] += part[0] + part[1] + part[2] + part[3];
+        }
+    }
+    for (unsigned c = 0; c < QN_FAST_COMMON; c++)
+        counts[common[c]] += (uint32_t)sums[c];
+    qn_fast_count_c(sym + i, n - i, counts);
+}
+
 void qn_ekern_fast_avx2(qn_ekern_fast *k)
 {
     k->symbols = symbols;
     k->raws = raws;
+    k->count = count;
     k->code = code;
 }
 #endif

@@ -116,64 +116,45 @@ static TARGET void code(const qn_fast_etab *t, qn_fast_estate *st, const uint8_t
         run(&r, esc, (unsigned)(S / 64), st, sym, n / S);
 }
 
-/* A dozen symbols make up nearly all of a block of weights. They are found in a sample and counted by comparing, one
- * byte counter a lane and symbol; what matches none of them is counted one by one. */
-enum { COMMON = 12, SAMPLE = 2048, WORTH = 16384 };
-
 static TARGET void count(const uint8_t *sym, size_t n, uint32_t counts[256])
 {
-    uint32_t seen[256] = {0};
-    uint8_t common[COMMON] = {0}, table[64];
-    uint64_t taken = 0;
-    size_t covered = 0, i = 0;
-    if (n < WORTH) {
+    uint8_t common[QN_FAST_COMMON], table[64];
+    size_t i = 0;
+    if (!qn_fast_common(sym, n, common)) {
         qn_fast_count_c(sym, n, counts);
         return;
     }
-    for (size_t k = 0; k < SAMPLE / 64; k++)
-        qn_fast_count_c(sym + k * (n / (SAMPLE / 64)), 64, seen);
     for (unsigned k = 0; k < 64; k++)
         table[k] = (uint8_t)(k ^ 1);
-    for (unsigned c = 0; c < COMMON; c++) {
-        unsigned best = 256;
-        for (unsigned v = 0; v < 256; v++)
-            if (!(taken >> (v & 63) & 1) && (best == 256 || seen[v] > seen[best]))
-                best = v;
-        taken |= UINT64_C(1) << (best & 63);
-        table[best & 63] = common[c] = (uint8_t)best;
-        covered += seen[best];
-    }
-    if (covered < SAMPLE - SAMPLE / 32) {
-        qn_fast_count_c(sym, n, counts);
-        return;
-    }
+    for (unsigned c = 0; c < QN_FAST_COMMON; c++)
+        table[common[c] & 63] = common[c];
     const __m512i one = _mm512_set1_epi8(1), residues = _mm512_loadu_si512(table);
-    __m512i want[COMMON], sum[COMMON];
+    __m512i want[QN_FAST_COMMON], sum[QN_FAST_COMMON];
 #pragma GCC unroll 12
-    for (unsigned c = 0; c < COMMON; c++) {
+    for (unsigned c = 0; c < QN_FAST_COMMON; c++) {
         want[c] = _mm512_set1_epi8((char)common[c]);
         sum[c] = _mm512_setzero_si512();
     }
     while (i + 64 <= n) {
         const size_t end = n - i < 255 * 64 ? n / 64 * 64 : i + 255 * 64;
-        __m512i acc[COMMON];
+        __m512i acc[QN_FAST_COMMON];
 #pragma GCC unroll 12
-        for (unsigned c = 0; c < COMMON; c++)
+        for (unsigned c = 0; c < QN_FAST_COMMON; c++)
             acc[c] = _mm512_setzero_si512();
         for (; i < end; i += 64) {
             const __m512i s = _mm512_loadu_si512(sym + i);
             __mmask64 rest = _mm512_cmpneq_epi8_mask(s, _mm512_permutexvar_epi8(s, residues));
 #pragma GCC unroll 12
-            for (unsigned c = 0; c < COMMON; c++)
+            for (unsigned c = 0; c < QN_FAST_COMMON; c++)
                 acc[c] = _mm512_mask_add_epi8(acc[c], _mm512_cmpeq_epi8_mask(s, want[c]), acc[c], one);
             for (; __builtin_expect(rest != 0, 0); rest &= rest - 1)
                 counts[sym[i + _tzcnt_u64(rest)]]++;
         }
 #pragma GCC unroll 12
-        for (unsigned c = 0; c < COMMON; c++)
+        for (unsigned c = 0; c < QN_FAST_COMMON; c++)
             sum[c] = _mm512_add_epi64(sum[c], _mm512_sad_epu8(acc[c], _mm512_setzero_si512()));
     }
-    for (unsigned c = 0; c < COMMON; c++)
+    for (unsigned c = 0; c < QN_FAST_COMMON; c++)
         counts[common[c]] += (uint32_t)_mm512_reduce_add_epi64(sum[c]);
     qn_fast_count_c(sym + i, n - i, counts);
 }
