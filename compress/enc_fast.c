@@ -30,7 +30,7 @@ static void etab_build(const qn_fast_model *m, qn_fast_etab *t)
 static unsigned streams_for(size_t n, bool nested)
 {
     if (nested)
-        return n >= 4096 ? 3 : n >= 512 ? 1 : 0;
+        return n >= 256 ? 3 : n >= 64 ? 2 : 0; /* one stream decodes at the pace of its latency */
     return n >= 131072 ? 8 : n >= 8192 ? 6 : n >= 1024 ? 3 : n >= 16 ? 1 : 0;
 }
 

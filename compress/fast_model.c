@@ -129,12 +129,13 @@ static void sort_by_symbol(set *s)
             swap_at(s, j, j - 1);
 }
 
-/* Moves single units between symbols, reordering each time, as long as that helps. Quadratic, so only for few symbols. */
-static uint64_t place(set *s)
+/* Moves single units between symbols, reordering each time, as long as that helps: for large blocks of few symbols, since
+ * each turn costs their number squared. */
+static uint64_t place(set *s, bool search)
 {
     sort_by_need(s);
     uint64_t best = placed_cost(s);
-    for (bool again = s->n <= 24; again;) {
+    for (bool again = search && s->n <= 24; again;) {
         again = false;
         for (unsigned i = 0; i < s->n; i++)
             for (unsigned j = 0; j < s->n; j++) {
@@ -227,7 +228,7 @@ void qn_fast_model_choose(const uint32_t counts[256], uint64_t n, qn_fast_model 
     /* stating the order costs about log2(n!) bits; on small blocks it cannot be won back */
     if (n >= 4096) {
         s = best;
-        const uint64_t here = placed_cost(&best), there = place(&s) + ((UINT64_C(5) * s.n) << 16);
+        const uint64_t here = placed_cost(&best), there = place(&s, n >= SPEED_FROM_SIZE) + ((UINT64_C(5) * s.n) << 16);
         if (there < here) {
             best_cost -= here - there < best_cost ? here - there : 0;
             best = s;
