@@ -24,12 +24,14 @@ void qn_fast_symbols_c(qn_fast_kind kind, const uint8_t *src, size_t n, uint8_t 
     }
 }
 
-void qn_fast_raws_c(qn_fast_kind kind, const uint8_t *src, size_t n, uint8_t *raw2, uint8_t *raw, size_t n_raw)
+void qn_fast_raws_c(qn_fast_kind kind, const uint8_t *src, size_t n, uint8_t *raw2, uint8_t *raw,
+                    size_t n_raw)
 {
     if (kind == QN_FAST_F32) {
         for (size_t i = 0; i < n && 3 * i < n_raw; i++) {
             const uint32_t w = qn_load32(src + 4 * i);
-            const uint8_t b[3] = {(uint8_t)(w << 1 | w >> 31), (uint8_t)(w >> 7), (uint8_t)(w >> 15)};
+            const uint8_t b[3] = {(uint8_t)(w << 1 | w >> 31), (uint8_t)(w >> 7),
+                                  (uint8_t)(w >> 15)};
             memcpy(raw + 3 * i, b, n_raw - 3 * i < 3 ? n_raw - 3 * i : 3);
         }
         return;
