@@ -1,0 +1,163 @@
+/* enc_max.c: the MAX codec, encoding: chooses the header's parameters, range encoder. Mirror of runtime/dec_max.c. */
+#include "base/err.h"
+#include "compress/encode.h"
+#include "runtime/max_walk.h"
+#include <string.h>
+
+/* `low` is 33 bits: bit 32 is a carry into bytes already produced. The last produced byte and the 0xff run before it are
+ * held back until it is known whether a carry comes. */
+typedef struct range_enc {
+    uint64_t low, n_held;
+    uint32_t range;
+    uint8_t held;
+    bool any;
+    uint8_t *p;
+    size_t n_bytes, cap; /* n_bytes runs past cap when there is no room */
+} range_enc;
+
+static inline void emit(range_enc *e, uint8_t byte)
+{
+    if (e->n_bytes < e->cap)
+        e->p[e->n_bytes] = byte;
+    e->n_bytes++;
+}
+
+/* The top byte of low leaves. */
+static void shift_out(range_enc *e)
+{
+    const uint8_t carry = (uint8_t)(e->low >> 32), top = (uint8_t)(e->low >> 24);
+    if (carry || top != 0xff) {
+        if (e->any)
+            emit(e, (uint8_t)(e->held + carry));
+        for (; e->n_held > 0; e->n_held--)
+            emit(e, (uint8_t)(0xff + carry));
+        e->held = top;
+        e->any = true;
+    } else {
+        e->n_held++;
+    }
+    e->low = (e->low & 0xffffff) << 8;
+}
+
+static inline void renorm(range_enc *e)
+{
+    while (e->range < UINT32_C(1) << 24) {
+        e->range <<= 8;
+        shift_out(e);
+    }
+}
+
+static inline unsigned put_bit(void *io, uint32_t p, unsigned bit)
+{
+    range_enc *e = io;
+    const uint32_t one = (uint32_t)((uint64_t)e->range * p >> 16);
+    if (bit) {
+        e->range = one;
+    } else {
+        e->low += one;
+        e->range -= one;
+    }
+    renorm(e);
+    return bit;
+}
+
+static inline uint64_t put_raw(void *io, unsigned n_bits, uint64_t bits)
+{
+    range_enc *e = io;
+    while (n_bits > 0) {
+        const unsigned k = n_bits < 8 ? n_bits : 8;
+        n_bits -= k;
+        e->range >>= k;
+        e->low += (uint64_t)e->range * (bits >> n_bits & ((1u << k) - 1));
+        renorm(e);
+    }
+    return bits;
+}
+
+/* A multiple of 2^24 within [low, low + range): range is never smaller than that. */
+static void finish(range_enc *e)
+{
+    e->low = (e->low + 0xffffff) & ~UINT64_C(0xffffff);
+    shift_out(e);
+    /* what is still held: no carry can come any more */
+    if (e->any)
+        emit(e, e->held);
+    for (; e->n_held > 0; e->n_held--)
+        emit(e, 0xff);
+}
+
+typedef struct in {
+    const uint8_t *src;
+    unsigned unit_bytes;
+} in;
+
+static inline uint64_t get_unit(void *data, uint32_t i)
+{
+    const in *s = data;
+    const uint8_t *p = s->src + (size_t)i * s->unit_bytes;
+    return s->unit_bytes == 1 ? *p : s->unit_bytes == 2 ? qn_load16(p) : s->unit_bytes == 4 ? qn_load32(p) : qn_load64(p);
+}
+
+static inline void nothing(void *data, uint32_t i, uint64_t u)
+{
+    (void)data;
+    (void)i;
+    (void)u;
+}
+
+static void choose(qn_max_head *h, const qn_max_form *f, const qn_block *b, in *s)
+{
+    uint64_t sum = 0, n = 0;
+    *h = (qn_max_head){.lo = UINT32_MAX, .n_modelled = f->man_bits < 4 ? f->man_bits : 4, .model_sign = true};
+    for (uint32_t i = 0; i < b->n; i++) {
+        const qn_max_unit u = qn_max_split(f, get_unit(s, i));
+        h->lo = u.cls < h->lo ? u.cls : h->lo;
+        h->hi = u.cls > h->hi ? u.cls : h->hi;
+        if (u.cls > 0) {
+            sum += qn_max_lg(&u);
+            n++;
+        }
+    }
+    /* E log2 |z| = −0.916 for a normal z: the mean of lg lies 235/256 octave below σ */
+    const uint64_t last = (((uint64_t)f->man_bits + (1u << f->exp_bits)) << 4) - 1;
+    h->scale = (unsigned)(n ? qn_min_u64((sum / n + 235) >> 4, last) : 0);
+    h->lag[0] = 9; h->lag[1] = 3;
+}
+
+static void write_head(const qn_max_head *h, uint8_t *p)
+{
+    p[0] = (uint8_t)h->n_modelled;
+    p[1] = h->model_sign;
+    qn_store16(p + 2, (uint16_t)h->lo);
+    qn_store16(p + 4, (uint16_t)h->hi);
+    qn_store16(p + 6, (uint16_t)h->scale);
+    p[8] = (uint8_t)h->lag[0];
+    p[9] = (uint8_t)h->lag[1];
+    p[10] = 0;
+}
+
+qn_code qn_enc_max(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src, uint8_t *dst, size_t cap, size_t *n_out,
+                   qn_err *err)
+{
+    qn_max_form f;
+    qn_max_head h;
+    *n_out = 0;
+    if (!qn_max_form_of(b->dtype, &f) || cap <= QN_MAX_HEADER_BYTES)
+        return QN_OK;
+    in s = {src, f.unit_bytes};
+    choose(&h, &f, b, &s);
+    write_head(&h, dst);
+    qn_max *m = qn_arena_get(cx->scratch, sizeof *m, 64, err);
+    if (!m)
+        return QN_E_MEMORY;
+    QN_TRY(qn_max_init(m, b, &h, cx->scratch, err));
+    range_enc e = {.range = UINT32_MAX, .p = dst + QN_MAX_HEADER_BYTES, .cap = cap - QN_MAX_HEADER_BYTES};
+    const qn_max_io io = {&e, put_bit, put_raw};
+    uint32_t at = 0;
+    if (!qn_max_walk(m, &io, get_unit, nothing, &s, &at))
+        return QN_BUG(err, "max: unit %u has a class above %u", at, h.hi);
+    finish(&e);
+    if (e.n_bytes <= e.cap)
+        *n_out = QN_MAX_HEADER_BYTES + e.n_bytes;
+    return QN_OK;
+}
