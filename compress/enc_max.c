@@ -105,10 +105,73 @@ static inline void nothing(void *data, uint32_t i, uint64_t u)
     (void)u;
 }
 
+/* Distances at which signs and magnitudes repeat, such as the rows of a convolution's kernels: the two in 2 … 64 whose
+ * neighbours agree best, over a sample. Agreement: of signs, squared deviation from one half; of classes, how much
+ * rarer a difference than with the neighbours at all other distances. All integer, ties to the shorter distance. */
+static void choose_lags(qn_max_head *h, const qn_max_form *f, const qn_block *b, in *s)
+{
+    enum { FROM = 2, TO = 64, SAMPLE = 16384 };
+    const uint32_t n = b->n < SAMPLE ? b->n : SAMPLE;
+    uint64_t best[2] = {0, 0};
+    uint32_t diff[TO + 1] = {0};
+    int64_t agree[TO + 1] = {0};
+    uint64_t mean = 0;
+    if (n < 4 * TO)
+        return;
+    for (uint32_t i = TO; i < n; i++) {
+        const qn_max_unit u = qn_max_split(f, get_unit(s, i));
+        for (uint32_t k = FROM; k <= TO; k++) {
+            const qn_max_unit w = qn_max_split(f, get_unit(s, i - k));
+            const uint32_t d = u.cls > w.cls ? u.cls - w.cls : w.cls - u.cls;
+            diff[k] += d < 8 ? d : 8;
+            agree[k] += u.sign == w.sign ? 1 : -1;
+        }
+    }
+    for (uint32_t k = FROM; k <= TO; k++)
+        mean += diff[k];
+    mean /= TO - FROM + 1;
+    for (uint32_t k = FROM; k <= TO; k++) {
+        const uint64_t lead = mean > diff[k] ? mean - diff[k] : 0;
+        const uint64_t score = lead * lead + (uint64_t)(agree[k] * agree[k]);
+        if (score > best[0]) {
+            best[1] = best[0];
+            h->lag[1] = h->lag[0];
+            best[0] = score;
+            h->lag[0] = k;
+        } else if (score > best[1]) {
+            best[1] = score;
+            h->lag[1] = k;
+        }
+    }
+}
+
+/* The bits below the fourth are noise in trained weights, not in what was rounded, scaled or cut: model them when one
+ * bit plane of the leading-one-aligned mantissa is far from balanced (more than 8 standard deviations). */
+static unsigned choose_modelled(const qn_max_form *f, const qn_block *b, in *s)
+{
+    const unsigned top = f->man_bits < 4 ? f->man_bits : 4;
+    const unsigned most = f->man_bits < QN_MAX_MODELLED ? f->man_bits : QN_MAX_MODELLED;
+    int64_t lean[QN_MAX_MODELLED] = {0};
+    uint64_t n = 0;
+    unsigned want = top;
+    for (uint32_t i = 0; i < b->n; i++) {
+        const qn_max_unit u = qn_max_split(f, get_unit(s, i));
+        if (u.n_rest < most)
+            continue;
+        n++;
+        for (unsigned k = top; k < most; k++)
+            lean[k] += u.rest >> (u.n_rest - 1 - k) & 1 ? 1 : -1;
+    }
+    for (unsigned k = top; k < most; k++)
+        if ((uint64_t)(lean[k] * lean[k]) > 64 * n)
+            want = k + 1;
+    return want;
+}
+
 static void choose(qn_max_head *h, const qn_max_form *f, const qn_block *b, in *s)
 {
     uint64_t sum = 0, n = 0;
-    *h = (qn_max_head){.lo = UINT32_MAX, .n_modelled = f->man_bits < 4 ? f->man_bits : 4, .model_sign = true};
+    *h = (qn_max_head){.lo = UINT32_MAX, .model_sign = true};
     for (uint32_t i = 0; i < b->n; i++) {
         const qn_max_unit u = qn_max_split(f, get_unit(s, i));
         h->lo = u.cls < h->lo ? u.cls : h->lo;
@@ -121,7 +184,8 @@ static void choose(qn_max_head *h, const qn_max_form *f, const qn_block *b, in *
     /* E log2 |z| = −0.916 for a normal z: the mean of lg lies 235/256 octave below σ */
     const uint64_t last = (((uint64_t)f->man_bits + (1u << f->exp_bits)) << 4) - 1;
     h->scale = (unsigned)(n ? qn_min_u64((sum / n + 235) >> 4, last) : 0);
-    h->lag[0] = 9; h->lag[1] = 3;
+    h->n_modelled = choose_modelled(f, b, s);
+    choose_lags(h, f, b, s);
 }
 
 static void write_head(const qn_max_head *h, uint8_t *p)

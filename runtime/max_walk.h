@@ -214,8 +214,8 @@ QN_MAX_INLINE uint32_t qn_max_class(qn_max *m, const qn_max_io *io, const qn_max
     const uint32_t from = mid <= (int32_t)lo ? lo + 1 : mid > (int32_t)hi ? hi : (uint32_t)mid;
     if (qn_max_class_bit(m, io, v, 0, 0, from, cls >= from)) {
         for (uint32_t t = from + 1, step = 0; t <= hi; t++, step++) {
-            if (step == QN_MAX_UNARY)
-                return t + (uint32_t)io->raw(io->io, qn_max_bits_of(hi - t), cls - t) - 0;
+            if (step == QN_MAX_UNARY) /* cls is in t − 1 … hi */
+                return t - 1 + (uint32_t)io->raw(io->io, qn_max_bits_of(hi - t + 1), cls - t + 1);
             if (!qn_max_class_bit(m, io, v, 1, step, t, cls >= t))
                 return t - 1;
         }
