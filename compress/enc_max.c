@@ -145,11 +145,11 @@ static void choose_lags(qn_max_head *h, const qn_max_form *f, const qn_block *b,
     }
 }
 
-/* The bits below the fourth are noise in trained weights, not in what was rounded, scaled or cut: model them when one
+/* The bits below the third are noise in trained weights, not in what was rounded, scaled or cut: model them when one
  * bit plane of the leading-one-aligned mantissa is far from balanced (more than 8 standard deviations). */
 static unsigned choose_modelled(const qn_max_form *f, const qn_block *b, in *s)
 {
-    const unsigned top = f->man_bits < 4 ? f->man_bits : 4;
+    const unsigned top = f->man_bits < 3 ? f->man_bits : 3;
     const unsigned most = f->man_bits < QN_MAX_MODELLED ? f->man_bits : QN_MAX_MODELLED;
     int64_t lean[QN_MAX_MODELLED] = {0};
     uint64_t n = 0;
@@ -168,10 +168,51 @@ static unsigned choose_modelled(const qn_max_form *f, const qn_block *b, in *s)
     return want;
 }
 
-static void choose(qn_max_head *h, const qn_max_form *f, const qn_block *b, in *s)
+/* Signs are mostly fair coins: modelling them costs time and, through what it has to learn, bytes. They are modelled when
+ * they agree with a neighbour's, or lean within columns or rows, by more than chance would have it: agreement is a
+ * sum of n fair ±1 (variance n); Σ over columns of (sum of signs)² has mean n and variance about 2 n × rows. */
+static qn_code choose_sign(qn_max_head *h, const qn_max_form *f, const qn_block *b, in *s, qn_arena *scratch, qn_err *err)
+{
+    int32_t *col = qn_arena_get(scratch, (uint64_t)b->cols * sizeof *col, 64, err);
+    if (!col)
+        return QN_E_MEMORY;
+    memset(col, 0, b->cols * sizeof *col);
+    const unsigned at = f->exp_bits + f->man_bits;
+    const uint32_t back[5] = {1, 2, b->cols, h->lag[0], h->lag[1]};
+    const int64_t n = b->n, rows = (n + b->cols - 1) / b->cols;
+    int64_t agree[5] = {0}, total = 0, by_col = 0, by_row = 0, row = 0;
+    uint32_t j = 0;
+    for (uint32_t i = 0; i < b->n; i++) {
+        const unsigned x = (unsigned)(get_unit(s, i) >> at) & 1;
+        for (unsigned k = 0; k < 5; k++)
+            if (back[k] > 0 && i >= back[k])
+                agree[k] += ((unsigned)(get_unit(s, i - back[k]) >> at) & 1) == x ? 1 : -1;
+        total += x ? 1 : -1;
+        row += x ? 1 : -1;
+        col[j] += x ? 1 : -1;
+        if (++j == b->cols || i + 1 == b->n) {
+            by_row += row * row;
+            row = 0;
+            j = 0;
+        }
+    }
+    for (j = 0; j < b->cols; j++)
+        by_col += (int64_t)col[j] * col[j];
+    h->model_sign = total * total > 16 * n;
+    for (unsigned k = 0; k < 5; k++)
+        h->model_sign = h->model_sign || agree[k] * agree[k] > 16 * n;
+    /* more than 4 standard deviations above the mean; scaled so that squares fit */
+    const int64_t over_col = (by_col - n) >> 12, over_row = (by_row - n) >> 12;
+    const int64_t var_col = (2 * n * rows) >> 24, var_row = (2 * n * (int64_t)b->cols) >> 24;
+    h->model_sign = h->model_sign || (over_col > 0 && over_col * over_col > 16 * (var_col + 1)) ||
+                    (over_row > 0 && over_row * over_row > 16 * (var_row + 1));
+    return QN_OK;
+}
+
+static qn_code choose(qn_max_head *h, const qn_max_form *f, const qn_block *b, in *s, qn_arena *scratch, qn_err *err)
 {
     uint64_t sum = 0, n = 0;
-    *h = (qn_max_head){.lo = UINT32_MAX, .model_sign = true};
+    *h = (qn_max_head){.lo = UINT32_MAX};
     for (uint32_t i = 0; i < b->n; i++) {
         const qn_max_unit u = qn_max_split(f, get_unit(s, i));
         h->lo = u.cls < h->lo ? u.cls : h->lo;
@@ -186,6 +227,7 @@ static void choose(qn_max_head *h, const qn_max_form *f, const qn_block *b, in *
     h->scale = (unsigned)(n ? qn_min_u64((sum / n + 235) >> 4, last) : 0);
     h->n_modelled = choose_modelled(f, b, s);
     choose_lags(h, f, b, s);
+    return choose_sign(h, f, b, s, scratch, err);
 }
 
 static void write_head(const qn_max_head *h, uint8_t *p)
@@ -209,7 +251,7 @@ qn_code qn_enc_max(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src, 
     if (!qn_max_form_of(b->dtype, &f) || cap <= QN_MAX_HEADER_BYTES)
         return QN_OK;
     in s = {src, f.unit_bytes};
-    choose(&h, &f, b, &s);
+    QN_TRY(choose(&h, &f, b, &s, cx->scratch, err));
     write_head(&h, dst);
     qn_max *m = qn_arena_get(cx->scratch, sizeof *m, 64, err);
     if (!m)

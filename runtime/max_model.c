@@ -123,7 +123,7 @@ uint32_t qn_max_predict(qn_max *m, const uint32_t ctx[QN_MAX_INPUTS], unsigned s
 void qn_max_learn(qn_max *m, unsigned bit)
 {
     const int32_t miss = (int32_t)(bit << 16) - (int32_t)m->p; /* 2^−16 */
-    const int32_t rate = 14 + 1600 / (*m->seen + 16);          
+    const int32_t rate = 2 + 600 / (*m->seen + 32); /* falls as 1/n to a floor */
     *m->seen = (uint16_t)(*m->seen + (*m->seen < 65535));
     for (unsigned k = 0; k < QN_MAX_INPUTS; k++) {
         const int32_t step = (int32_t)((int64_t)m->in[k] * miss * rate >> 18);

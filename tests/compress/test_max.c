@@ -108,7 +108,7 @@ Test(max, smaller_than_order_0)
     qt_rng r = qt_seed(15);
     fill(&r, QN_BF16, 0.02, N, src);
     const size_t n = trip(QN_BF16, N, 512, src, NULL);
-    cr_assert_lt((double)n / (2 * N), 0.6565); /* order 0: 0.6591; the true limit: 0.6539 */
+    cr_assert_lt((double)n / (2 * N), 0.6550); /* order 0: 0.6591; the true limit: 0.6539 */
 }
 
 Test(max, damage, .timeout = 200)
