@@ -13,9 +13,11 @@
 void qn_progress_init(qn_progress *p, const qn_term *term, bool forced, bool quiet)
 {
     *p = (qn_progress){.term = term, .on = forced || (term->is_tty && !quiet), .began = qn_cli_now()};
-    if (forced) /* who asks for it does not want to wait for it */
-        p->began -= QUIET_FOR;
     p->drawn = p->began;
+    if (forced) { /* who asks for it does not want to wait for it */
+        p->began -= QUIET_FOR;
+        p->drawn -= PLAIN_EVERY;
+    }
 }
 
 void qn_progress_clear(qn_progress *p)
