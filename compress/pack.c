@@ -24,7 +24,9 @@
 enum {
     CHECKPOINT_BYTES = 64 << 20, /* payloads between two journal commits: what a kill can cost  */
     SAMPLE_BYTES = 256 << 20,    /* a dry run on more than this looks at a sample               */
-    SCRATCH_CHUNKS = 10          /* scratch of one worker in largest chunks: source, payload, check, base, encoders' own */
+    SCRATCH_CHUNKS = 10,         /* scratch of one worker in largest chunks: source, payload, check, base, encoders' own */
+    SEARCH_CHUNKS = 18           /* and what zstd's match finders take above the fast level: two tables of 4 bytes for each
+                                    of twice as many positions, and the window */
 };
 
 struct slot {
@@ -298,9 +300,9 @@ static void slots_release(struct pack *p)
     qn_mem_put(a, p->slots);
 }
 
-static uint64_t slot_memory(uint64_t max_bytes)
+static uint64_t slot_memory(qn_level level, uint64_t max_bytes)
 {
-    return (uint64_t)SCRATCH_CHUNKS * max_bytes;
+    return (SCRATCH_CHUNKS + (level == QN_LEVEL_FAST ? 0u : SEARCH_CHUNKS)) * max_bytes;
 }
 
 static uint64_t table_memory(const qn_index *ix)
@@ -313,7 +315,7 @@ static uint64_t table_memory(const qn_index *ix)
 static qn_code plan_memory(struct pack *p, qn_err *err)
 {
     p->max_bytes = qn_chunks_max_bytes(&p->ix);
-    return qn_chunks_workers(p->env, p->ix.n_chunks, table_memory(&p->ix), slot_memory(p->max_bytes), &p->n_slots, err);
+    return qn_chunks_workers(p->env, p->ix.n_chunks, table_memory(&p->ix), slot_memory(p->opt->level, p->max_bytes), &p->n_slots, err);
 }
 
 uint64_t qn_pack_memory(const qn_env *env, const qn_source *src, const qn_pack_options *opt)
@@ -321,11 +323,10 @@ uint64_t qn_pack_memory(const qn_env *env, const qn_source *src, const qn_pack_o
     uint64_t memory = 0;
     qn_arena arena;
     qn_index ix;
-    (void)opt;
     qn_arena_init(&arena, env->alloc);
     if (qn_chunks_plan(&ix, &arena, src, NULL) == QN_OK)
         memory = table_memory(&ix) +
-                 qn_min_u64(env->n_threads, qn_max_u64(1, ix.n_chunks)) * slot_memory(qn_chunks_max_bytes(&ix));
+                 qn_min_u64(env->n_threads, qn_max_u64(1, ix.n_chunks)) * slot_memory(opt->level, qn_chunks_max_bytes(&ix));
     qn_arena_release(&arena);
     return env->memory_bytes ? qn_min_u64(memory, env->memory_bytes) : memory;
 }
