@@ -279,47 +279,43 @@ static void refine(fit *f, unsigned n_tables, uint16_t (*cost)[QN_DM_SPAN])
     }
 }
 
-static qn_code keep_rows(const qn_enc_ctx *cx, const fit *f, qn_dense_model *m, qn_err *err)
+/* Scales of all rows (and columns) of the block for the model that was chosen, perhaps on a sample of rows. */
+static qn_code apply(const qn_enc_ctx *cx, fit *f, qn_dense_model *m, qn_err *err)
 {
+    enum { SURE = 2048 }; /* the mean of so many logarithms needs no second look */
     const qn_dense_view *v = f->v;
-    int low = INT16_MAX, high = INT16_MIN;
+    int low = INT16_MAX, col_low = 0;
     const int step = 4 / (int)m->n_tables;
-    m->has_rows = true;
+    uint16_t (*cost)[QN_DM_SPAN] = qn_arena_get(cx->scratch, 4 * sizeof *cost, 64, err);
     m->rows = qn_arena_get(cx->scratch, v->n_rows, 64, err);
-    if (!m->rows)
+    m->col = qn_arena_get(cx->scratch, v->cols, 64, err);
+    if (!m->rows || !m->col || !cost)
         return QN_E_MEMORY;
-    for (uint32_t r = 0; r < v->n_rows; r++) {
+    row_scales(f);
+    if (v->cols < SURE)
+        refine(f, m->n_tables, cost);
+    for (uint32_t r = 0; r < v->n_rows; r++)
         low = f->q[r] < low ? f->q[r] : low;
-        high = f->q[r] > high ? f->q[r] : high;
-    }
     m->oct_first = floor_oct(low);
     for (uint32_t r = 0; r < v->n_rows; r++) {
         const int a = (f->q[r] - 4 * m->oct_first) / step;
         m->rows[r] = (uint8_t)(a < 255 ? a : 255);
     }
+    if (!m->has_cols)
+        return QN_OK;
+    col_low = INT16_MAX;
+    for (uint32_t i = 0; i < v->cols; i++)
+        col_low = f->col[i] < col_low ? f->col[i] : col_low;
+    for (uint32_t i = 0; i < v->cols; i++)
+        m->col[i] = (uint8_t)(f->col[i] - col_low);
+    m->oct_first += col_low;
     return QN_OK;
 }
 
-static qn_code keep_cols(const qn_enc_ctx *cx, const fit *f, qn_dense_model *m, qn_err *err)
+/* Fits one way of using rows and columns; replaces *best and its histograms when it is cheaper. */
+static qn_code try_rows(const qn_enc_ctx *cx, fit *f, qn_dtype t, qn_dense_model *best, hist *best_h, qn_err *err)
 {
-    const uint32_t n = f->v->cols;
-    int low = INT16_MAX;
-    m->has_cols = true;
-    m->col = qn_arena_get(cx->scratch, n, 64, err);
-    if (!m->col)
-        return QN_E_MEMORY;
-    for (uint32_t i = 0; i < n; i++)
-        low = f->col[i] < low ? f->col[i] : low;
-    for (uint32_t i = 0; i < n; i++)
-        m->col[i] = (uint8_t)(f->col[i] - low);
-    m->oct_first += low;
-    return QN_OK;
-}
-
-/* Fits one way of using rows and columns; replaces *best when it is cheaper. */
-static qn_code try_rows(const qn_enc_ctx *cx, fit *f, qn_dtype t, qn_dense_model *best, qn_err *err)
-{
-    qn_dense_model m = {.cost = UINT64_MAX, .log2_row = f->v->log2_row, .cols = f->v->cols, .n_rows = f->v->n_rows};
+    qn_dense_model m = {.cost = UINT64_MAX, .has_rows = true, .has_cols = f->col != NULL};
     uint16_t (*cost)[QN_DM_SPAN] = qn_arena_get(cx->scratch, 4 * sizeof *cost, 64, err);
     if (!cost)
         return QN_E_MEMORY;
@@ -332,37 +328,79 @@ static qn_code try_rows(const qn_enc_ctx *cx, fit *f, qn_dtype t, qn_dense_model
     choose(f, true, t, &m);
     if (m.cost >= best->cost)
         return QN_OK;
-    QN_TRY(keep_rows(cx, f, &m, err));
-    if (f->col)
-        QN_TRY(keep_cols(cx, f, &m, err));
     *best = m;
+    *best_h = *f->h;
     return QN_OK;
 }
 
-qn_code qn_dense_model_fit(const qn_enc_ctx *cx, const qn_dense_view *v, qn_dtype t, qn_dense_model *best, qn_err *err)
+/* Every k-th row, when there are enough of them. */
+static qn_code sample(const qn_enc_ctx *cx, const qn_dense_view *v, qn_dense_view *s, qn_err *err)
 {
-    fit f = {.v = v};
+    enum { ENOUGH = 1 << 17, ROWS = 32 };
+    uint32_t step = v->n / ENOUGH;
+    if (step > v->n_rows / ROWS)
+        step = v->n_rows / ROWS;
+    *s = *v;
+    if (step < 2)
+        return QN_OK;
+    s->n_rows = (v->n_rows - 1) / step; /* whole ones */
+    s->n = s->n_rows * v->cols;
+    uint16_t *fine = qn_arena_get(cx->scratch, 2 * (uint64_t)s->n, 64, err);
+    if (!fine)
+        return QN_E_MEMORY;
+    for (uint32_t r = 0; r < s->n_rows; r++)
+        memcpy(fine + (size_t)r * v->cols, v->fine + (size_t)r * step * v->cols, 2 * (size_t)v->cols);
+    s->fine = fine;
+    return QN_OK;
+}
+
+qn_code qn_dense_model_fit(const qn_enc_ctx *cx, const qn_dense_view *v, qn_dtype t, qn_dense_model *out, qn_err *err)
+{
+    qn_dense_view part;
+    QN_TRY(sample(cx, v, &part, err));
+    fit f = {.v = &part};
     f.q = qn_arena_get(cx->scratch, (uint64_t)v->n_rows * sizeof *f.q, 64, err);
     f.h = qn_arena_get(cx->scratch, sizeof *f.h, 64, err);
+    hist *best_h = qn_arena_get(cx->scratch, sizeof *best_h, 64, err);
     int16_t *col = qn_arena_get(cx->scratch, (uint64_t)v->cols * sizeof *col, 64, err);
     int64_t *sum = qn_arena_get(cx->scratch, (uint64_t)v->cols * sizeof *sum, 64, err);
     uint32_t *live = qn_arena_get(cx->scratch, (uint64_t)v->cols * sizeof *live, 64, err);
-    if (!f.q || !f.h || !col || !sum || !live)
+    if (!f.q || !f.h || !best_h || !col || !sum || !live)
         return QN_E_MEMORY;
+    qn_dense_model best = {.cost = UINT64_MAX};
     row_scales(&f);
     if (v->log2_row == 0) {
-        const int16_t first = f.q[0];
-        *best = (qn_dense_model){.cost = UINT64_MAX, .cols = v->cols, .n_rows = v->n_rows};
+        best.oct_first = floor_oct(f.q[0]);
         count(&f, false);
-        choose(&f, false, t, best);
-        best->oct_first = floor_oct(first);
+        choose(&f, false, t, &best);
     }
-    if (v->n_rows < 2)
+    if (part.n_rows >= 2) {
+        QN_TRY(try_rows(cx, &f, t, &best, best_h, err));
+        if (v->log2_row == 0 && part.n_rows >= 4 && col_scales(&f, col, sum, live)) {
+            f.col = col;
+            QN_TRY(try_rows(cx, &f, t, &best, best_h, err));
+        }
+    }
+    best.log2_row = v->log2_row;
+    best.cols = v->cols;
+    best.n_rows = v->n_rows;
+    if (part.n != v->n)
+        best.cost = best.cost / part.n * v->n;
+    if (best.cost >= out->cost)
         return QN_OK;
-    QN_TRY(try_rows(cx, &f, t, best, err));
-    if (v->log2_row == 0 && v->n_rows >= 4 && v->cols < v->n && col_scales(&f, col, sum, live)) {
-        f.col = col;
-        QN_TRY(try_rows(cx, &f, t, best, err));
+    if (best.has_rows) {
+        f.v = v;
+        f.col = NULL;
+        f.h = best_h;
+        if (best.has_cols) {
+            if (part.n != v->n) { /* columns deserve all rows */
+                row_scales(&f);
+                best.has_cols = col_scales(&f, col, sum, live);
+            }
+            f.col = best.has_cols ? col : NULL;
+        }
+        QN_TRY(apply(cx, &f, &best, err));
     }
+    *out = best;
     return QN_OK;
 }

@@ -30,7 +30,7 @@ typedef struct qn_dense_model {
     uint64_t cost;       /* estimated bits × 2^16 */
 } qn_dense_model;
 
-/* The cheapest model for the block. `cut` only tells how many raw bits there are. */
+/* Replaces *best by the cheapest model for this view when it is cheaper. */
 qn_code qn_dense_model_fit(const qn_enc_ctx *cx, const qn_dense_view *v, qn_dtype t, qn_dense_model *best,
                            qn_err *err) QN_MUST_CHECK;
 

@@ -50,12 +50,15 @@ static void symbols(plan *p, const qn_dense_model *m, const uint16_t *fine, uint
 {
     const unsigned down = 2u - m->m, sign = m->sign_coded, mask = p->cut.code_mask, shift = p->shift;
     unsigned special = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        const unsigned code = (fine[i] >> 1 >> down) << sign | (fine[i] & sign);
-        const unsigned s = (code - base - (m->has_cols ? (unsigned)m->col[i] << shift : 0u)) & mask;
-        out[i] = (uint8_t)(code == 0 ? QN_DENSE_ZERO : s >= QN_DENSE_FIRST && s < 64 ? s : QN_DENSE_ESCAPE);
-        special += out[i] == QN_DENSE_ESCAPE;
+    const uint8_t *const col = m->has_cols ? m->col : NULL;
+    for (uint32_t i = 0; i < n; i++) { /* in 16 bits throughout, so that it vectorises well */
+        const uint16_t code = (uint16_t)((fine[i] >> 1 >> down) << sign | (fine[i] & sign));
+        const uint16_t s = (uint16_t)((code - base - (col ? (unsigned)col[i] << shift : 0u)) & mask);
+        const uint16_t in = s >= QN_DENSE_FIRST && s < 64 ? s : QN_DENSE_ESCAPE;
+        out[i] = (uint8_t)(code == 0 ? QN_DENSE_ZERO : in);
     }
+    for (uint32_t i = 0; i < n; i++)
+        special += out[i] == QN_DENSE_ESCAPE;
     for (uint32_t i = 0; special && i < n; i++)
         if (out[i] == QN_DENSE_ESCAPE) {
             p->esc[p->n_esc++] = (uint16_t)((fine[i] >> 1 >> down) << sign | (fine[i] & sign));
@@ -214,7 +217,7 @@ static qn_code write_payload(const qn_enc_ctx *cx, const qn_block *b, const uint
 qn_code qn_enc_dense(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src, uint8_t *dst, size_t cap, size_t *n_out,
                      qn_err *err)
 {
-    qn_dense_model m;
+    qn_dense_model m = {.cost = UINT64_MAX};
     plan *p;
     *n_out = 0;
     qn_dense_cut cut;

@@ -3,31 +3,39 @@
 #include "base/cpu.h"
 #include "base/num.h"
 
+/* One unit of one lane. `safe`: two bytes can be read at p whether a word is due or not; then nothing branches, for
+ * whether one is due is as good as random. */
+static inline __attribute__((always_inline)) bool decode_one(qn_rans *s, size_t lane, const qn_rans_tab *t, unsigned shift,
+                                                             const uint8_t **p, uint8_t *dst, bool safe)
+{
+    const uint32_t lo = s->lo[lane], slot = lo & (QN_RANS_M - 1), bucket = slot >> shift;
+    const uint32_t other = 0u - (slot >= t->split[bucket]); /* a mask */
+    const uint32_t sym = (t->other[bucket] & other) | (bucket & ~other);
+    const uint32_t off = ((slot & ((1u << shift) - 1)) + (t->adj[bucket] & other)) & 0xffff;
+    const uint32_t f16 = t->freq16[sym], x = f16 * s->hi[lane] + (f16 >> 4) * (lo >> 12) + off;
+    *dst = t->log2_buckets == 6 ? t->map[sym & 63] : (uint8_t)sym;
+    const uint32_t due = 0u - (x < QN_RANS_START);
+    if (!safe && due && s->end - *p < 2)
+        return false;
+    const uint32_t word = safe || due ? qn_load16(*p) : 0;
+    s->hi[lane] = (uint16_t)((x & due) | (x >> 16)); /* x >> 16 is 0 when a word is due */
+    s->lo[lane] = (uint16_t)((word & due) | (x & ~due));
+    *p += 2 & due;
+    return true;
+}
+
 bool qn_rans_decode_c(qn_rans *s, const qn_rans_tab *t, uint8_t *dst, size_t n)
 {
-    const unsigned shift = QN_RANS_BITS - t->log2_buckets, lanes = s->n_lanes;
-    const uint32_t in_bucket = (1u << shift) - 1;
-    const bool mapped = t->log2_buckets == 6;
-    const uint8_t *p = s->p, *const end = s->end;
-    for (size_t i = 0; i < n; i++) {
-        const size_t lane = i & (lanes - 1);
-        const uint32_t lo = s->lo[lane], slot = lo & (QN_RANS_M - 1), bucket = slot >> shift;
-        const bool other = slot >= t->split[bucket];
-        const uint32_t sym = other ? t->other[bucket] : bucket;
-        const uint32_t off = ((slot & in_bucket) + (other ? t->adj[bucket] : 0)) & 0xffff;
-        const uint32_t x = t->freq16[sym] * (uint32_t)s->hi[lane] + (uint32_t)(t->freq16[sym] >> 4) * (lo >> 12) + off;
-        dst[i] = mapped ? t->map[sym] : (uint8_t)sym;
-        if (x < QN_RANS_START) {
-            if (end - p < 2)
-                return false;
-            s->hi[lane] = (uint16_t)x;
-            s->lo[lane] = qn_load16(p);
-            p += 2;
-        } else {
-            s->hi[lane] = (uint16_t)(x >> 16);
-            s->lo[lane] = (uint16_t)x;
-        }
-    }
+    const unsigned shift = QN_RANS_BITS - t->log2_buckets;
+    const size_t lanes = s->n_lanes, burst = lanes < 8 ? lanes : 8; /* lanes is a power of two */
+    const uint8_t *p = s->p;
+    size_t i = 0;
+    for (; n - i >= burst && s->end - p >= 16; i += burst)
+        for (size_t k = 0; k < burst; k++)
+            (void)decode_one(s, (i + k) & (lanes - 1), t, shift, &p, dst + i + k, true);
+    for (; i < n; i++)
+        if (!decode_one(s, i & (lanes - 1), t, shift, &p, dst + i, false))
+            return false;
     s->p = p;
     return true;
 }
@@ -76,10 +84,6 @@ void qn_kern_dense_init(qn_kern_dense *k, unsigned cpu)
 {
     *k = (qn_kern_dense){.cpu = cpu, .decode = qn_rans_decode_c, .merge = qn_dense_merge_c};
 #if defined(__x86_64__)
-    if (cpu & QN_CPU_AVX2) {
-        k->decode = qn_rans_decode_avx2;
-        k->merge = qn_dense_merge_avx2;
-    }
     if (cpu & QN_CPU_AVX512) {
         k->decode = qn_rans_decode_avx512;
         k->merge = qn_dense_merge_avx512;
