@@ -262,7 +262,7 @@ static void refine(fit *f, unsigned n_tables, uint16_t (*cost)[QN_DM_SPAN])
         const int mid = floor_oct(q0);
         for (int d = -REACH; d <= REACH; d++) {
             const int q = q0 + d * step;
-            tab[d + REACH] = cost[(unsigned)(q & 3) / (unsigned)step];
+            tab[d + REACH] = cost[((unsigned)q & 3u) / (unsigned)step];
             shift[d + REACH] = 4 * (floor_oct(q) - mid); /* at most two octaves: ±8 */
         }
         for (uint32_t i = 0; i < len; i++) {

@@ -28,14 +28,14 @@ static void view(const qn_dense_cut *cut, const uint8_t *src, uint32_t n, uint16
     if (unit == 2 && cut->n_low == 0) {
         for (uint32_t i = 0; i < n; i++) {
             const unsigned top = qn_load16(src + 2 * (size_t)i);
-            fine[i] = (uint16_t)((top & 0x7fffu) >> down << 1 | top >> 15);
+            fine[i] = (uint16_t)(((top & 0x7fffu) >> down) * 2u + (top >> 15));
         }
         return;
     }
     if (unit == 4) {
         for (uint32_t i = 0; i < n; i++) {
             const uint32_t w = qn_load32(src + 4 * (size_t)i);
-            fine[i] = (uint16_t)((w & 0x7fffffff) >> (16 + down) << 1 | w >> 31);
+            fine[i] = (uint16_t)(((w & 0x7fffffffu) >> (16 + down)) * 2u + (w >> 31));
         }
         return;
     }
@@ -52,7 +52,7 @@ static void symbols(plan *p, const qn_dense_model *m, const uint16_t *fine, uint
     unsigned special = 0;
     const uint8_t *const col = m->has_cols ? m->col : NULL;
     for (uint32_t i = 0; i < n; i++) { /* in 16 bits throughout, so that it vectorises well */
-        const uint16_t code = (uint16_t)((fine[i] >> 1 >> down) << sign | (fine[i] & sign));
+        const uint16_t code = (uint16_t)(((unsigned)fine[i] >> 1 >> down) << sign | (fine[i] & sign));
         const uint16_t s = (uint16_t)((code - base - (col ? (unsigned)col[i] << shift : 0u)) & mask);
         const uint16_t in = s >= QN_DENSE_FIRST && s < 64 ? s : QN_DENSE_ESCAPE;
         out[i] = (uint8_t)(code == 0 ? QN_DENSE_ZERO : in);
@@ -61,7 +61,7 @@ static void symbols(plan *p, const qn_dense_model *m, const uint16_t *fine, uint
         special += out[i] == QN_DENSE_ESCAPE;
     for (uint32_t i = 0; special && i < n; i++)
         if (out[i] == QN_DENSE_ESCAPE) {
-            p->esc[p->n_esc++] = (uint16_t)((fine[i] >> 1 >> down) << sign | (fine[i] & sign));
+            p->esc[p->n_esc++] = (uint16_t)(((unsigned)fine[i] >> 1 >> down) << sign | (fine[i] & sign));
             special--;
         }
 }
