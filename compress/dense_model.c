@@ -208,7 +208,7 @@ static void choose(const fit *f, bool rows, qn_dtype t, qn_dense_model *m)
             uint64_t cost = (uint64_t)f->v->n * (cut.n_pack + 8u * cut.n_low) << 16;
             int window[4] = {0};
             for (unsigned table = 0; table < k; table++) {
-                const unsigned n = (QN_DM_SPAN >> down) << sign;
+                const unsigned n = ((unsigned)QN_DM_SPAN >> down) << sign;
                 memset(bins, 0, sizeof bins);
                 for (unsigned q = table * 4 / k; q < (table + 1) * 4 / k; q++)
                     for (unsigned i = 0; i < 2 * QN_DM_SPAN; i++)
