@@ -12,6 +12,8 @@
 #include "compress/rans_pack.h"
 #include <string.h>
 
+enum { SURE = 2048 }; /* the mean of so many logarithms needs no second look */
+
 typedef struct hist { /* by quarter: magnitude bin × 2 + sign */
     uint32_t at[4][2 * QN_DM_SPAN], zero[2];
 } hist;
@@ -259,6 +261,7 @@ static void refine(fit *f, unsigned n_tables, uint16_t (*cost)[QN_DM_SPAN])
         int shift[2 * REACH + 1];
         uint64_t sum[2 * REACH + 1] = {0};
         const int q0 = (f->q[r] + 4096) / step * step - 4096;
+        const int from = len < 256 ? 0 : 1, to = 2 * REACH - from; /* longer rows' means are surer */
         const int mid = floor_oct(q0);
         for (int d = -REACH; d <= REACH; d++) {
             const int q = q0 + d * step;
@@ -268,11 +271,11 @@ static void refine(fit *f, unsigned n_tables, uint16_t (*cost)[QN_DM_SPAN])
         for (uint32_t i = 0; i < len; i++) {
             const int rel = (int)(p[i] >> 1) - 4 * (mid + (f->col ? f->col[i] : 0));
             const int b = rel < 16 - QN_DM_ZERO ? 16 : rel > QN_DM_ZERO - 17 ? QN_DM_SPAN - 17 : rel + QN_DM_ZERO;
-            for (int d = 0; d <= 2 * REACH; d++)
+            for (int d = from; d <= to; d++)
                 sum[d] += tab[d][b - shift[d]];
         }
         int best = REACH;
-        for (int d = 0; d <= 2 * REACH; d++)
+        for (int d = from; d <= to; d++)
             if (sum[d] < sum[best])
                 best = d;
         f->q[r] = (int16_t)(q0 + (best - REACH) * step);
@@ -282,7 +285,6 @@ static void refine(fit *f, unsigned n_tables, uint16_t (*cost)[QN_DM_SPAN])
 /* Scales of all rows (and columns) of the block for the model that was chosen, perhaps on a sample of rows. */
 static qn_code apply(const qn_enc_ctx *cx, fit *f, qn_dense_model *m, qn_err *err)
 {
-    enum { SURE = 2048 }; /* the mean of so many logarithms needs no second look */
     const qn_dense_view *v = f->v;
     int low = INT16_MAX, col_low = 0;
     const int step = 4 / (int)m->n_tables;
@@ -322,10 +324,12 @@ static qn_code try_rows(const qn_enc_ctx *cx, fit *f, qn_dtype t, qn_dense_model
     row_scales(f);
     count(f, true);
     choose(f, true, t, &m);
-    refine(f, m.n_tables, cost);
-    count(f, true);
-    m.cost = UINT64_MAX;
-    choose(f, true, t, &m);
+    if (f->v->cols < SURE) {
+        refine(f, m.n_tables, cost);
+        count(f, true);
+        m.cost = UINT64_MAX;
+        choose(f, true, t, &m);
+    }
     if (m.cost >= best->cost)
         return QN_OK;
     *best = m;
@@ -336,7 +340,7 @@ static qn_code try_rows(const qn_enc_ctx *cx, fit *f, qn_dtype t, qn_dense_model
 /* Every k-th row, when there are enough of them. */
 static qn_code sample(const qn_enc_ctx *cx, const qn_dense_view *v, qn_dense_view *s, qn_err *err)
 {
-    enum { ENOUGH = 1 << 17, ROWS = 32 };
+    enum { ENOUGH = 1 << 16, ROWS = 16 };
     uint32_t step = v->n / ENOUGH;
     if (step > v->n_rows / ROWS)
         step = v->n_rows / ROWS;

@@ -1,5 +1,6 @@
 /* ekern_dense.c: C reference kernel of the rANS encoder, and the table. */
 #include "compress/ekern_dense.h"
+#include "base/cpu.h"
 #include "base/num.h"
 
 uint8_t *qn_rans_encode_c(const qn_rans_etab *t, const uint8_t *sym, size_t n, uint32_t *x, unsigned n_lanes, uint8_t *end)
@@ -26,4 +27,8 @@ uint8_t *qn_rans_encode_c(const qn_rans_etab *t, const uint8_t *sym, size_t n, u
 void qn_ekern_dense_init(qn_ekern_dense *k, unsigned cpu)
 {
     *k = (qn_ekern_dense){.cpu = cpu, .encode = qn_rans_encode_c};
+#if defined(__x86_64__)
+    if (cpu & QN_CPU_AVX512)
+        k->encode = qn_rans_encode_avx512;
+#endif
 }

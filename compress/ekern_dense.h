@@ -15,7 +15,8 @@ typedef struct qn_rans_esym {
 
 typedef struct qn_rans_etab {
     qn_rans_esym sym[256];    /* by the byte that is coded            */
-    uint16_t slot[QN_RANS_M]; /* at cum + rank: the slot of that rank */
+    uint32_t pair[256];       /* freq << 16 | cum                     */
+    uint16_t slot[QN_RANS_M + 1]; /* at cum + rank: the slot of that rank; one more may be read */
 } qn_rans_etab;
 
 /* Encodes units n−1 … 0 (lane = unit mod n_lanes) from states x, writing words downwards from `end`; returns where the
@@ -31,5 +32,9 @@ typedef struct qn_ekern_dense {
 void qn_ekern_dense_init(qn_ekern_dense *k, unsigned cpu);
 
 uint8_t *qn_rans_encode_c(const qn_rans_etab *t, const uint8_t *sym, size_t n, uint32_t *x, unsigned n_lanes, uint8_t *end);
+#if defined(__x86_64__)
+uint8_t *qn_rans_encode_avx512(const qn_rans_etab *t, const uint8_t *sym, size_t n, uint32_t *x, unsigned n_lanes,
+                               uint8_t *end);
+#endif
 
 #endif

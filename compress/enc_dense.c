@@ -106,6 +106,25 @@ static qn_code make_symbols(const qn_enc_ctx *cx, const qn_dense_model *m, const
     return QN_OK;
 }
 
+/* Eight units fill r bytes, eight bytes are stored: to stay inside, the last 64 units are left to the caller. Returns how many
+ * are done. Inlined with constants for the usual cuts. */
+static inline __attribute__((always_inline)) uint32_t pack_eights(const uint8_t *top, unsigned unit, uint32_t n, unsigned frac_bits,
+                                                                  unsigned sign, uint8_t *dst)
+{
+    const uint64_t frac_mask = (1u << frac_bits) - 1;
+    const unsigned r = frac_bits + sign;
+    uint32_t i = 0;
+    for (; n - i >= 64; i += 8, dst += r) {
+        uint64_t eight = 0;
+        for (unsigned k = 0; k < 8; k++) {
+            const uint64_t t = qn_load16(top + (size_t)(i + k) * unit);
+            eight |= ((t & frac_mask) | ((t >> 15) & sign) << frac_bits) << (k * r);
+        }
+        qn_store64(dst, eight);
+    }
+    return i;
+}
+
 /* The raw bits of each top, one after the other from the lowest bit on. */
 static void pack_raw(const qn_dense_cut *cut, const uint8_t *src, uint32_t n, uint8_t *dst)
 {
@@ -113,7 +132,17 @@ static void pack_raw(const qn_dense_cut *cut, const uint8_t *src, uint32_t n, ui
     const unsigned frac_mask = (1u << cut->frac_bits) - 1, sign_mask = cut->sign_coded ? 0 : 1;
     uint64_t hold = 0;
     unsigned have = 0;
-    for (uint32_t i = 0; i < n; i++) {
+    uint32_t i = 0;
+    if (cut->top_bits == 16 && r > 0) {
+        if (unit == 2 && r == 6 && sign_mask)
+            i = pack_eights(src, 2, n, 5, 1, dst);
+        else if (unit == 4 && r == 6 && sign_mask)
+            i = pack_eights(src + 2, 4, n, 5, 1, dst);
+        else
+            i = pack_eights(src + cut->n_low, unit, n, cut->frac_bits, sign_mask, dst);
+        dst += (size_t)i / 8 * r;
+    }
+    for (; i < n; i++) {
         const unsigned top = top_of(cut, src + (size_t)i * unit);
         hold |= (uint64_t)((top & frac_mask) | (top >> sign_at & sign_mask) << cut->frac_bits) << have;
         have += r;
@@ -231,7 +260,7 @@ qn_code qn_enc_dense(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src
     view(&cut, src, b->n, fine);
     qn_dense_view v = {.fine = fine, .n = b->n, .cols = b->cols, .n_rows = (uint32_t)qn_ceil_div(b->n, b->cols)};
     QN_TRY(qn_dense_model_fit(cx, &v, b->dtype, &m, err));
-    if (b->cols >= 4u << ROW_LOG2) { /* long rows: parts of them may differ too */
+    if (b->cols >= 4u << ROW_LOG2 && v.n_rows < 8) { /* few long rows: parts of them may differ too */
         v.cols = 1u << ROW_LOG2;
         v.n_rows = (uint32_t)qn_ceil_div(b->n, v.cols);
         v.log2_row = ROW_LOG2;

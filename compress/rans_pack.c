@@ -106,8 +106,10 @@ void qn_rans_etab_make(qn_rans_etab *e, const qn_rans_tab *t, const uint16_t fre
                                    .limit = f << 20,
                                    .freq = (uint16_t)f,
                                    .cum = cum[i]};
+        e->pair[i] = f << 16 | cum[i];
         cum[i + 1] = (uint16_t)(cum[i] + f);
     }
+    e->slot[QN_RANS_M] = 0;
     for (unsigned slot = 0; slot < QN_RANS_M; slot++) {
         const unsigned bucket = slot >> shift, in = slot & ((1u << shift) - 1);
         const bool other = slot >= t->split[bucket];
