@@ -12,6 +12,7 @@
 #include "base/alloc.h"
 #include "base/env.h"
 #include "base/hash.h"
+#include "base/names.h"
 #include "base/path.h"
 #include "base/shape.h"
 
@@ -52,8 +53,7 @@ struct qn_source {
     uint64_t n_files, n_objects, n_tensors;
     qn_source_file *files;  /* files, objects: owned, from the allocator                               */
     qn_object *objects;
-    uint32_t *name_table;   /* open addressing over tensor objects, made by qn_source_seal             */
-    uint64_t name_mask;
+    qn_names names;         /* tensor objects by name, made by qn_source_seal; slots owned             */
     uint64_t n_warnings;    /* things a user should see but that are no errors; first QN_SOURCE_WARNINGS kept */
     char *warnings[8];
     void *impl;             /* the format's own */
