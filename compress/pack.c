@@ -15,6 +15,7 @@
 #include "compress/chunks.h"
 #include "compress/dedup.h"
 #include "compress/journal.h"
+#include "compress/place.h"
 #include "compress/verify.h"
 #include "compress/walk.h"
 #include "formats/quern/write.h"
@@ -473,45 +474,7 @@ static void clean_up(struct pack *p, qn_code rc)
     (void)fs->unlink(fs->ctx, p->journal_path);
 }
 
-/* OUT itself may be an input (it is replaced at the end by a rename), what we write on the way may not. */
-static qn_code check_not_input(const struct pack *p, const char *path, qn_err *err)
-{
-    const qn_fs *fs = p->env->fs;
-    qn_stat st;
-    if (fs->stat(fs->ctx, path, &st) != 0)
-        return QN_OK;
-    if (qn_source_is_file(p->src, &st) || (p->opt->base && qn_source_is_file(p->opt->base, &st)))
-        return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "is an input, and would be overwritten on the "
-                                           "way: give the output another name"), path);
-    return QN_OK;
-}
-
-/* A packed folder that holds its own output would be another folder the next time, and when it is resumed. */
-static qn_code check_outside(const struct pack *p, const char *out_path, qn_err *err)
-{
-    enum { LEVELS = 64 };
-    const qn_fs *fs = p->env->fs;
-    qn_stat top, at, before = {0};
-    if (!p->src->whole_dir || fs->stat(fs->ctx, p->src->path, &top) != 0)
-        return QN_OK;
-    char *dir = qn_path_dir(p->env->alloc, out_path, err);
-    qn_code rc = dir ? QN_OK : QN_E_MEMORY;
-    for (unsigned i = 0; i < LEVELS && rc == QN_OK && fs->stat(fs->ctx, dir, &at) == 0; i++) {
-        if (at.dev == top.dev && at.ino == top.ino)
-            rc = qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "lies in the folder that is to be packed: give "
-                                             "the output another place"), out_path);
-        if (rc != QN_OK || (at.dev == before.dev && at.ino == before.ino))
-            break; /* the root is its own parent */
-        before = at;
-        char *up = qn_path_join(p->env->alloc, dir, "..", err);
-        qn_mem_put(p->env->alloc, dir);
-        dir = up;
-        rc = up ? QN_OK : QN_E_MEMORY;
-    }
-    qn_mem_put(p->env->alloc, dir);
-    return rc;
-}
-
+/* OUT itself may be an input, for it is replaced at the end by a rename; what is written on the way may not. */
 static qn_code check_output(struct pack *p, const char *out_path, qn_err *err)
 {
     const qn_fs *fs = p->env->fs;
@@ -528,9 +491,9 @@ static qn_code check_output(struct pack *p, const char *out_path, qn_err *err)
     p->journal_path = qn_path_cat(p->env->alloc, out_path, ".journal", err);
     if (!p->partial_path || !p->journal_path)
         return QN_E_MEMORY;
-    QN_TRY(check_outside(p, out_path, err));
-    QN_TRY(check_not_input(p, p->partial_path, err));
-    return check_not_input(p, p->journal_path, err);
+    QN_TRY(qn_place_outside(p->src, out_path, err));
+    QN_TRY(qn_place_not_input(p->src, p->opt->base, p->partial_path, err));
+    return qn_place_not_input(p->src, p->opt->base, p->journal_path, err);
 }
 
 static qn_code report_open(struct pack *p, qn_err *err)
