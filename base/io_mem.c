@@ -1,84 +1,30 @@
 /* io_mem.c: see io_mem.h.
  *
- * Nodes are files and folders; names are rows of one flat table (folder, name, node). Both exist twice: as a process
- * sees them, and as they are safe on the disk, with a log of what lies between. Everything is small here: searches
- * are linear. */
-#include "base/io_mem.h"
+ * Everything is small here: searches are linear. */
+#include "base/io_mem_impl.h"
 #include "base/num.h"
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_MAX_BYTES = 256, SECTOR = 64, NONE = -1, ROOT = 0 };
-
-/* A write (data) or a change of length (data NULL) since the last sync. */
-struct change {
-    struct change *next;
-    uint8_t *data;
-    uint64_t off, n;
-};
-
-struct bytes {
-    uint8_t *p;
-    uint64_t n, cap;
-};
-
-struct node {
-    bool is_dir;
-    int locked_by;
-    int64_t mtime;
-    struct bytes now, safe;
-    struct change *first, **last;
-};
-
-struct row {
-    int dir, node;
-    char name[NAME_MAX_BYTES];
-};
-
-struct table {
-    struct row *rows;
-    uint64_t n, cap;
-};
-
-/* A change of names: a row added (from.node NONE), removed (to.node NONE) or moved. */
-struct move {
-    struct row from, to;
-    bool safe;
-};
-
-struct qn_memfs {
-    qn_fs fs;
-    pthread_mutex_t lock;
-    struct node *nodes;
-    uint64_t n_nodes, cap_nodes;
-    struct table now, safe;
-    struct move *log;
-    uint64_t n_log, cap_log;
-    int *handles; /* node, NONE when closed */
-    uint64_t n_handles, cap_handles;
-    uint64_t limit, used;
-    int64_t clock;
-};
-
-static bool grow(void *p, uint64_t *cap, uint64_t want, size_t size)
+bool qn_memfs_grow(void *pointer, uint64_t *cap, uint64_t want, size_t size)
 {
-    void **at = p;
+    void *p;
     if (want <= *cap)
         return true;
     const uint64_t n = qn_max_u64(want, *cap * 2);
-    void *q = realloc(*at, n * size);
-    if (!q)
+    memcpy(&p, pointer, sizeof p);
+    p = realloc(p, n * size);
+    if (!p)
         return false;
-    *at = q;
+    memcpy(pointer, &p, sizeof p);
     *cap = n;
     return true;
 }
 
 /* ---- names ---- */
 
-static struct row *find_row(const struct table *t, int dir, const char *name)
+static struct qn_memfs_row *find_row(const struct qn_memfs_table *t, int dir, const char *name)
 {
     for (uint64_t i = 0; i < t->n; i++)
         if (t->rows[i].dir == dir && strcmp(t->rows[i].name, name) == 0)
@@ -86,68 +32,66 @@ static struct row *find_row(const struct table *t, int dir, const char *name)
     return NULL;
 }
 
-static bool add_row(struct table *t, const struct row *r)
+bool qn_memfs_add_row(struct qn_memfs_table *t, const struct qn_memfs_row *r)
 {
-    struct row *old = find_row(t, r->dir, r->name);
+    struct qn_memfs_row *old = find_row(t, r->dir, r->name);
     if (old) {
         *old = *r;
         return true;
     }
-    if (!grow(&t->rows, &t->cap, t->n + 1, sizeof *t->rows))
+    if (!qn_memfs_grow(&t->rows, &t->cap, t->n + 1, sizeof *t->rows))
         return false;
     t->rows[t->n++] = *r;
     return true;
 }
 
-static void drop_row(struct table *t, struct row *r)
+static void drop_row(struct qn_memfs_table *t, struct qn_memfs_row *r)
 {
     *r = t->rows[--t->n];
 }
 
-/* Does nothing when the row that it changes is not there. */
-static bool apply(struct table *t, const struct move *m)
+bool qn_memfs_apply(struct qn_memfs_table *t, const struct qn_memfs_move *m)
 {
-    if (m->from.node != NONE) {
-        struct row *r = find_row(t, m->from.dir, m->from.name);
+    if (m->from.node != QN_MEMFS_NONE) {
+        struct qn_memfs_row *r = find_row(t, m->from.dir, m->from.name);
         if (!r || r->node != m->from.node)
             return true;
         drop_row(t, r);
     }
-    return m->to.node == NONE || add_row(t, &m->to);
+    return m->to.node == QN_MEMFS_NONE || qn_memfs_add_row(t, &m->to);
 }
 
-static int change_names(struct qn_memfs *m, const struct move *move)
+static int change_names(struct qn_memfs *m, const struct qn_memfs_move *move)
 {
-    if (!grow(&m->log, &m->cap_log, m->n_log + 1, sizeof *m->log) || !apply(&m->now, move))
+    if (!qn_memfs_grow(&m->log, &m->cap_log, m->n_log + 1, sizeof *m->log) || !qn_memfs_apply(&m->now, move))
         return -ENOMEM;
     m->log[m->n_log++] = *move;
     return 0;
 }
 
-/* Finds folder and last name of a path; a relative path begins at the root. *node = NONE when nothing has that name. */
-static int look_up(const struct qn_memfs *m, const char *path, struct row *at)
+int qn_memfs_look_up(const struct qn_memfs *m, const char *path, struct qn_memfs_row *at)
 {
-    int parents[64], depth = 0, here = ROOT;
-    *at = (struct row){.dir = NONE, .node = ROOT};
+    int parents[64], depth = 0, here = QN_MEMFS_ROOT;
+    *at = (struct qn_memfs_row){.dir = QN_MEMFS_NONE, .node = QN_MEMFS_ROOT};
     while (*path) {
         const size_t n = strcspn(path, "/");
-        if (n >= NAME_MAX_BYTES)
+        if (n >= QN_MEMFS_NAME_BYTES)
             return -ENAMETOOLONG;
         if (n == 2 && path[0] == '.' && path[1] == '.') {
-            here = depth ? parents[--depth] : ROOT;
-            *at = (struct row){.dir = NONE, .node = here};
+            here = depth ? parents[--depth] : QN_MEMFS_ROOT;
+            *at = (struct qn_memfs_row){.dir = QN_MEMFS_NONE, .node = here};
         } else if (n > 1 || (n == 1 && path[0] != '.')) {
-            if (here == NONE)
+            if (here == QN_MEMFS_NONE)
                 return -ENOENT;
             if (!m->nodes[here].is_dir)
                 return -ENOTDIR;
             if (depth == 64)
                 return -ENAMETOOLONG;
             parents[depth++] = here;
-            *at = (struct row){.dir = here, .node = NONE};
+            *at = (struct qn_memfs_row){.dir = here, .node = QN_MEMFS_NONE};
             memcpy(at->name, path, n);
-            const struct row *r = find_row(&m->now, here, at->name);
-            here = at->node = r ? r->node : NONE;
+            const struct qn_memfs_row *r = find_row(&m->now, here, at->name);
+            here = at->node = r ? r->node : QN_MEMFS_NONE;
         }
         path += n;
         path += *path == '/';
@@ -155,20 +99,19 @@ static int look_up(const struct qn_memfs *m, const char *path, struct row *at)
     return 0;
 }
 
-static int new_node(struct qn_memfs *m, bool is_dir)
+int qn_memfs_new_node(struct qn_memfs *m, bool is_dir)
 {
-    if (!grow(&m->nodes, &m->cap_nodes, m->n_nodes + 1, sizeof *m->nodes))
+    if (!qn_memfs_grow(&m->nodes, &m->cap_nodes, m->n_nodes + 1, sizeof *m->nodes))
         return -ENOMEM;
-    /* nodes move when the table grows: the tails of their lists are found again, see log_change */
-    m->nodes[m->n_nodes] = (struct node){.is_dir = is_dir, .locked_by = NONE, .mtime = ++m->clock};
+    m->nodes[m->n_nodes] = (struct qn_memfs_node){.is_dir = is_dir, .locked_by = QN_MEMFS_NONE, .mtime = ++m->clock};
     return (int)m->n_nodes++;
 }
 
 /* ---- bytes ---- */
 
-static bool resize(struct bytes *b, uint64_t n)
+bool qn_memfs_resize(struct qn_memfs_bytes *b, uint64_t n)
 {
-    if (!grow(&b->p, &b->cap, qn_max_u64(n, 1), 1))
+    if (!qn_memfs_grow(&b->p, &b->cap, qn_max_u64(n, 1), 1))
         return false;
     if (n > b->n)
         memset(b->p + b->n, 0, (size_t)(n - b->n));
@@ -176,19 +119,19 @@ static bool resize(struct bytes *b, uint64_t n)
     return true;
 }
 
-static bool put_bytes(struct bytes *b, const uint8_t *src, uint64_t n, uint64_t off)
+bool qn_memfs_put_bytes(struct qn_memfs_bytes *b, const uint8_t *src, uint64_t n, uint64_t off)
 {
     if (n == 0)
         return true;
-    if (off + n > b->n && !resize(b, off + n))
+    if (off + n > b->n && !qn_memfs_resize(b, off + n))
         return false;
     memcpy(b->p + off, src, (size_t)n);
     return true;
 }
 
-static bool log_change(struct node *f, const void *data, uint64_t n, uint64_t off)
+static bool log_change(struct qn_memfs_node *f, const void *data, uint64_t n, uint64_t off)
 {
-    struct change *c = calloc(1, sizeof *c), **tail = &f->first;
+    struct qn_memfs_change *c = calloc(1, sizeof *c), **tail = &f->first;
     if (!c)
         return false;
     if (data && !(c->data = malloc((size_t)qn_max_u64(n, 1)))) {
@@ -205,53 +148,53 @@ static bool log_change(struct node *f, const void *data, uint64_t n, uint64_t of
     return true;
 }
 
-static void forget_changes(struct node *f)
+void qn_memfs_forget(struct qn_memfs_node *f)
 {
     while (f->first) {
-        struct change *next = f->first->next;
+        struct qn_memfs_change *next = f->first->next;
         free(f->first->data);
         free(f->first);
         f->first = next;
     }
 }
 
-static int make_safe(struct node *f)
+static int make_safe(struct qn_memfs_node *f)
 {
-    forget_changes(f);
-    if (!resize(&f->safe, f->now.n))
+    qn_memfs_forget(f);
+    if (!qn_memfs_resize(&f->safe, f->now.n))
         return -ENOMEM;
     memcpy(f->safe.p, f->now.p ? f->now.p : (const uint8_t *)"", (size_t)f->now.n);
     return 0;
 }
 
-static struct node *of_handle(struct qn_memfs *m, int fd)
+static struct qn_memfs_node *of_handle(struct qn_memfs *m, int fd)
 {
-    return fd >= 0 && (uint64_t)fd < m->n_handles && m->handles[fd] != NONE ? &m->nodes[m->handles[fd]] : NULL;
+    return fd >= 0 && (uint64_t)fd < m->n_handles && m->handles[fd] != QN_MEMFS_NONE ? &m->nodes[m->handles[fd]] : NULL;
 }
 
 /* ---- the calls; each holds the lock ---- */
 
 static int do_open(struct qn_memfs *m, const char *path, int mode)
 {
-    struct row at;
-    const int r = look_up(m, path, &at);
+    struct qn_memfs_row at;
+    const int r = qn_memfs_look_up(m, path, &at);
     if (r < 0)
         return r;
     if ((mode & ~QN_OPEN_NOFOLLOW) == QN_OPEN_NEW) {
-        if (at.node != NONE)
+        if (at.node != QN_MEMFS_NONE)
             return -EEXIST;
-        at.node = new_node(m, false);
+        at.node = qn_memfs_new_node(m, false);
         if (at.node < 0)
             return at.node;
-        const int c = change_names(m, &(struct move){.from = {.node = NONE}, .to = at});
+        const int c = change_names(m, &(struct qn_memfs_move){.from = {.node = QN_MEMFS_NONE}, .to = at});
         if (c < 0)
             return c;
-    } else if (at.node == NONE) {
+    } else if (at.node == QN_MEMFS_NONE) {
         return -ENOENT;
     } else if (m->nodes[at.node].is_dir && (mode & ~QN_OPEN_NOFOLLOW) != QN_OPEN_READ) {
         return -EISDIR;
     }
-    if (!grow(&m->handles, &m->cap_handles, m->n_handles + 1, sizeof *m->handles))
+    if (!qn_memfs_grow(&m->handles, &m->cap_handles, m->n_handles + 1, sizeof *m->handles))
         return -ENOMEM;
     m->handles[m->n_handles] = at.node;
     return (int)m->n_handles++;
@@ -259,18 +202,18 @@ static int do_open(struct qn_memfs *m, const char *path, int mode)
 
 static int do_close(struct qn_memfs *m, int fd)
 {
-    struct node *f = of_handle(m, fd);
+    struct qn_memfs_node *f = of_handle(m, fd);
     if (!f)
         return -EBADF;
     if (f->locked_by == fd)
-        f->locked_by = NONE;
-    m->handles[fd] = NONE;
+        f->locked_by = QN_MEMFS_NONE;
+    m->handles[fd] = QN_MEMFS_NONE;
     return 0;
 }
 
 static ssize_t do_pread(struct qn_memfs *m, int fd, void *buf, size_t n, uint64_t off)
 {
-    const struct node *f = of_handle(m, fd);
+    const struct qn_memfs_node *f = of_handle(m, fd);
     if (!f || f->is_dir)
         return f ? -EISDIR : -EBADF;
     if (off >= f->now.n || n == 0)
@@ -282,7 +225,7 @@ static ssize_t do_pread(struct qn_memfs *m, int fd, void *buf, size_t n, uint64_
 
 static ssize_t do_pwrite(struct qn_memfs *m, int fd, const void *buf, size_t n, uint64_t off)
 {
-    struct node *f = of_handle(m, fd);
+    struct qn_memfs_node *f = of_handle(m, fd);
     if (!f || f->is_dir)
         return -EBADF;
     const uint64_t end = off + n, more = end > f->now.n ? end - f->now.n : 0, room = m->limit - m->used;
@@ -292,29 +235,29 @@ static ssize_t do_pwrite(struct qn_memfs *m, int fd, const void *buf, size_t n, 
         return more ? -ENOSPC : 0;
     m->used += qn_min_u64(more, room);
     f->mtime = ++m->clock;
-    if (!put_bytes(&f->now, buf, n, off) || !log_change(f, buf, n, off))
+    if (!qn_memfs_put_bytes(&f->now, buf, n, off) || !log_change(f, buf, n, off))
         return -ENOMEM;
     return (ssize_t)n;
 }
 
 static int do_truncate(struct qn_memfs *m, int fd, uint64_t n)
 {
-    struct node *f = of_handle(m, fd);
+    struct qn_memfs_node *f = of_handle(m, fd);
     if (!f || f->is_dir)
         return -EBADF;
     if (n > f->now.n && n - f->now.n > m->limit - m->used)
         return -ENOSPC;
     m->used = m->used - f->now.n + n;
     f->mtime = ++m->clock;
-    return resize(&f->now, n) && log_change(f, NULL, 0, n) ? 0 : -ENOMEM;
+    return qn_memfs_resize(&f->now, n) && log_change(f, NULL, 0, n) ? 0 : -ENOMEM;
 }
 
 static int do_lock(struct qn_memfs *m, int fd)
 {
-    struct node *f = of_handle(m, fd);
+    struct qn_memfs_node *f = of_handle(m, fd);
     if (!f)
         return -EBADF;
-    if (f->locked_by != NONE && f->locked_by != fd)
+    if (f->locked_by != QN_MEMFS_NONE && f->locked_by != fd)
         return -EWOULDBLOCK;
     f->locked_by = fd;
     return 0;
@@ -322,9 +265,9 @@ static int do_lock(struct qn_memfs *m, int fd)
 
 static int stat_node(const struct qn_memfs *m, int node, qn_stat *st)
 {
-    if (node == NONE)
+    if (node == QN_MEMFS_NONE)
         return -ENOENT;
-    const struct node *f = &m->nodes[node];
+    const struct qn_memfs_node *f = &m->nodes[node];
     *st = (qn_stat){.n_bytes = f->now.n, .dev = 1, .ino = (uint64_t)node + 1, .mtime_ns = f->mtime,
                     .is_dir = f->is_dir, .is_regular = !f->is_dir};
     return 0;
@@ -340,67 +283,67 @@ static bool is_empty(const struct qn_memfs *m, int dir)
 
 static int do_rename(struct qn_memfs *m, const char *from, const char *to)
 {
-    struct row a, b;
-    int r = look_up(m, from, &a);
+    struct qn_memfs_row a, b;
+    int r = qn_memfs_look_up(m, from, &a);
     if (r == 0)
-        r = look_up(m, to, &b);
+        r = qn_memfs_look_up(m, to, &b);
     if (r < 0)
         return r;
-    if (a.node == NONE || a.dir == NONE || b.dir == NONE)
+    if (a.node == QN_MEMFS_NONE || a.dir == QN_MEMFS_NONE || b.dir == QN_MEMFS_NONE)
         return -ENOENT;
     if (a.node == b.node)
         return 0;
     const bool is_dir = m->nodes[a.node].is_dir;
-    if (b.node != NONE && is_dir != m->nodes[b.node].is_dir)
+    if (b.node != QN_MEMFS_NONE && is_dir != m->nodes[b.node].is_dir)
         return is_dir ? -ENOTDIR : -EISDIR;
-    if (b.node != NONE && is_dir && !is_empty(m, b.node))
+    if (b.node != QN_MEMFS_NONE && is_dir && !is_empty(m, b.node))
         return -ENOTEMPTY;
-    if (b.node != NONE)
+    if (b.node != QN_MEMFS_NONE)
         m->used -= m->nodes[b.node].now.n;
     b.node = a.node;
-    return change_names(m, &(struct move){.from = a, .to = b});
+    return change_names(m, &(struct qn_memfs_move){.from = a, .to = b});
 }
 
 static int do_remove(struct qn_memfs *m, const char *path, bool is_dir)
 {
-    struct row at;
-    const int r = look_up(m, path, &at);
+    struct qn_memfs_row at;
+    const int r = qn_memfs_look_up(m, path, &at);
     if (r < 0)
         return r;
-    if (at.node == NONE || at.dir == NONE)
+    if (at.node == QN_MEMFS_NONE || at.dir == QN_MEMFS_NONE)
         return -ENOENT;
     if (m->nodes[at.node].is_dir != is_dir)
         return is_dir ? -ENOTDIR : -EISDIR;
     if (is_dir && !is_empty(m, at.node))
         return -ENOTEMPTY;
     m->used -= m->nodes[at.node].now.n;
-    return change_names(m, &(struct move){.from = at, .to = {.node = NONE}});
+    return change_names(m, &(struct qn_memfs_move){.from = at, .to = {.node = QN_MEMFS_NONE}});
 }
 
 static int do_mkdir(struct qn_memfs *m, const char *path)
 {
-    struct row at;
-    const int r = look_up(m, path, &at);
+    struct qn_memfs_row at;
+    const int r = qn_memfs_look_up(m, path, &at);
     if (r < 0)
         return r;
-    if (at.node != NONE)
+    if (at.node != QN_MEMFS_NONE)
         return -EEXIST;
-    at.node = new_node(m, true);
-    return at.node < 0 ? at.node : change_names(m, &(struct move){.from = {.node = NONE}, .to = at});
+    at.node = qn_memfs_new_node(m, true);
+    return at.node < 0 ? at.node : change_names(m, &(struct qn_memfs_move){.from = {.node = QN_MEMFS_NONE}, .to = at});
 }
 
 static int do_sync_dir(struct qn_memfs *m, const char *path)
 {
-    struct row at;
-    const int r = look_up(m, path, &at);
+    struct qn_memfs_row at;
+    const int r = qn_memfs_look_up(m, path, &at);
     if (r < 0)
         return r;
-    if (at.node == NONE || !m->nodes[at.node].is_dir)
-        return at.node == NONE ? -ENOENT : -ENOTDIR;
+    if (at.node == QN_MEMFS_NONE || !m->nodes[at.node].is_dir)
+        return at.node == QN_MEMFS_NONE ? -ENOENT : -ENOTDIR;
     for (uint64_t i = 0; i < m->n_log; i++) {
-        struct move *l = &m->log[i];
-        l->safe = l->safe || (l->from.node != NONE && l->from.dir == at.node) ||
-                  (l->to.node != NONE && l->to.dir == at.node);
+        struct qn_memfs_move *l = &m->log[i];
+        l->safe = l->safe || (l->from.node != QN_MEMFS_NONE && l->from.dir == at.node) ||
+                  (l->to.node != QN_MEMFS_NONE && l->to.dir == at.node);
     }
     return 0;
 }
@@ -411,28 +354,28 @@ static int by_name(const void *a, const void *b)
 }
 
 /* The names first, then the calls without the lock: they may change the folder. */
-static int do_list(struct qn_memfs *m, const char *path, int (*each)(void *each_ctx, const char *name), void *each_ctx)
+int qn_memfs_list(struct qn_memfs *m, const char *path, int (*each)(void *each_ctx, const char *name), void *each_ctx)
 {
-    struct row at;
+    struct qn_memfs_row at;
     char *names = NULL;
     uint64_t n = 0, cap = 0;
     pthread_mutex_lock(&m->lock);
-    int r = look_up(m, path, &at);
-    if (r == 0 && (at.node == NONE || !m->nodes[at.node].is_dir))
-        r = at.node == NONE ? -ENOENT : -ENOTDIR;
+    int r = qn_memfs_look_up(m, path, &at);
+    if (r == 0 && (at.node == QN_MEMFS_NONE || !m->nodes[at.node].is_dir))
+        r = at.node == QN_MEMFS_NONE ? -ENOENT : -ENOTDIR;
     for (uint64_t i = 0; r == 0 && i < m->now.n; i++) {
         if (m->now.rows[i].dir != at.node)
             continue;
-        if (!grow(&names, &cap, n + 1, NAME_MAX_BYTES))
+        if (!qn_memfs_grow(&names, &cap, n + 1, QN_MEMFS_NAME_BYTES))
             r = -ENOMEM;
         else
-            memcpy(names + NAME_MAX_BYTES * n++, m->now.rows[i].name, NAME_MAX_BYTES);
+            memcpy(names + QN_MEMFS_NAME_BYTES * n++, m->now.rows[i].name, QN_MEMFS_NAME_BYTES);
     }
     pthread_mutex_unlock(&m->lock);
     if (n)
-        qsort(names, n, NAME_MAX_BYTES, by_name);
+        qsort(names, n, QN_MEMFS_NAME_BYTES, by_name);
     for (uint64_t i = 0; r == 0 && i < n; i++)
-        r = each(each_ctx, names + NAME_MAX_BYTES * i);
+        r = each(each_ctx, names + QN_MEMFS_NAME_BYTES * i);
     free(names);
     return r;
 }
@@ -444,15 +387,15 @@ static int do_list(struct qn_memfs *m, const char *path, int (*each)(void *each_
     pthread_mutex_unlock(&m->lock);       \
     return r
 
-static int sync_node(struct node *f)
+static int sync_node(struct qn_memfs_node *f)
 {
     return f ? make_safe(f) : -EBADF;
 }
 
 static int stat_path(struct qn_memfs *m, const char *path, qn_stat *st)
 {
-    struct row at;
-    const int r = look_up(m, path, &at);
+    struct qn_memfs_row at;
+    const int r = qn_memfs_look_up(m, path, &at);
     return r < 0 ? r : stat_node(m, at.node, st);
 }
 
@@ -485,7 +428,7 @@ static int mem_rmdir(void *ctx, const char *path) { LOCKED(int, do_remove(m, pat
 static int mem_sync_dir(void *ctx, const char *path) { LOCKED(int, do_sync_dir(m, path)); }
 static int mem_list(void *ctx, const char *path, int (*each)(void *each_ctx, const char *name), void *each_ctx)
 {
-    return do_list(ctx, path, each, each_ctx);
+    return qn_memfs_list(ctx, path, each, each_ctx);
 }
 static int mem_advise_done(void *ctx, int fd, uint64_t off, uint64_t n)
 {
@@ -493,8 +436,6 @@ static int mem_advise_done(void *ctx, int fd, uint64_t off, uint64_t n)
     (void)n;
     LOCKED(int, of_handle(m, fd) ? 0 : -EBADF);
 }
-
-/* ---- for tests ---- */
 
 qn_memfs *qn_memfs_new(void)
 {
@@ -506,7 +447,7 @@ qn_memfs *qn_memfs_new(void)
                     mem_fstat, mem_stat, mem_rename, mem_unlink, mem_mkdir, mem_rmdir, mem_sync_dir, mem_list,
                     mem_advise_done, m};
     pthread_mutex_init(&m->lock, NULL);
-    if (new_node(m, true) < 0) {
+    if (qn_memfs_new_node(m, true) < 0) {
         qn_memfs_free(m);
         return NULL;
     }
@@ -518,7 +459,7 @@ void qn_memfs_free(qn_memfs *m)
     if (!m)
         return;
     for (uint64_t i = 0; i < m->n_nodes; i++) {
-        forget_changes(&m->nodes[i]);
+        qn_memfs_forget(&m->nodes[i]);
         free(m->nodes[i].now.p);
         free(m->nodes[i].safe.p);
     }
@@ -534,165 +475,4 @@ void qn_memfs_free(qn_memfs *m)
 const qn_fs *qn_memfs_fs(qn_memfs *m)
 {
     return &m->fs;
-}
-
-void qn_memfs_limit(qn_memfs *m, uint64_t n_bytes)
-{
-    m->limit = qn_max_u64(n_bytes, m->used);
-}
-
-static int put_file(struct qn_memfs *m, const char *path, const void *data, size_t n)
-{
-    const int fd = mem_open(m, path, QN_OPEN_NEW);
-    if (fd < 0)
-        return fd;
-    const ssize_t w = n ? mem_pwrite(m, fd, data, n, 0) : 0;
-    const int s = w == (ssize_t)n ? mem_sync(m, fd) : w < 0 ? (int)w : -ENOSPC;
-    (void)mem_close(m, fd);
-    for (uint64_t i = 0; i < m->n_log; i++)
-        if (!apply(&m->safe, &m->log[i]))
-            return -ENOMEM;
-    m->n_log = 0;
-    return s;
-}
-
-int qn_memfs_put(qn_memfs *m, const char *path, const void *data, size_t n)
-{
-    char part[1024];
-    (void)mem_unlink(m, path);
-    for (size_t i = 1; path[i] && i < sizeof part; i++) {
-        if (path[i] != '/')
-            continue;
-        memcpy(part, path, i);
-        part[i] = '\0';
-        const int r = mem_mkdir(m, part);
-        if (r < 0 && r != -EEXIST)
-            return r;
-    }
-    return put_file(m, path, data, n);
-}
-
-const uint8_t *qn_memfs_get(qn_memfs *m, const char *path, size_t *n)
-{
-    struct row at;
-    if (look_up(m, path, &at) < 0 || at.node == NONE || m->nodes[at.node].is_dir)
-        return NULL;
-    const struct bytes *b = &m->nodes[at.node].now;
-    *n = (size_t)b->n;
-    return b->p ? b->p : (const uint8_t *)"";
-}
-
-uint64_t qn_memfs_n_open(qn_memfs *m)
-{
-    uint64_t n = 0;
-    for (uint64_t i = 0; i < m->n_handles; i++)
-        n += m->handles[i] != NONE;
-    return n;
-}
-
-struct tree {
-    struct qn_memfs *m;
-    char *text;
-    uint64_t n, cap;
-    char path[1024];
-};
-
-static int tree_entry(void *ctx, const char *name)
-{
-    struct tree *t = ctx;
-    const size_t above = strlen(t->path), len = strlen(name);
-    if (above + len + 2 > sizeof t->path)
-        return -ENAMETOOLONG;
-    if (above)
-        t->path[above] = '/';
-    memcpy(t->path + above + (above > 0), name, len + 1);
-    const size_t n = strlen(t->path);
-    if (!grow(&t->text, &t->cap, t->n + n + 2, 1))
-        return -ENOMEM;
-    memcpy(t->text + t->n, t->path, n);
-    memcpy(t->text + t->n + n, "\n", 2);
-    t->n += n + 1;
-    struct row at;
-    const int found = look_up(t->m, t->path, &at);
-    const int r = found == 0 && t->m->nodes[at.node].is_dir ? do_list(t->m, t->path, tree_entry, t) : found;
-    t->path[above] = '\0';
-    return r;
-}
-
-char *qn_memfs_tree(qn_memfs *m)
-{
-    struct tree t = {.m = m};
-    if (do_list(m, "", tree_entry, &t) < 0) {
-        free(t.text);
-        return NULL;
-    }
-    return t.text ? t.text : calloc(1, 1);
-}
-
-void qn_memfs_kill(qn_memfs *m)
-{
-    for (uint64_t i = 0; i < m->n_nodes; i++)
-        m->nodes[i].locked_by = NONE;
-    m->n_handles = 0;
-}
-
-/* ---- the power switch ---- */
-
-static uint64_t draw(uint64_t *seed)
-{
-    uint64_t z = *seed += 0x9e3779b97f4a7c15u; /* splitmix64 */
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
-static void torn_write(struct bytes *b, const struct change *c, uint64_t *seed)
-{
-    for (uint64_t at = 0; at < c->n;) {
-        const uint64_t n = qn_min_u64(c->n - at, SECTOR - (c->off + at) % SECTOR);
-        const uint64_t fate = draw(seed) % 3;
-        uint8_t junk[SECTOR];
-        for (uint64_t i = 0; i < n; i++)
-            junk[i] = (uint8_t)draw(seed);
-        if (fate > 0)
-            (void)put_bytes(b, fate == 1 ? c->data + at : junk, n, c->off + at);
-        at += n;
-    }
-}
-
-static void cut_file(struct node *f, uint64_t *seed)
-{
-    for (const struct change *c = f->first; c; c = c->next) {
-        const uint64_t fate = draw(seed) % 3;
-        if (fate == 0)
-            continue;
-        if (!c->data)
-            (void)resize(&f->safe, c->off);
-        else if (fate == 1)
-            (void)put_bytes(&f->safe, c->data, c->n, c->off);
-        else
-            torn_write(&f->safe, c, seed);
-    }
-    forget_changes(f);
-    (void)resize(&f->now, f->safe.n);
-    if (f->safe.n)
-        memcpy(f->now.p, f->safe.p, (size_t)f->safe.n);
-}
-
-void qn_memfs_cut(qn_memfs *m, uint64_t seed)
-{
-    qn_memfs_kill(m);
-    for (uint64_t i = 0; i < m->n_nodes; i++)
-        if (!m->nodes[i].is_dir)
-            cut_file(&m->nodes[i], &seed);
-    for (uint64_t i = 0; i < m->n_log; i++)
-        if (m->log[i].safe || draw(&seed) % 2)
-            (void)apply(&m->safe, &m->log[i]);
-    m->n_log = 0;
-    m->now.n = 0;
-    m->used = 0;
-    for (uint64_t i = 0; i < m->safe.n; i++) {
-        (void)add_row(&m->now, &m->safe.rows[i]);
-        m->used += m->nodes[m->safe.rows[i].node].now.n;
-    }
 }

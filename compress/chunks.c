@@ -80,3 +80,12 @@ uint64_t qn_chunks_max_bytes(const qn_index *ix)
         max = qn_max_u64(max, (uint64_t)ix->objects[i].chunk_units * qn_unit_bytes((qn_dtype)ix->objects[i].dtype));
     return max;
 }
+
+unsigned qn_chunks_decoders(const qn_env *env, const qn_index *ix)
+{
+    enum { CHUNKS_EACH = 6 }; /* decoded, payload, base, and what nested codecs put between */
+    uint64_t n = qn_min_u64(env->n_threads, qn_max_u64(1, ix->n_chunks));
+    if (env->memory_bytes)
+        n = qn_min_u64(n, env->memory_bytes / (CHUNKS_EACH * qn_chunks_max_bytes(ix)));
+    return (unsigned)qn_max_u64(1, n);
+}

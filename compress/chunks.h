@@ -15,6 +15,9 @@ qn_digest qn_chunks_digest(const qn_index *ix);
 /* Largest chunk of the list in bytes. */
 uint64_t qn_chunks_max_bytes(const qn_index *ix);
 
+/* How many workers may decode these chunks at once: threads, chunks and the memory limit allow it; ≥ 1. */
+unsigned qn_chunks_decoders(const qn_env *env, const qn_index *ix);
+
 /* A run of chunks in task order: which chunk of which object is task t. */
 static inline void qn_chunks_locate(const qn_index *ix, uint64_t chunk, uint64_t *object, uint64_t *i)
 {
