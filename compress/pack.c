@@ -304,10 +304,23 @@ static uint64_t slot_memory(uint64_t max_bytes)
     return (uint64_t)SCRATCH_CHUNKS * max_bytes;
 }
 
+/* Everything but the slots, the source's own tables included: what grows with the number of tensors. Reading the result
+ * back comes after encoding, so only the larger of the two counts. Arrays that grow are half empty at worst, and each
+ * of three arenas may end with a block that is hardly begun. */
 static uint64_t table_memory(const qn_index *ix)
 {
-    return (8u << 20) + ix->n_objects * (sizeof(qn_index_object) + sizeof(qn_object) + sizeof(qn_pack_row) + 96) +
-           ix->n_chunks * (sizeof(qn_index_chunk) + 4 * 24);
+    const uint64_t n = ix->n_objects, c = ix->n_chunks;
+    uint64_t names = 0;
+    for (uint64_t i = 0; i < n; i++)
+        names += strlen(ix->objects[i].name) + 9 + 8u * ix->objects[i].rank;
+    const uint64_t index = names + n * 24 + c * 16; /* as bytes */
+    const uint64_t source = n * (sizeof(qn_object) * 3 / 2 + 16) + names;
+    const uint64_t ours = n * (sizeof(qn_index_object) + sizeof(qn_pack_row)) +
+                          c * (sizeof(qn_index_chunk) + sizeof(qn_journal_record) * 3 / 2);
+    const uint64_t encoding = c * 4 * 24 + 2 * index; /* 24: a slot of dedup.c */
+    const uint64_t reading = 2 * index + names + n * (sizeof(qn_index_object) + 24) + c * sizeof(qn_index_chunk);
+    const uint64_t tables = source + ours + qn_max_u64(encoding, reading);
+    return (10u << 20) + tables + 3 * qn_min_u64(tables / 4, 16u << 20);
 }
 
 /* As many workers as threads and the memory limit allow. */
