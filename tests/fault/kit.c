@@ -6,6 +6,8 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* ---- the heap ---- */
 
@@ -233,6 +235,51 @@ unsigned qt_n_paths(qt_world *w, const char *begin)
         n += strncmp(p, begin, strlen(begin)) == 0;
     free(tree);
     return n;
+}
+
+const char *qt_to_disk(qt_world *w)
+{
+    static char dir[64];
+    char *tree = qn_memfs_tree(w->mem), *save = NULL, path[512];
+    snprintf(dir, sizeof dir, "%s/quern-fault-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    cr_assert_not_null(mkdtemp(dir));
+    for (char *p = strtok_r(tree, "\n", &save); p; p = strtok_r(NULL, "\n", &save)) {
+        size_t n;
+        const uint8_t *bytes = qn_memfs_get(w->mem, p, &n);
+        snprintf(path, sizeof path, "%s/%s", dir, p);
+        if (!bytes) {
+            cr_assert_eq(mkdir(path, 0777), 0);
+            continue;
+        }
+        FILE *f = fopen(path, "wb");
+        cr_assert_not_null(f);
+        cr_assert_eq(fwrite(bytes, 1, n, f), n);
+        cr_assert_eq(fclose(f), 0);
+    }
+    free(tree);
+    w->fault.inner = &qn_fs_posix;
+    qt_disarm(w);
+    return dir;
+}
+
+void qt_remove_disk(const char *dir)
+{
+    char command[128];
+    cr_assert_not_null(strstr(dir, "/quern-fault-"));
+    snprintf(command, sizeof command, "rm -rf '%s'", dir);
+    cr_assert_eq(system(command), 0);
+}
+
+uint8_t *qt_read_disk(const char *path, size_t *n)
+{
+    FILE *f = fopen(path, "rb");
+    uint8_t *p = malloc(1 << 20);
+    *n = f && p ? fread(p, 1, 1 << 20, f) : 0;
+    if (f)
+        fclose(f);
+    else
+        free(p);
+    return f ? p : NULL;
 }
 
 const char *qt_line(const qn_err *err)

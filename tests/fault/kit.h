@@ -48,6 +48,12 @@ bool qt_file_is(qt_world *w, const char *path, const uint8_t *bytes, size_t n);
 bool qt_same_tree(qt_world *w, const char *a, const char *b);
 /* Number of paths that begin so. */
 unsigned qt_n_paths(qt_world *w, const char *begin);
+/* A fresh folder on the real disk (in memory where the machine has such a place) with a copy of "in" inside; its path, static
+ * storage. w->env then works on the real file system through the failing seam. */
+const char *qt_to_disk(qt_world *w);
+void qt_remove_disk(const char *dir);
+/* A file on the real disk; NULL when there is none. Freed with free(). */
+uint8_t *qt_read_disk(const char *path, size_t *n);
 /* The line that a user would see. Static storage. */
 const char *qt_line(const qn_err *err);
 
