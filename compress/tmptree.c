@@ -9,7 +9,7 @@
 
 #define SUFFIX ".quern-unpack"
 
-enum { DEPTH_MAX = 20, ROUNDS_MAX = 1000 };
+enum { DEPTH_MAX = 20, ROUNDS_MAX = 1000, TRIES = 100 };
 
 struct removal {
     const qn_env *env;
@@ -65,25 +65,39 @@ static qn_code make_or_adopt(const qn_tmptree *t, qn_err *err)
     if (made != -EEXIST)
         return qn_err_in_path(err, QN_FAIL_SYS(err, -made, "folder cannot be created"), t->path);
     const int r = fs->list(fs->ctx, t->path, is_strange, NULL);
-    if (r < 0 && r != -ENOTDIR)
+    if (r < 0 && r != -ENOTDIR && r != -ENOENT)
         return qn_err_in_path(err, QN_FAIL_SYS(err, -r, "folder cannot be read"), t->path);
-    return r == 0 ? QN_OK : qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "is in the way and not ours: move it"),
+    return r == 0 || r == -ENOENT ? QN_OK : qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "is in the way and not ours: move it"),
                                            t->path);
+}
+
+/* A run that ends takes the folder away: perhaps between our two steps. */
+static qn_code make_and_lock(qn_tmptree *t, qn_err *err)
+{
+    for (int i = 0;; i++) {
+        bool is_new;
+        qn_err why;
+        qn_err_clear(&why);
+        QN_TRY(make_or_adopt(t, err));
+        const qn_code rc = qn_lockfile_open(&t->lock, t->env, t->lock_path, &is_new, &why);
+        if (rc == QN_OK)
+            return QN_OK;
+        (void)t->env->fs->rmdir(t->env->fs->ctx, t->path); /* does nothing unless it is empty */
+        if (rc == QN_E_IO && why.sys == ENOENT && i < TRIES)
+            continue;
+        if (err && err->code == QN_OK)
+            *err = why;
+        return rc;
+    }
 }
 
 static qn_code open_in(qn_tmptree *t, qn_err *err)
 {
-    bool is_new;
     t->lock_path = qn_path_join(t->env->alloc, t->path, "lock", err);
     t->data = qn_path_join(t->env->alloc, t->path, "data", err);
     if (!t->lock_path || !t->data)
         return QN_E_MEMORY;
-    QN_TRY(make_or_adopt(t, err));
-    const qn_code rc = qn_lockfile_open(&t->lock, t->env, t->lock_path, &is_new, err);
-    if (rc != QN_OK) {
-        (void)t->env->fs->rmdir(t->env->fs->ctx, t->path); /* does nothing unless it is empty */
-        return rc;
-    }
+    QN_TRY(make_and_lock(t, err));
     t->open = true;
     const int r = remove_tree(t->env, t->data, 0);
     if (r < 0)

@@ -298,6 +298,46 @@ Test(cut, journal_without_partial_is_harmless)
     free(r.packed);
 }
 
+/* The leftovers of a run are replaced (--restart), or removed after a stop with nothing done, and the power fails
+ * meanwhile: what stays must never look like somebody else's. */
+Test(cut, leftovers_while_they_go)
+{
+    const struct result r = undisturbed();
+    unsigned long n = 0;
+    for (int restart = 0; restart < 2; restart++)
+        for (uint64_t nth = 1; nth <= (restart ? r.n_pack_calls : 70); nth++)
+            for (uint64_t seed = 0; seed < n_seeds(); seed++, n++) {
+                atomic_int stop = !restart;
+                qt_world w;
+                if (restart)
+                    unfinished(&w, &r);
+                else
+                    qt_world_open(&w);
+                w.env.cancel = &stop;
+                w.pack.restart = restart;
+                w.pack.level = restart ? QN_LEVEL_DENSE : QN_LEVEL_FAST;
+                die(&w, job_pack, nth, seed);
+                w.env.cancel = NULL;
+                w.pack.restart = false;
+                w.pack.overwrite = true;
+                qn_code rc = qt_pack(&w, "in", "out.quern");
+                if (rc == QN_E_USAGE) {
+                    cr_assert(restart && strstr(w.err.text, "the level"), "call %llu, seed %llu: %s", (unsigned long long)nth,
+                              (unsigned long long)seed, qt_line(&w.err));
+                    w.pack.level = QN_LEVEL_FAST;
+                    rc = qt_pack(&w, "in", "out.quern");
+                    cr_assert(qt_file_is(&w, "out.quern", r.packed, r.n_packed));
+                }
+                cr_assert_eq(rc, QN_OK, "call %llu, seed %llu: %s", (unsigned long long)nth, (unsigned long long)seed,
+                             qt_line(&w.err));
+                cr_assert_eq(qt_verify(&w, "out.quern"), QN_OK);
+                cr_assert_eq(qt_n_paths(&w, "out.quern."), 0);
+                qt_world_close(&w);
+            }
+    fprintf(stderr, "# cuts while leftovers go: %lu, all handled\n", n);
+    free(r.packed);
+}
+
 /* Every byte of the journal and of the partial changed: the work is lost or refused, the result never wrong. */
 Test(cut, damaged_leftovers)
 {

@@ -1,6 +1,7 @@
 /* test_same.c: what must not change the bytes: threads, processor, place and time; and what must not spoil them: an output
  * that is the input, two runs at once, an input that changes while it is read. */
 #define _GNU_SOURCE
+#include "compress/lockfile.h"
 #include "tests/fault/kit.h"
 #include <criterion/criterion.h>
 #include <dlfcn.h>
@@ -237,6 +238,35 @@ Test(same, two_runs_packing)
 Test(same, two_runs_unpacking)
 {
     two_runs(false);
+}
+
+static void unlink_lock(void *ctx)
+{
+    const qn_fs *fs = qn_memfs_fs(ctx);
+    (void)fs->unlink(fs->ctx, "lock");
+}
+
+/* The file that is locked may have lost its name meanwhile: holding it would keep nobody out. */
+Test(same, lock_of_a_removed_file)
+{
+    for (uint64_t nth = 1; nth <= 2; nth++) {
+        qt_world w;
+        qn_file f;
+        qn_stat named, held;
+        bool is_new;
+        qt_world_open(&w);
+        cr_assert_eq(qn_memfs_put(w.mem, "lock", "", 0), 0);
+        w.fault.hook = unlink_lock;
+        w.fault.hook_ctx = w.mem;
+        qt_arm(&w, 1u << QN_OP_OPEN | 1u << QN_OP_LOCK, nth, QN_FAULT_HOOK, 0, false);
+        cr_assert_eq(qn_lockfile_open(&f, &w.env, "lock", &is_new, &w.err), QN_OK, "%s", qt_line(&w.err));
+        cr_assert_eq(qn_file_stat(&f, &held, &w.err), QN_OK);
+        cr_assert_eq(qn_fs_stat(w.env.fs, "lock", &named, &w.err), QN_OK);
+        cr_assert_eq(held.ino, named.ino);
+        cr_assert(is_new);
+        qn_file_drop(&f);
+        qt_world_close(&w);
+    }
 }
 
 /* ---- the input changes ---- */
