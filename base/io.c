@@ -166,30 +166,43 @@ qn_code qn_fs_find(const qn_fs *fs, const char *path, qn_stat *st, bool *there, 
     return r < 0 && r != -ENOENT && r != -ENOTDIR ? fail_path(err, r, path, "cannot be looked at") : QN_OK;
 }
 
+bool qn_fs_exists(const qn_fs *fs, const char *path)
+{
+    qn_stat st;
+    return stat_call(fs, path, &st) == 0;
+}
+
 qn_code qn_fs_rename(const qn_fs *fs, const char *from, const char *to, qn_err *err)
 {
     const int r = fs->rename(fs->ctx, from, to);
     return r < 0 ? fail_path(err, r, to, "cannot be given its final name") : QN_OK;
 }
 
-qn_code qn_fs_sync_parent(const qn_fs *fs, const qn_alloc *alloc, const char *path, qn_err *err)
+static qn_code sync_dir(const qn_fs *fs, const char *dir, qn_err *err)
 {
-    char *dir = qn_path_dir(alloc, path, err);
-    if (!dir)
-        return QN_E_MEMORY;
     int r;
     do
         r = fs->sync_dir(fs->ctx, dir);
     while (r == -EINTR);
-    qn_code rc = QN_OK;
     if (r < 0 && r != -EINVAL && r != -ENOTSUP) /* some file systems have nothing to sync there */
-        rc = fail_path(err, r, dir, "writing the folder to the disk failed");
+        return fail_path(err, r, dir, "writing the folder to the disk failed");
+    return QN_OK;
+}
+
+qn_code qn_fs_sync_parent(const qn_fs *fs, const qn_alloc *alloc, const char *path, qn_err *err)
+{
+    char *dir = qn_path_dir(alloc, path, err);
+    const qn_code rc = dir ? sync_dir(fs, dir, err) : QN_E_MEMORY;
     qn_mem_put(alloc, dir);
     return rc;
 }
 
 qn_code qn_fs_publish(const qn_fs *fs, const qn_alloc *alloc, const char *from, const char *to, qn_err *err)
 {
-    QN_TRY(qn_fs_rename(fs, from, to, err));
-    return qn_fs_sync_parent(fs, alloc, to, err);
+    char *dir = qn_path_dir(alloc, to, err); /* before the rename, after which nothing but the disk may fail */
+    qn_code rc = dir ? qn_fs_rename(fs, from, to, err) : QN_E_MEMORY;
+    if (rc == QN_OK)
+        rc = sync_dir(fs, dir, err);
+    qn_mem_put(alloc, dir);
+    return rc;
 }

@@ -87,6 +87,8 @@ qn_code qn_fs_publish(const qn_fs *fs, const qn_alloc *alloc, const char *from, 
                       qn_err *err) QN_MUST_CHECK;
 /* stat where absence is no error: *there says whether anything has that name (symlinks are followed). */
 qn_code qn_fs_find(const qn_fs *fs, const char *path, qn_stat *st, bool *there, qn_err *err) QN_MUST_CHECK;
+/* For hints and for cleaning up: also false when it cannot be looked at, so it must not decide what is overwritten. */
+bool qn_fs_exists(const qn_fs *fs, const char *path);
 /* fsyncs the folder that holds `path`: names made, changed and removed there before then survive a power cut. */
 qn_code qn_fs_sync_parent(const qn_fs *fs, const qn_alloc *alloc, const char *path, qn_err *err) QN_MUST_CHECK;
 

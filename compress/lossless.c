@@ -21,6 +21,7 @@ struct candidate {
 
 static const struct candidate candidates[] = {
     {QN_CODEC_FILL, ON_ALL, QN_LEVEL_FAST, QN_LEVEL_MAX, true, qn_enc_fill},
+    {QN_CODEC_FAST, ON_FLOAT, QN_LEVEL_FAST, QN_LEVEL_MAX, false, qn_enc_fast},
     {QN_CODEC_ZSTD, ON_ALL, QN_LEVEL_FAST, QN_LEVEL_MAX, false, qn_enc_zstd},
 };
 

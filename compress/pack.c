@@ -209,6 +209,7 @@ static qn_code append_chunk(struct pack *p, struct slot *s, uint64_t chunk, uint
         QN_TRY(qn_quern_writer_add(&p->writer, s->out, c->stored_bytes, &c->off, err));
         qn_dedup_add(&p->dedup, &s->digest, chunk);
         row->raw_by_codec[s->codec] += n;
+        row->stored_by_codec[s->codec] += s->n_out;
     }
     if (p->opt->dry_run)
         return QN_OK;
@@ -226,8 +227,19 @@ static qn_code adopt_chunk(struct pack *p, struct slot *s, uint64_t chunk, uint6
     if (p->ix.chunks[chunk].codec != QN_CODEC_SHARED) {
         qn_dedup_add(&p->dedup, &s->digest, chunk);
         p->report->rows[object].raw_by_codec[p->ix.chunks[chunk].codec] += n;
+        p->report->rows[object].stored_by_codec[p->ix.chunks[chunk].codec] += p->ix.chunks[chunk].stored_bytes;
     }
     return QN_OK;
+}
+
+/* Remembers whose chunk this one shares; one object only, or none. */
+static void note_twin(const struct pack *p, qn_pack_row *row, uint64_t twin)
+{
+    const uint64_t owner = qn_index_object_of(&p->ix, twin);
+    if (row->n_shared == 0)
+        row->same_as = owner;
+    else if (row->same_as != owner)
+        row->same_as = UINT64_MAX;
 }
 
 static qn_code commit(void *ctx, uint64_t task, unsigned slot, qn_err *err)
@@ -245,6 +257,8 @@ static qn_code commit(void *ctx, uint64_t task, unsigned slot, qn_err *err)
         QN_TRY(append_chunk(p, s, chunk, object, &b, n, err));
     const qn_index_chunk *c = &p->ix.chunks[chunk];
     qn_pack_row *row = &p->report->rows[object];
+    if (c->codec == QN_CODEC_SHARED)
+        note_twin(p, row, c->off);
     row->n_chunks++;
     row->stored_bytes += c->stored_bytes;
     row->n_shared += c->codec == QN_CODEC_SHARED;
@@ -327,15 +341,7 @@ static uint64_t table_memory(const qn_index *ix)
 static qn_code plan_memory(struct pack *p, qn_err *err)
 {
     p->max_bytes = qn_chunks_max_bytes(&p->ix);
-    p->n_slots = (unsigned)qn_min_u64(p->env->n_threads, qn_max_u64(1, p->ix.n_chunks));
-    const uint64_t limit = p->env->memory_bytes, tables = table_memory(&p->ix), each = slot_memory(p->max_bytes);
-    if (limit == 0)
-        return QN_OK;
-    if (limit < tables + each)
-        return QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "memory limit of %llu MiB: at least %llu MiB are needed",
-                       (unsigned long long)(limit >> 20), (unsigned long long)((tables + each) >> 20) + 1);
-    p->n_slots = (unsigned)qn_min_u64(p->n_slots, (limit - tables) / each);
-    return QN_OK;
+    return qn_chunks_workers(p->env, p->ix.n_chunks, table_memory(&p->ix), slot_memory(p->max_bytes), &p->n_slots, err);
 }
 
 uint64_t qn_pack_memory(const qn_env *env, const qn_source *src, const qn_pack_options *opt)
@@ -430,7 +436,7 @@ static qn_code run(struct pack *p, const qn_journal_key *key, qn_err *err)
 static qn_code report_open(struct pack *p, qn_err *err)
 {
     qn_pack_report *r = p->report;
-    *r = (qn_pack_report){.n_chunks = p->ix.n_chunks, .n_rows = p->ix.n_objects};
+    *r = (qn_pack_report){.n_chunks = p->ix.n_chunks, .n_rows = p->ix.n_objects, .n_threads = p->n_slots};
     for (uint64_t i = 0; i < p->ix.n_files; i++)
         r->source_bytes += p->ix.files[i].n_bytes;
     if (p->opt->dry_run && r->source_bytes > SAMPLE_BYTES) {
@@ -441,7 +447,7 @@ static qn_code report_open(struct pack *p, qn_err *err)
     if (!r->rows)
         return QN_E_MEMORY;
     for (uint64_t i = 0; i < r->n_rows; i++)
-        r->rows[i].object = i;
+        r->rows[i] = (qn_pack_row){.object = i, .same_as = UINT64_MAX};
     return QN_OK;
 }
 
@@ -451,13 +457,13 @@ void qn_pack_report_release(const qn_env *env, qn_pack_report *report)
     *report = (qn_pack_report){0};
 }
 
-/* The files beside OUT count too: a folder that is packed into itself holds them once the first run was killed. */
+/* OUT itself may be an input (it is replaced at the end by a rename), what we write on the way may not. */
 static qn_code note_inputs(struct pack *p, const char *out_path, qn_err *err)
 {
     QN_TRY(qn_inputs_add(&p->inputs, p->env, p->src, err));
     if (p->opt->base)
         QN_TRY(qn_inputs_add(&p->inputs, p->env, p->opt->base, err));
-    QN_TRY(qn_inputs_refuse(&p->inputs, out_path, err));
+    QN_TRY(qn_inputs_keep_outside(p->env, p->src, out_path, err));
     QN_TRY(qn_inputs_refuse(&p->inputs, p->out.partial_path, err));
     return qn_inputs_refuse(&p->inputs, p->out.journal_path, err);
 }
@@ -477,6 +483,10 @@ static qn_code pack(struct pack *p, const char *out_path, qn_err *err)
     QN_TRY(plan_memory(p, err));
     QN_TRY(report_open(p, err));
     QN_TRY(make_key(p, &key, err));
+    if (out_path || !p->opt->dry_run) {
+        QN_TRY(qn_output_check(&p->out, p->env, out_path, p->opt->overwrite, err));
+        QN_TRY(note_inputs(p, out_path, err));
+    }
     if (p->opt->dry_run) {
         QN_TRY(qn_quern_writer_open(&p->writer, p->env, NULL, 0, err));
         QN_TRY(run(p, &key, err));
@@ -486,8 +496,6 @@ static qn_code pack(struct pack *p, const char *out_path, qn_err *err)
                 (uint64_t)((double)p->report->source_bytes * (double)p->sampled_stored / (double)p->sampled_bytes);
         return QN_OK;
     }
-    QN_TRY(qn_output_check(&p->out, p->env, out_path, p->opt->overwrite, err));
-    QN_TRY(note_inputs(p, out_path, err));
     QN_TRY(qn_output_open(&p->out, &key, p->opt->restart, p->ix.n_chunks, p->max_bytes, err));
     QN_TRY(qn_quern_writer_open(&p->writer, p->env, &p->out.partial, p->out.end, err));
     p->synced_at = p->out.end;

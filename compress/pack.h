@@ -4,7 +4,8 @@
  * The output is written to OUT.partial beside OUT, with OUT.journal recording finished chunks, and renamed at the end
  * after fsync and a full re-read. A killed run is picked up again by the same command and gives the same bytes; so is one
  * that ended by request, by an I/O error or for want of memory, when a checkpoint had been reached. After other errors,
- * a full disk among them, nothing is left. OUT is never a file that is read, and an input that changes is an error. */
+ * a full disk among them, nothing is left. OUT may be one of the files that are read, it is
+ * replaced last; an input that changes is an error. */
 #ifndef QN_COMPRESS_PACK_H
 #define QN_COMPRESS_PACK_H
 
@@ -16,7 +17,7 @@ typedef struct qn_pack_options {
     qn_source *base;   /* --base: pack tensors of equal name, dtype and shape as differences; NULL: none */
     bool overwrite;    /* replace an existing OUT                                                        */
     bool restart;      /* throw a partial result away instead of resuming it                             */
-    bool dry_run;      /* encode (all, or a sample when large) but write nothing                         */
+    bool dry_run;      /* encode (all, or a sample when large) but write nothing; OUT may be NULL        */
     uint64_t checkpoint_bytes; /* payloads between two checkpoints: what a kill can cost; 0: 64 MiB      */
 } qn_pack_options;
 
@@ -25,12 +26,16 @@ typedef struct qn_pack_row {
     uint64_t object;                     /* index in the source                                */
     uint64_t stored_bytes;               /* payloads; chunks shared with earlier ones count 0  */
     uint64_t n_chunks, n_shared;         /* shared: equal to an earlier chunk, stored once     */
-    uint64_t raw_by_codec[QN_CODEC_COUNT]; /* uncompressed bytes that each codec took          */
+    uint64_t raw_by_codec[QN_CODEC_COUNT];    /* uncompressed bytes that each codec took      */
+    uint64_t stored_by_codec[QN_CODEC_COUNT]; /* and what it made of them                     */
+    uint64_t same_as;                    /* with n_shared == n_chunks: the object that holds all of its chunks;
+                                            UINT64_MAX when there is no single one      */
 } qn_pack_row;
 
 typedef struct qn_pack_report {
     uint64_t source_bytes, packed_bytes; /* whole files; packed is an estimate when sampled     */
     uint64_t n_chunks, n_shared, n_resumed;
+    unsigned n_threads;                  /* workers that the memory limit allowed                       */
     bool sampled;                        /* dry run on a large source                          */
     uint64_t n_rows;
     qn_pack_row *rows;                   /* one per object, source order                       */

@@ -7,7 +7,6 @@
 #include "base/num.h"
 #include "base/threads.h"
 #include "compress/chunks.h"
-#include "compress/inputs.h"
 #include "compress/pack.h"
 #include "compress/tmptree.h"
 #include "compress/walk.h"
@@ -30,7 +29,6 @@ struct unpack {
     const qn_unpack_options *opt;
     const char *out;
     bool merge; /* into a folder that is already there */
-    qn_inputs inputs;
     qn_tmptree tmp;
     struct slot *slots;
     unsigned n_slots;
@@ -216,7 +214,6 @@ static qn_code check_output(struct unpack *u, qn_err *err)
     qn_stat st;
     bool there;
     QN_TRY(qn_fs_find(u->env->fs, u->out, &st, &there, err));
-    QN_TRY(qn_inputs_refuse(&u->inputs, u->out, err));
     if (there && st.is_dir != u->ix->is_dir)
         return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "is a %s, but this restores a %s",
                                            st.is_dir ? "folder" : "file", u->ix->is_dir ? "folder" : "file"), u->out);
@@ -238,8 +235,6 @@ static qn_code check_merge(struct unpack *u, qn_err *err)
         if (rc == QN_OK && there && st.is_dir)
             rc = qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET,
                                              "is a folder, but a file of that name is restored"), to);
-        if (rc == QN_OK)
-            rc = qn_inputs_refuse(&u->inputs, to, err);
         qn_mem_put(u->env->alloc, to);
     }
     return rc;
@@ -281,7 +276,7 @@ static qn_code begin_output(struct unpack *u, qn_err *err)
 static qn_code slots_open(struct unpack *u, qn_err *err)
 {
     const uint64_t max = qn_chunks_max_bytes(u->ix);
-    u->n_slots = qn_chunks_decoders(u->env, u->ix);
+    QN_TRY(qn_chunks_workers(u->env, u->ix->n_chunks, 0, (1 + QN_READ_CHUNKS) * max, &u->n_slots, err));
     u->slots = qn_mem_zeros(u->env->alloc, u->n_slots, sizeof *u->slots, err);
     if (!u->slots)
         return QN_E_MEMORY;
@@ -318,12 +313,9 @@ qn_code qn_unpack(const qn_env *env, qn_source *packed, const char *out_path, co
     u.reader = qn_quern_source_reader(packed);
     if (!u.reader)
         return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "is not a .quern file"), packed->path);
-    qn_code rc = qn_inputs_add(&u.inputs, env, packed, err);
-    if (rc == QN_OK)
-        rc = unpack(&u, err);
+    qn_code rc = unpack(&u, err);
     qn_file_drop(&u.file);
     qn_tmptree_close(&u.tmp);
-    qn_inputs_release(&u.inputs);
     qn_walk_release(&u.walk);
     for (unsigned i = 0; u.slots && i < u.n_slots; i++) {
         qn_worker_release(&u.slots[i].worker);

@@ -115,7 +115,7 @@ static qn_code object_done(void *ctx, uint64_t object, const qn_digest *digest, 
 static qn_code slots_open(struct verify *v, qn_err *err)
 {
     const uint64_t max = qn_chunks_max_bytes(v->ix);
-    v->n_slots = qn_chunks_decoders(v->env, v->ix);
+    QN_TRY(qn_chunks_workers(v->env, v->ix->n_chunks, 0, (1 + QN_READ_CHUNKS) * max, &v->n_slots, err));
     v->slots = qn_mem_zeros(v->env->alloc, v->n_slots, sizeof *v->slots, err);
     if (!v->slots)
         return QN_E_MEMORY;
