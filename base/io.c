@@ -55,7 +55,10 @@ void qn_file_drop(qn_file *f)
 
 qn_code qn_file_stat(const qn_file *f, qn_stat *st, qn_err *err)
 {
-    const int r = f->fs->fstat(f->fs->ctx, f->fd, st);
+    int r;
+    do
+        r = f->fs->fstat(f->fs->ctx, f->fd, st);
+    while (r == -EINTR);
     return r < 0 ? fail_path(err, r, f->path, "its size cannot be read") : QN_OK;
 }
 
@@ -118,10 +121,55 @@ qn_code qn_file_truncate(const qn_file *f, uint64_t n_bytes, qn_err *err)
     return r < 0 ? fail_path(err, r, f->path, "its length cannot be set") : QN_OK;
 }
 
+qn_code qn_file_reserve(const qn_file *f, uint64_t n_bytes, qn_err *err)
+{
+    int r;
+    do
+        r = f->fs->reserve(f->fs->ctx, f->fd, n_bytes);
+    while (r == -EINTR);
+    if (r == -ENOSPC || r == -EFBIG || r == -EDQUOT)
+        return qn_err_in_path(err, QN_FAIL_SYS(err, -r, "%llu bytes are needed", (unsigned long long)n_bytes), f->path);
+    return QN_OK;
+}
+
+qn_code qn_file_lock(const qn_file *f, bool *held, qn_err *err)
+{
+    int r;
+    do
+        r = f->fs->lock(f->fs->ctx, f->fd);
+    while (r == -EINTR);
+    *held = r != -EWOULDBLOCK;
+    if (r < 0 && r != -EWOULDBLOCK && r != -ENOSYS && r != -EOPNOTSUPP && r != -ENOLCK && r != -EINVAL)
+        return fail_path(err, r, f->path, "cannot be locked");
+    return QN_OK;
+}
+
+static int stat_call(const qn_fs *fs, const char *path, qn_stat *st)
+{
+    int r;
+    do
+        r = fs->stat(fs->ctx, path, st);
+    while (r == -EINTR);
+    return r;
+}
+
 qn_code qn_fs_stat(const qn_fs *fs, const char *path, qn_stat *st, qn_err *err)
 {
-    const int r = fs->stat(fs->ctx, path, st);
+    const int r = stat_call(fs, path, st);
     return r < 0 ? fail_path(err, r, path, "cannot be opened") : QN_OK;
+}
+
+qn_code qn_fs_find(const qn_fs *fs, const char *path, qn_stat *st, bool *there, qn_err *err)
+{
+    const int r = stat_call(fs, path, st);
+    *there = r == 0;
+    return r < 0 && r != -ENOENT && r != -ENOTDIR ? fail_path(err, r, path, "cannot be looked at") : QN_OK;
+}
+
+bool qn_fs_exists(const qn_fs *fs, const char *path)
+{
+    qn_stat st;
+    return stat_call(fs, path, &st) == 0;
 }
 
 qn_code qn_fs_rename(const qn_fs *fs, const char *from, const char *to, qn_err *err)
@@ -130,23 +178,31 @@ qn_code qn_fs_rename(const qn_fs *fs, const char *from, const char *to, qn_err *
     return r < 0 ? fail_path(err, r, to, "cannot be given its final name") : QN_OK;
 }
 
-qn_code qn_fs_publish(const qn_fs *fs, const qn_alloc *alloc, const char *from, const char *to, qn_err *err)
+static qn_code sync_dir(const qn_fs *fs, const char *dir, qn_err *err)
 {
-    char *dir = qn_path_dir(alloc, to, err);
-    if (!dir)
-        return QN_E_MEMORY;
-    qn_code rc = qn_fs_rename(fs, from, to, err);
-    if (rc == QN_OK) {
-        const int r = fs->sync_dir(fs->ctx, dir);
-        if (r < 0 && r != -EINVAL && r != -ENOTSUP) /* some file systems have nothing to sync there */
-            rc = fail_path(err, r, dir, "writing the folder to the disk failed");
-    }
+    int r;
+    do
+        r = fs->sync_dir(fs->ctx, dir);
+    while (r == -EINTR);
+    if (r < 0 && r != -EINVAL && r != -ENOTSUP) /* some file systems have nothing to sync there */
+        return fail_path(err, r, dir, "writing the folder to the disk failed");
+    return QN_OK;
+}
+
+qn_code qn_fs_sync_parent(const qn_fs *fs, const qn_alloc *alloc, const char *path, qn_err *err)
+{
+    char *dir = qn_path_dir(alloc, path, err);
+    const qn_code rc = dir ? sync_dir(fs, dir, err) : QN_E_MEMORY;
     qn_mem_put(alloc, dir);
     return rc;
 }
 
-bool qn_fs_exists(const qn_fs *fs, const char *path)
+qn_code qn_fs_publish(const qn_fs *fs, const qn_alloc *alloc, const char *from, const char *to, qn_err *err)
 {
-    qn_stat st;
-    return fs->stat(fs->ctx, path, &st) == 0;
+    char *dir = qn_path_dir(alloc, to, err); /* before the rename, after which nothing but the disk may fail */
+    qn_code rc = dir ? qn_fs_rename(fs, from, to, err) : QN_E_MEMORY;
+    if (rc == QN_OK)
+        rc = sync_dir(fs, dir, err);
+    qn_mem_put(alloc, dir);
+    return rc;
 }

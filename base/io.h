@@ -31,7 +31,7 @@ struct qn_fs {
     int (*close)(void *ctx, int fd);
     ssize_t (*pread)(void *ctx, int fd, void *buf, size_t n, uint64_t off);
     ssize_t (*pwrite)(void *ctx, int fd, const void *buf, size_t n, uint64_t off);
-    int (*reserve)(void *ctx, int fd, uint64_t n_bytes); /* posix_fallocate; −EOPNOTSUPP is not an error */
+    int (*reserve)(void *ctx, int fd, uint64_t n_bytes); /* room on the disk, the length stays; −EOPNOTSUPP is no error */
     int (*truncate)(void *ctx, int fd, uint64_t n_bytes);
     int (*sync)(void *ctx, int fd);
     int (*lock)(void *ctx, int fd); /* exclusive, non-blocking; −EWOULDBLOCK when held */
@@ -75,12 +75,21 @@ qn_code qn_file_write(const qn_file *f, const void *buf, uint64_t n, uint64_t of
 /* fsync. After a failure the caller must not retry on the same file: the kernel may have dropped the pages. */
 qn_code qn_file_sync(const qn_file *f, qn_err *err) QN_MUST_CHECK;
 qn_code qn_file_truncate(const qn_file *f, uint64_t n_bytes, qn_err *err) QN_MUST_CHECK;
+/* Asks for room up front; fails when there certainly is none. A file system that cannot promise any is no error. */
+qn_code qn_file_reserve(const qn_file *f, uint64_t n_bytes, qn_err *err) QN_MUST_CHECK;
+/* *held = false when another handle has it. A file system without locks counts as held. */
+qn_code qn_file_lock(const qn_file *f, bool *held, qn_err *err) QN_MUST_CHECK;
 
 qn_code qn_fs_stat(const qn_fs *fs, const char *path, qn_stat *st, qn_err *err) QN_MUST_CHECK;
 qn_code qn_fs_rename(const qn_fs *fs, const char *from, const char *to, qn_err *err) QN_MUST_CHECK;
 /* Renames and then fsyncs the folder, so that the new name survives a power cut. */
 qn_code qn_fs_publish(const qn_fs *fs, const qn_alloc *alloc, const char *from, const char *to,
                       qn_err *err) QN_MUST_CHECK;
+/* stat where absence is no error: *there says whether anything has that name (symlinks are followed). */
+qn_code qn_fs_find(const qn_fs *fs, const char *path, qn_stat *st, bool *there, qn_err *err) QN_MUST_CHECK;
+/* For hints and for cleaning up: also false when it cannot be looked at, so it must not decide what is overwritten. */
 bool qn_fs_exists(const qn_fs *fs, const char *path);
+/* fsyncs the folder that holds `path`: names made, changed and removed there before then survive a power cut. */
+qn_code qn_fs_sync_parent(const qn_fs *fs, const qn_alloc *alloc, const char *path, qn_err *err) QN_MUST_CHECK;
 
 #endif

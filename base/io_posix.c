@@ -54,7 +54,13 @@ static ssize_t px_pwrite(void *ctx, int fd, const void *buf, size_t n, uint64_t 
 static int px_reserve(void *ctx, int fd, uint64_t n_bytes)
 {
     (void)ctx;
-    return n_bytes ? -posix_fallocate(fd, 0, (off_t)n_bytes) : 0; /* returns the error, not errno */
+#ifdef __linux__
+    /* not posix_fallocate: where the file system cannot, that writes a byte into every block */
+    return n_bytes ? result(fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)n_bytes)) : 0;
+#else
+    (void)fd;
+    return n_bytes ? -EOPNOTSUPP : 0;
+#endif
 }
 
 static int px_truncate(void *ctx, int fd, uint64_t n_bytes)

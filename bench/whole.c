@@ -29,14 +29,19 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static struct cost run(char *const argv[])
+/* execv wants char *const and does not write through it. */
+static struct cost run(const char *const argv[])
 {
+    union {
+        const char *const *given;
+        char *const *wanted;
+    } args = {.given = argv};
     struct cost c = {0};
     struct rusage u;
     const double begin = now();
     const pid_t pid = fork();
     if (pid == 0) {
-        execv(argv[0], argv);
+        execv(argv[0], args.wanted);
         _exit(127);
     }
     wait4(pid, &c.status, 0, &u);
@@ -153,8 +158,8 @@ int main(int argc, char **argv)
     printf("%s %s\n\n| input | command | size ÷ input | user s ÷ GiB | system s ÷ GiB | wall s ÷ GiB | peak MiB |\n"
            "| --- | --- | ---: | ---: | ---: | ---: | ---: |\n", level, threads);
     for (unsigned i = 0; i < n_sizes; i++) {
-        char *pack[] = {argv[1], "compress", in, "-o", packed, level, threads, "--force", "--quiet", NULL};
-        char *unpack[] = {argv[1], "decompress", packed, "-o", back, threads, "--force", "--quiet", NULL};
+        const char *const pack[] = {argv[1], "compress", in, "-o", packed, level, threads, "--force", "--quiet", NULL};
+        const char *const unpack[] = {argv[1], "decompress", packed, "-o", back, threads, "--force", "--quiet", NULL};
         uint64_t n_bytes = 0;
         make(&c, in, (uint64_t)(sizes[i] * (1u << 30)));
         const struct cost a = run(pack);

@@ -2,7 +2,7 @@
 #include "compress/journal.h"
 #include "base/err.h"
 #include "base/num.h"
-#include <errno.h>
+#include "compress/lockfile.h"
 #include <string.h>
 
 enum { HEAD_BYTES = 96, GROUP_HEAD_BYTES = 8, RECORD_BYTES = 40, GROUP_MAX = 1 << 20 };
@@ -97,70 +97,78 @@ static qn_code read_groups(qn_journal *j, uint64_t file_bytes, qn_journal_record
     return rc;
 }
 
-qn_code qn_journal_clear(qn_journal *j, const qn_journal_key *key, qn_err *err)
+qn_code qn_journal_resume(qn_journal *j, qn_journal_record **records, uint64_t *n_records, qn_err *err)
+{
+    qn_stat st;
+    *records = NULL;
+    *n_records = 0;
+    QN_TRY(qn_file_stat(&j->file, &st, err));
+    QN_TRY(read_groups(j, st.n_bytes, records, n_records, err));
+    j->n_safe = *n_records;
+    /* else what stands there could seem to follow the groups that are written next */
+    return j->at < st.n_bytes ? qn_file_truncate(&j->file, j->at, err) : QN_OK;
+}
+
+qn_code qn_journal_forget(qn_journal *j, qn_err *err)
 {
     uint8_t h[HEAD_BYTES];
-    pack_head(h, key);
-    QN_TRY(qn_file_truncate(&j->file, 0, err));
-    QN_TRY(qn_file_write(&j->file, h, sizeof h, 0, err));
+    QN_TRY(qn_file_read(&j->file, h, sizeof h, 0, err));
+    QN_TRY(qn_file_truncate(&j->file, HEAD_BYTES, err));
     QN_TRY(qn_file_sync(&j->file, err));
     j->at = HEAD_BYTES;
-    j->chain = 0;
-    j->n_pending = 0;
+    j->chain = qn_load64(h + 88);
+    j->n_safe = j->n_pending = 0;
     return QN_OK;
 }
 
-static qn_code resume(qn_journal *j, const qn_journal_key *key, bool restart, qn_journal_record **records,
-                      uint64_t *n_records, qn_err *err)
+qn_code qn_journal_begin(qn_journal *j, const qn_journal_key *key, qn_err *err)
+{
+    uint8_t h[HEAD_BYTES];
+    pack_head(h, key);
+    if (!j->is_new) { /* a torn header is told from a foreign file by its length: nothing may stand behind it */
+        QN_TRY(qn_file_truncate(&j->file, 0, err));
+        QN_TRY(qn_file_sync(&j->file, err));
+    }
+    QN_TRY(qn_file_write(&j->file, h, sizeof h, 0, err));
+    QN_TRY(qn_file_sync(&j->file, err));
+    j->at = HEAD_BYTES;
+    j->chain = qn_load64(h + 88);
+    j->n_safe = j->n_pending = 0;
+    return QN_OK;
+}
+
+qn_code qn_journal_look(qn_journal *j, const qn_journal_key *key, qn_journal_state *state, const char **differs,
+                        qn_err *err)
 {
     uint8_t h[HEAD_BYTES];
     qn_stat st;
+    *differs = NULL;
+    *state = QN_JOURNAL_BLANK;
     QN_TRY(qn_file_stat(&j->file, &st, err));
-    if (restart || st.n_bytes < HEAD_BYTES)
-        return qn_journal_clear(j, key, err);
+    if (st.n_bytes < HEAD_BYTES)
+        return QN_OK;
     QN_TRY(qn_file_read(&j->file, h, sizeof h, 0, err));
-    if (memcmp(h, magic, 8) != 0 || qn_load64(h + 88) != qn_hash64(h, 88))
-        return qn_journal_clear(j, key, err);
-    const char *why = difference(h, key);
-    if (why)
-        return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET,
-                                           "left by an unfinished run that differs in %s: finish that run, or give "
-                                           "--restart to throw its work away", why), j->file.path);
+    if (memcmp(h, magic, 8) != 0 || qn_load64(h + 88) != qn_hash64(h, 88)) {
+        *state = st.n_bytes == HEAD_BYTES ? QN_JOURNAL_BLANK : QN_JOURNAL_FOREIGN;
+        return QN_OK;
+    }
+    *differs = difference(h, key);
+    *state = *differs ? QN_JOURNAL_OTHER : QN_JOURNAL_OURS;
     j->at = HEAD_BYTES;
-    j->chain = 0;
-    return read_groups(j, st.n_bytes, records, n_records, err);
+    j->chain = qn_load64(h + 88);
+    return QN_OK;
 }
 
-qn_code qn_journal_open(qn_journal *j, const qn_env *env, const char *path, const qn_journal_key *key, bool restart,
-                        qn_journal_record **records, uint64_t *n_records, qn_err *err)
+qn_code qn_journal_open(qn_journal *j, const qn_env *env, const char *path, qn_err *err)
 {
     *j = (qn_journal){.env = env, .file = QN_FILE_CLOSED};
-    *records = NULL;
-    *n_records = 0;
-    const bool there = qn_fs_exists(env->fs, path);
-    qn_code rc = qn_file_open(&j->file, env->fs, env->alloc, path,
-                              there ? QN_OPEN_RDWR | QN_OPEN_NOFOLLOW : QN_OPEN_NEW, err);
-    if (rc == QN_OK) {
-        const int held = env->fs->lock(env->fs->ctx, j->file.fd);
-        if (held == -EWOULDBLOCK)
-            rc = qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "another run is writing this output"),
-                                path);
-    }
-    if (rc == QN_OK)
-        rc = resume(j, key, restart, records, n_records, err);
-    if (rc != QN_OK) {
-        qn_mem_put(env->alloc, *records);
-        *records = NULL;
-        *n_records = 0;
-        qn_journal_release(j);
-    }
-    return rc;
+    return qn_lockfile_open(&j->file, env, path, &j->is_new, err);
 }
 
 qn_code qn_journal_add(qn_journal *j, const qn_journal_record *r, qn_err *err)
 {
     if (j->n_pending == GROUP_MAX)
-        QN_TRY(qn_journal_commit(j, err));
+        return QN_BUG(err, "journal: %d records and no checkpoint", GROUP_MAX);
     const uint64_t used = GROUP_HEAD_BYTES + j->n_pending * RECORD_BYTES;
     uint8_t *p = qn_mem_grow(j->env->alloc, j->pending, used, &j->pending_cap, used + RECORD_BYTES + 8, 1, err);
     if (!p)
@@ -184,6 +192,7 @@ qn_code qn_journal_commit(qn_journal *j, qn_err *err)
     QN_TRY(qn_file_sync(&j->file, err));
     j->chain = chain;
     j->at += bytes + 8;
+    j->n_safe += j->n_pending;
     j->n_pending = 0;
     return QN_OK;
 }

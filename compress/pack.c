@@ -3,27 +3,22 @@
  * One task per chunk. Workers read, encode, decode again and compare; commits happen in chunk order, one at a time: they
  * decide on sharing, append the payload and extend the digests. So the bytes of the output depend on
  * the source and the options only.
- *
- * States of an output, and what a cut leaves behind:
- *   journal created and locked → partial created → payloads appended, now and then synced and journalled
- *   → index and footer appended → synced → re-read → renamed over OUT → journal removed.
- * Until the rename OUT is untouched; a partial without a journal is never ours. */
+ * What happens to the file around it is output.c's. */
 #include "compress/pack.h"
 #include "base/err.h"
 #include "base/num.h"
 #include "base/threads.h"
 #include "compress/chunks.h"
 #include "compress/dedup.h"
-#include "compress/journal.h"
-#include "compress/place.h"
-#include "compress/verify.h"
+#include "compress/inputs.h"
+#include "compress/output.h"
 #include "compress/walk.h"
 #include "formats/quern/write.h"
-#include <errno.h>
 #include <string.h>
 
 enum {
-    CHECKPOINT_BYTES = 64 << 20, /* payloads between two journal commits: what a kill can cost  */
+    CHECKPOINT_BYTES = 64 << 20, /* default of checkpoint_bytes                                  */
+    CHECKPOINT_RECORDS = 1 << 16, /* … and at most this many chunks: shared ones take no payload */
     SAMPLE_BYTES = 256 << 20,    /* a dry run on more than this looks at a sample               */
     SCRATCH_CHUNKS = 10,         /* scratch of one worker in largest chunks: source, payload, check, base, encoders' own */
     SEARCH_CHUNKS = 18           /* and what zstd's match finders take above the fast level: two tables of 4 bytes for each
@@ -54,11 +49,9 @@ struct pack {
     qn_dedup dedup;
     qn_walk walk;
     qn_quern_writer writer;
-    qn_journal journal;
-    qn_file partial;
-    char *partial_path, *journal_path;
-    qn_journal_record *resumed;
-    uint64_t n_resumed, synced_at, n_committed;
+    qn_inputs inputs;
+    qn_output out;
+    uint64_t synced_at;
     uint64_t done_bytes, sampled_bytes, sampled_stored;
     qn_pack_report *report;
 };
@@ -118,45 +111,64 @@ static qn_code encode_and_check(struct pack *p, struct slot *s, const qn_block *
 /* A chunk that an earlier run has finished: the source must still be what it was, the payload must be intact. */
 static qn_code check_resumed(struct pack *p, struct slot *s, uint64_t chunk, qn_err *err)
 {
-    const qn_journal_record *r = &p->resumed[chunk];
+    const qn_journal_record *r = &p->out.resumed[chunk];
     if (!qn_digest_equal(&r->raw, &s->digest))
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET,
                        "changed since the unfinished run began: give --restart to begin again");
     if (r->chunk.codec == QN_CODEC_SHARED)
         return QN_OK;
-    QN_TRY(qn_file_read(&p->partial, s->out, r->chunk.stored_bytes, r->chunk.off, err));
+    QN_TRY(qn_file_read(&p->out.partial, s->out, r->chunk.stored_bytes, r->chunk.off, err));
     if (qn_hash64(s->out, r->chunk.stored_bytes) != r->chunk.hash)
-        return QN_FAIL(err, QN_E_VERIFY, r->chunk.off, "%s is damaged: give --restart to begin again", p->partial_path);
+        return qn_err_in_path(err, QN_FAIL(err, QN_E_VERIFY, r->chunk.off, "the unfinished result is damaged and is thrown "
+                                                                           "away: run the command again"),
+                              p->out.partial_path);
+    return QN_OK;
+}
+
+/* A difference is worth something only against the bytes that it was taken from. */
+static qn_code check_resumed_base(struct pack *p, struct slot *s, uint64_t chunk, const qn_block *b, uint64_t n,
+                                  bool have_base, qn_err *err)
+{
+    const qn_index_chunk *c = &p->out.resumed[chunk].chunk;
+    if (!have_base || c->codec == QN_CODEC_SHARED)
+        return QN_OK;
+    qn_arena_reset(&s->scratch);
+    const qn_dec_ctx dcx = {.kern = &p->kern, .scratch = &s->scratch, .base = s->base};
+    if (qn_codec_decode(&dcx, c->codec, b, s->out, c->stored_bytes, s->check, NULL) == QN_OK &&
+        memcmp(s->raw, s->check, (size_t)n) == 0)
+        return QN_OK;
+    return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET,
+                   "the base has changed since the unfinished run began: give --restart to begin again");
+}
+
+static qn_code do_chunk(struct pack *p, struct slot *s, uint64_t chunk, uint64_t object, uint64_t off, uint64_t n,
+                        const qn_block *b, qn_err *err)
+{
+    bool have_base = false;
+    QN_TRY(qn_env_check(p->env, err));
+    QN_TRY(qn_source_read(p->src, object, off, n, s->raw, err));
+    s->digest = qn_hash128(s->raw, (size_t)n);
+    QN_TRY(read_base(p, s, object, off, n, &have_base, err));
+    if (chunk < p->out.n_resumed) {
+        QN_TRY(check_resumed(p, s, chunk, err));
+        return check_resumed_base(p, s, chunk, b, n, have_base, err);
+    }
+    QN_TRY(encode_and_check(p, s, b, n, have_base, err));
+    s->hash = qn_hash64(s->out, s->n_out);
     return QN_OK;
 }
 
 static qn_code work(void *ctx, uint64_t task, unsigned slot, qn_err *err)
 {
     struct pack *p = ctx;
-    struct slot *s = &p->slots[slot];
     uint64_t object, i;
     qn_block b;
     const uint64_t chunk = task * p->stride;
     qn_chunks_locate(&p->ix, chunk, &object, &i);
     const qn_index_object *o = &p->ix.objects[object];
-    const uint64_t n = chunk_bytes(p, object, i, &b), off = chunk_off(p, object, i);
-    bool have_base = false;
-    qn_code rc = qn_env_check(p->env, err);
-    if (rc == QN_OK)
-        rc = qn_source_read(p->src, object, off, n, s->raw, err);
-    if (rc == QN_OK) {
-        s->digest = qn_hash128(s->raw, (size_t)n);
-        if (chunk < p->n_resumed)
-            rc = check_resumed(p, s, chunk, err);
-        else
-            rc = read_base(p, s, object, off, n, &have_base, err);
-        if (rc == QN_OK && chunk >= p->n_resumed) {
-            rc = encode_and_check(p, s, &b, n, have_base, err);
-            s->hash = qn_hash64(s->out, s->n_out);
-        }
-    }
-    rc = qn_err_in_tensor(err, rc, o->is_tensor ? o->name : NULL);
-    return qn_err_in_path(err, rc, p->src->path);
+    const uint64_t n = chunk_bytes(p, object, i, &b);
+    const qn_code rc = do_chunk(p, &p->slots[slot], chunk, object, chunk_off(p, object, i), n, &b, err);
+    return qn_err_in_path(err, qn_err_in_tensor(err, rc, o->is_tensor ? o->name : NULL), p->src->path);
 }
 
 /* Is there an earlier chunk with these very bytes, of the same geometry? Reads it back to be sure. */
@@ -180,8 +192,7 @@ static qn_code find_shared(struct pack *p, struct slot *s, uint64_t chunk, const
 static qn_code checkpoint(struct pack *p, qn_err *err)
 {
     QN_TRY(qn_quern_writer_flush(&p->writer, err));
-    QN_TRY(qn_file_sync(&p->partial, err));
-    QN_TRY(qn_journal_commit(&p->journal, err));
+    QN_TRY(qn_output_checkpoint(&p->out, err));
     p->synced_at = p->writer.at;
     return QN_OK;
 }
@@ -204,13 +215,16 @@ static qn_code append_chunk(struct pack *p, struct slot *s, uint64_t chunk, uint
     }
     if (p->opt->dry_run)
         return QN_OK;
-    QN_TRY(qn_journal_add(&p->journal, &(qn_journal_record){.raw = s->digest, .chunk = *c}, err));
-    return p->writer.at - p->synced_at >= CHECKPOINT_BYTES ? checkpoint(p, err) : QN_OK;
+    QN_TRY(qn_journal_add(&p->out.journal, &(qn_journal_record){.raw = s->digest, .chunk = *c}, err));
+    const uint64_t every = p->opt->checkpoint_bytes ? p->opt->checkpoint_bytes : CHECKPOINT_BYTES;
+    if (p->writer.at - p->synced_at >= every || p->out.journal.n_pending >= CHECKPOINT_RECORDS)
+        return checkpoint(p, err);
+    return QN_OK;
 }
 
 static qn_code adopt_chunk(struct pack *p, struct slot *s, uint64_t chunk, uint64_t object, uint64_t n)
 {
-    p->ix.chunks[chunk] = p->resumed[chunk].chunk;
+    p->ix.chunks[chunk] = p->out.resumed[chunk].chunk;
     p->report->n_resumed++;
     if (p->ix.chunks[chunk].codec != QN_CODEC_SHARED) {
         qn_dedup_add(&p->dedup, &s->digest, chunk);
@@ -239,7 +253,7 @@ static qn_code commit(void *ctx, uint64_t task, unsigned slot, qn_err *err)
     qn_block b;
     qn_chunks_locate(&p->ix, chunk, &object, &i);
     const uint64_t n = chunk_bytes(p, object, i, &b);
-    if (chunk < p->n_resumed)
+    if (chunk < p->out.n_resumed)
         QN_TRY(adopt_chunk(p, s, chunk, object, n));
     else
         QN_TRY(append_chunk(p, s, chunk, object, &b, n, err));
@@ -254,7 +268,6 @@ static qn_code commit(void *ctx, uint64_t task, unsigned slot, qn_err *err)
     p->sampled_bytes += n;
     p->sampled_stored += c->stored_bytes;
     p->done_bytes += n * p->stride;
-    p->n_committed = chunk + 1;
     if (p->env->progress)
         p->env->progress(p->env->progress_ctx, p->opt->dry_run ? "planning" : "compressing",
                          qn_min_u64(p->done_bytes, p->report->source_bytes), p->report->source_bytes);
@@ -299,6 +312,7 @@ static void slots_release(struct pack *p)
         qn_arena_release(&p->slots[i].scratch);
     }
     qn_mem_put(a, p->slots);
+    p->slots = NULL;
 }
 
 static uint64_t slot_memory(qn_level level, uint64_t max_bytes)
@@ -306,10 +320,23 @@ static uint64_t slot_memory(qn_level level, uint64_t max_bytes)
     return (SCRATCH_CHUNKS + (level == QN_LEVEL_FAST ? 0u : SEARCH_CHUNKS)) * max_bytes;
 }
 
+/* Everything but the slots, the source's own tables included: what grows with the number of tensors. Reading the result
+ * back comes after encoding, so only the larger of the two counts. Arrays that grow are half empty at worst, and each
+ * of three arenas may end with a block that is hardly begun. */
 static uint64_t table_memory(const qn_index *ix)
 {
-    return (8u << 20) + ix->n_objects * (sizeof(qn_index_object) + sizeof(qn_object) + sizeof(qn_pack_row) + 96) +
-           ix->n_chunks * (sizeof(qn_index_chunk) + 4 * 24);
+    const uint64_t n = ix->n_objects, c = ix->n_chunks;
+    uint64_t names = 0;
+    for (uint64_t i = 0; i < n; i++)
+        names += strlen(ix->objects[i].name) + 9 + 8u * ix->objects[i].rank;
+    const uint64_t index = names + n * 24 + c * 16; /* as bytes */
+    const uint64_t source = n * (sizeof(qn_object) * 3 / 2 + 16) + names;
+    const uint64_t ours = n * (sizeof(qn_index_object) + sizeof(qn_pack_row)) +
+                          c * (sizeof(qn_index_chunk) + sizeof(qn_journal_record) * 3 / 2);
+    const uint64_t encoding = c * 4 * 24 + 2 * index; /* 24: a slot of dedup.c */
+    const uint64_t reading = 2 * index + names + n * (sizeof(qn_index_object) + 24) + c * sizeof(qn_index_chunk);
+    const uint64_t tables = source + ours + qn_max_u64(encoding, reading);
+    return (10u << 20) + tables + 3 * qn_min_u64(tables / 4, 16u << 20);
 }
 
 /* As many workers as threads and the memory limit allow. */
@@ -347,49 +374,6 @@ static qn_code make_key(struct pack *p, qn_journal_key *key, qn_err *err)
         key->base = qn_chunks_digest(&base);
     qn_arena_release(&arena);
     return rc;
-}
-
-/* Where the payloads of the resumed chunks end, or 0 when the partial file does not hold them all. */
-static uint64_t resumable_end(const struct pack *p, uint64_t partial_bytes)
-{
-    uint64_t end = QN_HEADER_BYTES;
-    if (p->n_resumed > p->ix.n_chunks)
-        return 0;
-    for (uint64_t c = 0; c < p->n_resumed; c++) {
-        const qn_index_chunk *k = &p->resumed[c].chunk;
-        if (k->codec == QN_CODEC_SHARED ? k->off >= c
-                                        : k->codec >= QN_CODEC_COUNT || k->stored_bytes > p->max_bytes || k->off < end)
-            return 0;
-        if (k->codec != QN_CODEC_SHARED)
-            end = k->off + k->stored_bytes;
-    }
-    return end <= partial_bytes ? end : 0;
-}
-
-static qn_code open_partial(struct pack *p, const qn_journal_key *key, qn_err *err)
-{
-    const qn_fs *fs = p->env->fs;
-    const bool there = qn_fs_exists(fs, p->partial_path);
-    const bool journal_there = qn_fs_exists(fs, p->journal_path);
-    if (there && !journal_there && !p->opt->restart)
-        return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET,
-                                           "is in the way and not ours: move it, or give --restart to overwrite it"),
-                              p->partial_path);
-    QN_TRY(qn_journal_open(&p->journal, p->env, p->journal_path, key, p->opt->restart, &p->resumed, &p->n_resumed, err));
-    QN_TRY(qn_file_open(&p->partial, fs, p->env->alloc, p->partial_path,
-                        there ? QN_OPEN_RDWR | QN_OPEN_NOFOLLOW : QN_OPEN_NEW, err));
-    qn_stat st;
-    QN_TRY(qn_file_stat(&p->partial, &st, err));
-    uint64_t end = p->n_resumed ? resumable_end(p, st.n_bytes) : 0;
-    if (end == 0) {
-        p->n_resumed = 0;
-        QN_TRY(qn_journal_clear(&p->journal, key, err));
-    }
-    if (st.n_bytes != end)
-        QN_TRY(qn_file_truncate(&p->partial, end, err));
-    QN_TRY(qn_quern_writer_open(&p->writer, p->env, &p->partial, end, err));
-    p->synced_at = end;
-    return QN_OK;
 }
 
 static const char *level_name(qn_level level)
@@ -450,52 +434,6 @@ static qn_code run(struct pack *p, const qn_journal_key *key, qn_err *err)
     return qn_quern_writer_finish(&p->writer, &p->ix, err);
 }
 
-static qn_code publish(struct pack *p, const char *out_path, qn_err *err)
-{
-    QN_TRY(qn_file_sync(&p->partial, err));
-    QN_TRY(qn_file_close(&p->partial, err));
-    QN_TRY(qn_verify_written(p->env, p->partial_path, err));
-    QN_TRY(qn_fs_publish(p->env->fs, p->env->alloc, p->partial_path, out_path, err));
-    (void)p->env->fs->unlink(p->env->fs->ctx, p->journal_path); /* a journal without a partial is harmless */
-    return QN_OK;
-}
-
-/* After a stop on request the work so far is kept; after any other failure nothing is. */
-static void clean_up(struct pack *p, qn_code rc)
-{
-    const qn_fs *fs = p->env->fs;
-    const bool started = p->journal.file.fd >= 0;
-    if (rc == QN_E_CANCELLED && p->writer.buf && p->partial.fd >= 0 && checkpoint(p, NULL) == QN_OK)
-        return;
-    if (!started || rc == QN_E_USAGE)
-        return; /* what is there belongs to another run, or can still be resumed */
-    qn_file_drop(&p->partial);
-    (void)fs->unlink(fs->ctx, p->partial_path);
-    (void)fs->unlink(fs->ctx, p->journal_path);
-}
-
-/* OUT itself may be an input, for it is replaced at the end by a rename; what is written on the way may not. */
-static qn_code check_output(struct pack *p, const char *out_path, qn_err *err)
-{
-    const qn_fs *fs = p->env->fs;
-    qn_stat st;
-    if (fs->stat(fs->ctx, out_path, &st) == 0) {
-        if (st.is_dir)
-            return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "is a folder: name the file to write"),
-                                  out_path);
-        if (!p->opt->overwrite)
-            return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "exists: give --force to replace it"),
-                                  out_path);
-    }
-    p->partial_path = qn_path_cat(p->env->alloc, out_path, ".partial", err);
-    p->journal_path = qn_path_cat(p->env->alloc, out_path, ".journal", err);
-    if (!p->partial_path || !p->journal_path)
-        return QN_E_MEMORY;
-    QN_TRY(qn_place_outside(p->src, out_path, err));
-    QN_TRY(qn_place_not_input(p->src, p->opt->base, p->partial_path, err));
-    return qn_place_not_input(p->src, p->opt->base, p->journal_path, err);
-}
-
 static qn_code report_open(struct pack *p, qn_err *err)
 {
     qn_pack_report *r = p->report;
@@ -520,6 +458,25 @@ void qn_pack_report_release(const qn_env *env, qn_pack_report *report)
     *report = (qn_pack_report){0};
 }
 
+/* OUT itself may be an input (it is replaced at the end by a rename), what we write on the way may not. */
+static qn_code note_inputs(struct pack *p, const char *out_path, qn_err *err)
+{
+    QN_TRY(qn_inputs_add(&p->inputs, p->env, p->src, err));
+    if (p->opt->base)
+        QN_TRY(qn_inputs_add(&p->inputs, p->env, p->opt->base, err));
+    QN_TRY(qn_inputs_keep_outside(p->env, p->src, out_path, err));
+    QN_TRY(qn_inputs_refuse(&p->inputs, p->out.partial_path, err));
+    return qn_inputs_refuse(&p->inputs, p->out.journal_path, err);
+}
+
+static void release_work(struct pack *p)
+{
+    qn_quern_writer_release(&p->writer);
+    qn_walk_release(&p->walk);
+    qn_dedup_release(&p->dedup);
+    slots_release(p);
+}
+
 static qn_code pack(struct pack *p, const char *out_path, qn_err *err)
 {
     qn_journal_key key;
@@ -527,8 +484,10 @@ static qn_code pack(struct pack *p, const char *out_path, qn_err *err)
     QN_TRY(plan_memory(p, err));
     QN_TRY(report_open(p, err));
     QN_TRY(make_key(p, &key, err));
-    if (out_path || !p->opt->dry_run)
-        QN_TRY(check_output(p, out_path, err));
+    if (out_path || !p->opt->dry_run) {
+        QN_TRY(qn_output_check(&p->out, p->env, out_path, p->opt->overwrite, err));
+        QN_TRY(note_inputs(p, out_path, err));
+    }
     if (p->opt->dry_run) {
         QN_TRY(qn_quern_writer_open(&p->writer, p->env, NULL, 0, err));
         QN_TRY(run(p, &key, err));
@@ -538,35 +497,40 @@ static qn_code pack(struct pack *p, const char *out_path, qn_err *err)
                 (uint64_t)((double)p->report->source_bytes * (double)p->sampled_stored / (double)p->sampled_bytes);
         return QN_OK;
     }
-    QN_TRY(open_partial(p, &key, err));
+    QN_TRY(qn_output_open(&p->out, &key, p->opt->restart, p->ix.n_chunks, p->max_bytes, err));
+    QN_TRY(qn_quern_writer_open(&p->writer, p->env, &p->out.partial, p->out.end, err));
+    p->synced_at = p->out.end;
     QN_TRY(run(p, &key, err));
+    QN_TRY(qn_inputs_unchanged(&p->inputs, err));
     p->report->packed_bytes = p->writer.at;
-    return publish(p, out_path, err);
+    release_work(p); /* reading back needs the room */
+    return qn_output_publish(&p->out, err);
 }
 
 qn_code qn_pack(const qn_env *env, qn_source *src, const char *out_path, const qn_pack_options *opt,
                 qn_pack_report *report, qn_err *err)
 {
-    struct pack p = {.env = env, .src = src, .opt = opt, .report = report, .stride = 1,
-                     .partial = QN_FILE_CLOSED, .journal = {.file = QN_FILE_CLOSED}};
+    struct pack p = {.env = env, .src = src, .opt = opt, .report = report, .stride = 1, .out = QN_OUTPUT_CLOSED};
+    qn_err why;
     *report = (qn_pack_report){0};
+    qn_err_clear(&why);
     qn_arena_init(&p.arena, env->alloc);
     qn_kern_init(&p.kern, env->cpu);
     qn_ekern_init(&p.ekern, env->cpu);
-    const qn_code rc = pack(&p, out_path, err);
+    const qn_code rc = pack(&p, out_path, &why);
+    /* a stop on request costs nothing; a flush that fails leaves the last checkpoint */
+    if (rc == QN_E_CANCELLED && p.writer.buf && p.out.partial.fd >= 0)
+        QN_IGNORE(checkpoint(&p, NULL));
     if (rc != QN_OK)
-        clean_up(&p, rc);
-    qn_quern_writer_release(&p.writer);
-    qn_file_drop(&p.partial);
-    qn_journal_release(&p.journal);
-    qn_walk_release(&p.walk);
-    qn_dedup_release(&p.dedup);
-    slots_release(&p);
-    qn_mem_put(env->alloc, p.resumed);
-    qn_mem_put(env->alloc, p.partial_path);
-    qn_mem_put(env->alloc, p.journal_path);
+        qn_output_give_up(&p.out, &why);
+    release_work(&p);
+    qn_output_release(&p.out);
+    qn_inputs_release(&p.inputs);
     qn_arena_release(&p.arena);
-    if (rc != QN_OK)
+    if (rc != QN_OK) {
         qn_pack_report_release(env, report);
+        if (err && err->code == QN_OK)
+            *err = why;
+    }
     return rc;
 }

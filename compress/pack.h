@@ -2,7 +2,10 @@
  *
  * One pass over the source. Each chunk is encoded by a worker, decoded again and compared there, and appended in order.
  * The output is written to OUT.partial beside OUT, with OUT.journal recording finished chunks, and renamed at the end
- * after fsync and a full re-read. A killed run is picked up again by the same command and gives the same bytes. */
+ * after fsync and a full re-read. A killed run is picked up again by the same command and gives the same bytes; so is one
+ * that ended by request, by an I/O error or for want of memory, when a checkpoint had been reached. After other errors,
+ * a full disk among them, nothing is left. OUT may be one of the files that are read, it is
+ * replaced last; an input that changes is an error. */
 #ifndef QN_COMPRESS_PACK_H
 #define QN_COMPRESS_PACK_H
 
@@ -15,6 +18,7 @@ typedef struct qn_pack_options {
     bool overwrite;    /* replace an existing OUT                                                        */
     bool restart;      /* throw a partial result away instead of resuming it                             */
     bool dry_run;      /* encode (all, or a sample when large) but write nothing; OUT may be NULL        */
+    uint64_t checkpoint_bytes; /* payloads between two checkpoints: what a kill can cost; 0: 64 MiB      */
 } qn_pack_options;
 
 /* What happened to one object, for reports. */

@@ -1,18 +1,18 @@
 /* unpack.c: .quern → the files it was made from. See qn_unpack in pack.h.
  *
- * Everything is written under a temporary name beside OUT (OUT.quern-unpack: a file or a folder), synced, and renamed
- * when every digest has matched. An existing folder OUT (with --force) gets its files replaced one by one. */
+ * Everything is written in a temporary folder beside OUT (tmptree.h), synced, files and folders, and renamed when every
+ * digest has matched. An existing folder OUT (with --force) gets its files replaced one by one, each atomically: a cut
+ * between two leaves old and new ones, and the same command completes it. */
 #include "base/err.h"
 #include "base/num.h"
 #include "base/threads.h"
 #include "compress/chunks.h"
 #include "compress/pack.h"
+#include "compress/tmptree.h"
 #include "compress/walk.h"
 #include "formats/quern/source.h"
 #include <errno.h>
 #include <string.h>
-
-#define TMP_SUFFIX ".quern-unpack"
 
 struct slot {
     qn_worker worker;
@@ -24,18 +24,17 @@ struct slot {
 
 struct unpack {
     const qn_env *env;
-    const qn_source *packed;
     qn_reader *reader;
     const qn_index *ix;
     const qn_unpack_options *opt;
     const char *out;
-    char *tmp;
+    bool merge; /* into a folder that is already there */
+    qn_tmptree tmp;
     struct slot *slots;
     unsigned n_slots;
     qn_walk walk;
-    qn_file file;       /* the one being written     */
+    qn_file file;        /* the one being written     */
     uint64_t file_index; /* n_files when none is left */
-    bool tmp_made;
     uint64_t damaged_object, n_damaged, done_bytes, total_bytes;
     qn_err first;
 };
@@ -48,17 +47,47 @@ static qn_code make_dir(const struct unpack *u, const char *path, qn_err *err)
     return QN_OK;
 }
 
-/* The folders between root and a relative path. */
-static qn_code make_parents(const struct unpack *u, const char *root, const char *rel, qn_err *err)
+static qn_code sync_dir(const struct unpack *u, const char *path, qn_err *err)
 {
-    qn_code rc = QN_OK;
-    for (const char *slash = strchr(rel, '/'); slash && rc == QN_OK; slash = strchr(slash + 1, '/')) {
-        char *path = qn_path_join(u->env->alloc, root, rel, err);
-        if (!path)
-            return QN_E_MEMORY;
-        path[strlen(path) - strlen(slash)] = '\0';
-        rc = make_dir(u, path, err);
-        qn_mem_put(u->env->alloc, path);
+    char *inside = qn_path_join(u->env->alloc, path, "x", err);
+    const qn_code rc = inside ? qn_fs_sync_parent(u->env->fs, u->env->alloc, inside, err) : QN_E_MEMORY;
+    qn_mem_put(u->env->alloc, inside);
+    return rc;
+}
+
+static qn_code check_dir(const struct unpack *u, const char *path, qn_err *err)
+{
+    qn_stat st;
+    bool there;
+    QN_TRY(qn_fs_find(u->env->fs, path, &st, &there, err));
+    return there && !st.is_dir ? qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET,
+                                                             "is a file, but a folder of that name is restored"), path)
+                               : QN_OK;
+}
+
+/* Is the folder that ends at path[n] also one of `before`, the path of the file in front of it? */
+static bool shared_dir(const char *path, size_t n, const char *before)
+{
+    return before && strncmp(path, before, n + 1) == 0;
+}
+
+/* Calls fn for root and every folder below it that holds a file, outer ones first, each once: paths are sorted. */
+static qn_code each_dir(const struct unpack *u, const char *root,
+                        qn_code (*fn)(const struct unpack *u, const char *path, qn_err *err), qn_err *err)
+{
+    qn_code rc = u->ix->is_dir ? fn(u, root, err) : QN_OK;
+    for (uint64_t f = 0; u->ix->is_dir && f < u->ix->n_files && rc == QN_OK; f++) {
+        const char *path = u->ix->files[f].path, *before = f ? u->ix->files[f - 1].path : NULL;
+        for (const char *slash = strchr(path, '/'); slash && rc == QN_OK; slash = strchr(slash + 1, '/')) {
+            if (shared_dir(path, (size_t)(slash - path), before))
+                continue;
+            char *dir = qn_path_join(u->env->alloc, root, path, err);
+            if (!dir)
+                return QN_E_MEMORY;
+            dir[strlen(dir) - strlen(slash)] = '\0';
+            rc = fn(u, dir, err);
+            qn_mem_put(u->env->alloc, dir);
+        }
     }
     return rc;
 }
@@ -71,19 +100,12 @@ static char *file_path(const struct unpack *u, const char *root, uint64_t file, 
 
 static qn_code begin_file(struct unpack *u, qn_err *err)
 {
-    if (u->ix->is_dir)
-        QN_TRY(make_parents(u, u->tmp, u->ix->files[u->file_index].path, err));
-    char *path = file_path(u, u->tmp, u->file_index, err);
+    char *path = file_path(u, u->tmp.data, u->file_index, err);
     if (!path)
         return QN_E_MEMORY;
     qn_code rc = qn_file_open(&u->file, u->env->fs, u->env->alloc, path, QN_OPEN_NEW, err);
-    if (rc == QN_OK) {
-        /* the size is known: a full disk shows here and not an hour later */
-        const int r = u->env->fs->reserve(u->env->fs->ctx, u->file.fd, u->ix->files[u->file_index].n_bytes);
-        if (r == -ENOSPC || r == -EFBIG || r == -EDQUOT)
-            rc = qn_err_in_path(err, QN_FAIL_SYS(err, -r, "%llu bytes are needed",
-                                                 (unsigned long long)u->ix->files[u->file_index].n_bytes), path);
-    }
+    if (rc == QN_OK) /* the size is known: a full disk shows here and not an hour later */
+        rc = qn_file_reserve(&u->file, u->ix->files[u->file_index].n_bytes, err);
     qn_mem_put(u->env->alloc, path);
     return rc;
 }
@@ -91,9 +113,8 @@ static qn_code begin_file(struct unpack *u, qn_err *err)
 static qn_code end_file(struct unpack *u, qn_err *err)
 {
     QN_TRY(qn_file_sync(&u->file, err));
-    QN_TRY(qn_file_close(&u->file, err));
     u->file_index++;
-    return QN_OK;
+    return qn_file_close(&u->file, err);
 }
 
 /* Makes `file` the open one; files without a byte are created on the way. */
@@ -187,86 +208,69 @@ static qn_code object_done(void *ctx, uint64_t object, const qn_digest *digest, 
     return QN_OK;
 }
 
-struct removal {
-    const struct unpack *u;
-    const char *dir;
-    unsigned depth;
-};
-
-/* Removes a tree that an earlier run of ours left under the temporary name. */
-static int remove_tree(const struct unpack *u, const char *path, unsigned depth);
-
-static int remove_entry(void *ctx, const char *name)
+/* May OUT be written? Looked at before the work and again before its end. */
+static qn_code check_output(struct unpack *u, qn_err *err)
 {
-    const struct removal *r = ctx;
-    char *path = qn_path_join(r->u->env->alloc, r->dir, name, NULL);
-    const int rc = path ? remove_tree(r->u, path, r->depth + 1) : -ENOMEM;
-    qn_mem_put(r->u->env->alloc, path);
+    qn_stat st;
+    bool there;
+    QN_TRY(qn_fs_find(u->env->fs, u->out, &st, &there, err));
+    if (there && st.is_dir != u->ix->is_dir)
+        return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "is a %s, but this restores a %s",
+                                           st.is_dir ? "folder" : "file", u->ix->is_dir ? "folder" : "file"), u->out);
+    if (there && !u->opt->overwrite)
+        return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "exists: give --force to replace it"), u->out);
+    u->merge = there && st.is_dir;
+    return QN_OK;
+}
+
+/* What can be known to stand in the way is found before the first file is replaced. */
+static qn_code check_merge(struct unpack *u, qn_err *err)
+{
+    qn_code rc = each_dir(u, u->out, check_dir, err);
+    for (uint64_t f = 0; f < u->ix->n_files && rc == QN_OK; f++) {
+        qn_stat st;
+        bool there = false;
+        char *to = file_path(u, u->out, f, err);
+        rc = to ? qn_fs_find(u->env->fs, to, &st, &there, err) : QN_E_MEMORY;
+        if (rc == QN_OK && there && st.is_dir)
+            rc = qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET,
+                                             "is a folder, but a file of that name is restored"), to);
+        qn_mem_put(u->env->alloc, to);
+    }
     return rc;
 }
 
-static int remove_tree(const struct unpack *u, const char *path, unsigned depth)
-{
-    const qn_fs *fs = u->env->fs;
-    const int r = fs->unlink(fs->ctx, path);
-    if ((r != -EISDIR && r != -EPERM) || depth > 20)
-        return r;
-    struct removal sub = {.u = u, .dir = path, .depth = depth};
-    const int listed = fs->list(fs->ctx, path, remove_entry, &sub);
-    return listed < 0 ? listed : fs->rmdir(fs->ctx, path);
-}
-
-static qn_code check_output(struct unpack *u, qn_err *err)
-{
-    const qn_fs *fs = u->env->fs;
-    qn_stat st;
-    u->tmp = qn_path_cat(u->env->alloc, u->out, TMP_SUFFIX, err);
-    if (!u->tmp)
-        return QN_E_MEMORY;
-    if (fs->stat(fs->ctx, u->out, &st) == 0) {
-        if (st.is_dir != u->ix->is_dir)
-            return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "is a %s, but this restores a %s",
-                                               st.is_dir ? "folder" : "file", u->ix->is_dir ? "folder" : "file"), u->out);
-        if (!u->opt->overwrite)
-            return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "exists: give --force to replace it"),
-                                  u->out);
-    }
-    if (u->opt->dry_run)
-        return QN_OK;
-    if (fs->stat(fs->ctx, u->tmp, &st) == 0) {
-        if (qn_source_is_file(u->packed, &st))
-            return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "is the input, and the name that is needed on the "
-                                               "way: give the output another name"), u->tmp);
-        const int r = remove_tree(u, u->tmp, 0);
-        if (r < 0)
-            return qn_err_in_path(err, QN_FAIL_SYS(err, -r, "left by an earlier run, cannot be removed"), u->tmp);
-    }
-    u->tmp_made = true;
-    return u->ix->is_dir ? make_dir(u, u->tmp, err) : QN_OK;
-}
-
-/* Into a folder that is already there: each file is replaced atomically, the folder as a whole is not. */
 static qn_code publish_each(struct unpack *u, qn_err *err)
 {
-    qn_code rc = QN_OK;
+    QN_TRY(check_merge(u, err));
+    qn_code rc = each_dir(u, u->out, make_dir, err);
     for (uint64_t f = 0; f < u->ix->n_files && rc == QN_OK; f++) {
-        char *from = file_path(u, u->tmp, f, err), *to = file_path(u, u->out, f, err);
-        rc = from && to ? make_parents(u, u->out, u->ix->files[f].path, err) : QN_E_MEMORY;
-        if (rc == QN_OK)
-            rc = qn_fs_publish(u->env->fs, u->env->alloc, from, to, err);
+        char *from = file_path(u, u->tmp.data, f, err), *to = file_path(u, u->out, f, err);
+        rc = from && to ? qn_fs_rename(u->env->fs, from, to, err) : QN_E_MEMORY;
         qn_mem_put(u->env->alloc, from);
         qn_mem_put(u->env->alloc, to);
     }
-    if (rc == QN_OK)
-        (void)remove_tree(u, u->tmp, 0);
-    return rc;
+    return rc == QN_OK ? each_dir(u, u->out, sync_dir, err) : rc;
 }
 
 static qn_code publish(struct unpack *u, qn_err *err)
 {
-    if (u->ix->is_dir && qn_fs_exists(u->env->fs, u->out))
+    QN_TRY(each_dir(u, u->tmp.data, sync_dir, err));
+    QN_TRY(check_output(u, err));
+    if (u->merge)
         return publish_each(u, err);
-    return qn_fs_publish(u->env->fs, u->env->alloc, u->tmp, u->out, err);
+    return qn_fs_publish(u->env->fs, u->env->alloc, u->tmp.data, u->out, err);
+}
+
+static qn_code begin_output(struct unpack *u, qn_err *err)
+{
+    QN_TRY(check_output(u, err));
+    if (u->opt->dry_run)
+        return QN_OK;
+    if (u->merge)
+        QN_TRY(check_merge(u, err));
+    QN_TRY(qn_tmptree_open(&u->tmp, u->env, u->out, err));
+    return each_dir(u, u->tmp.data, make_dir, err);
 }
 
 static qn_code slots_open(struct unpack *u, qn_err *err)
@@ -293,7 +297,7 @@ static qn_code unpack(struct unpack *u, qn_err *err)
     u->damaged_object = UINT64_MAX;
     for (uint64_t f = 0; f < u->ix->n_files; f++)
         u->total_bytes += u->ix->files[f].n_bytes;
-    QN_TRY(check_output(u, err));
+    QN_TRY(begin_output(u, err));
     QN_TRY(slots_open(u, err));
     QN_TRY(qn_walk_open(&u->walk, u->ix, object_done, u, err));
     QN_TRY(qn_run(u->env, &job, u->ix->n_chunks, u->n_slots, err));
@@ -305,21 +309,19 @@ static qn_code unpack(struct unpack *u, qn_err *err)
 qn_code qn_unpack(const qn_env *env, qn_source *packed, const char *out_path, const qn_unpack_options *opt,
                   uint64_t *n_bytes, qn_err *err)
 {
-    struct unpack u = {.env = env, .packed = packed, .opt = opt, .out = out_path, .file = QN_FILE_CLOSED};
+    struct unpack u = {.env = env, .opt = opt, .out = out_path, .file = QN_FILE_CLOSED};
     u.reader = qn_quern_source_reader(packed);
     if (!u.reader)
         return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "is not a .quern file"), packed->path);
     qn_code rc = unpack(&u, err);
     qn_file_drop(&u.file);
-    if (rc != QN_OK && u.tmp_made)
-        (void)remove_tree(&u, u.tmp, 0);
+    qn_tmptree_close(&u.tmp);
     qn_walk_release(&u.walk);
     for (unsigned i = 0; u.slots && i < u.n_slots; i++) {
         qn_worker_release(&u.slots[i].worker);
         qn_mem_put(env->alloc, u.slots[i].raw);
     }
     qn_mem_put(env->alloc, u.slots);
-    qn_mem_put(env->alloc, u.tmp);
     *n_bytes = u.total_bytes;
     if (rc == QN_OK && u.n_damaged) {
         if (err && err->code == QN_OK)

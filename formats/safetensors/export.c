@@ -245,7 +245,10 @@ static qn_code write_set(struct set *x, bool overwrite, qn_err *err)
         x->path[k] = shard_path(x, k, err);
         if (!x->path[k])
             return QN_E_MEMORY;
-        if (!overwrite && qn_fs_exists(env->fs, x->path[k]))
+        qn_stat st;
+        bool there;
+        QN_TRY(qn_fs_find(env->fs, x->path[k], &st, &there, err));
+        if (!overwrite && there)
             return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET,
                                                "exists: give --force to replace it"), x->path[k]);
     }

@@ -260,7 +260,10 @@ qn_code qn_safetensors_write(const qn_env *env, const char *path, qn_out_tensor 
                              void *ctx, const qn_safetensors_options *opt, qn_err *err)
 {
     char *tmp;
-    if (!opt->overwrite && qn_fs_exists(env->fs, path))
+    qn_stat st;
+    bool there;
+    QN_TRY(qn_fs_find(env->fs, path, &st, &there, err));
+    if (!opt->overwrite && there)
         return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "exists: give --force to replace it"),
                               path);
     QN_TRY(qn_safetensors_write_tmp(env, path, t, n, read, ctx, opt->metadata, &tmp, err));

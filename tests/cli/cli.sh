@@ -241,7 +241,7 @@ ok "an input is not taken for a partial output" fails 2 'is an input'
 ok "… and is intact" cmp -s z.partial w.safetensors
 cp q.quern z.quern-unpack
 run decompress z.quern-unpack -o z
-ok "an input is not taken for a temporary" fails 2 'is the input'
+ok "an input is not taken for a temporary" fails 2 'in the way'
 ok "… and is intact" cmp -s z.quern-unpack q.quern
 run compress m -o m/inside.quern
 ok "not inside the folder that is packed" fails 2 'lies in the folder'
