@@ -294,7 +294,7 @@ static qn_code apply(const qn_enc_ctx *cx, fit *f, qn_dense_model *m, qn_err *er
     if (!m->rows || !m->col || !cost)
         return QN_E_MEMORY;
     row_scales(f);
-    if (v->cols < SURE)
+    if (v->cols < SURE || m->stock)
         refine(f, m->n_tables, cost);
     for (uint32_t r = 0; r < v->n_rows; r++)
         low = f->q[r] < low ? f->q[r] : low;
@@ -407,4 +407,22 @@ qn_code qn_dense_model_fit(const qn_enc_ctx *cx, const qn_dense_view *v, qn_dtyp
     }
     *out = best;
     return QN_OK;
+}
+
+qn_code qn_dense_model_stock(const qn_enc_ctx *cx, const qn_dense_view *v, qn_dense_model *m, qn_err *err)
+{
+    fit f = {.v = v};
+    f.q = qn_arena_get(cx->scratch, (uint64_t)v->n_rows * sizeof *f.q, 64, err);
+    f.h = qn_arena_get(cx->scratch, sizeof *f.h, 64, err);
+    if (!f.q || !f.h)
+        return QN_E_MEMORY;
+    memset(f.h, 0, sizeof *f.h);
+    *m = (qn_dense_model){.m = 2, .n_tables = 4, .has_rows = true, .stock = true, .log2_row = v->log2_row,
+                          .cols = v->cols, .n_rows = v->n_rows};
+    for (unsigned k = 0; k < 4; k++) {
+        m->window[k] = QN_DENSE_STOCK_WINDOW;
+        for (unsigned s = QN_DENSE_FIRST; s < 64; s++)
+            f.h->at[k][2 * bin_of(QN_DENSE_STOCK_WINDOW + (int)(s - QN_DENSE_FIRST))] = qn_dense_stock[k][s];
+    }
+    return apply(cx, &f, m, err);
 }

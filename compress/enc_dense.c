@@ -3,7 +3,7 @@
 #include "compress/dense_model.h"
 #include "compress/rans_pack.h"
 
-enum { ROW_LOG2 = 8, SIDE_MAX = 10 };
+enum { ROW_LOG2 = 8, SIDE_MAX = 10, STOCK_MAX = 32768 /* units: more can afford tables of their own */ };
 
 typedef struct plan {
     qn_dense_cut cut;
@@ -177,7 +177,7 @@ static qn_code write_head(const qn_enc_ctx *cx, const qn_dense_model *m, const p
 {
     size_t at = 2, len;
     dst[0] = (uint8_t)(m->m | (m->sign_coded ? QN_DENSE_SIGN : 0) | (m->n_tables - 1) << QN_DENSE_TABLES_SHIFT |
-                       (m->has_rows ? QN_DENSE_ROWS : 0) | (m->has_cols ? QN_DENSE_COLS : 0));
+                       (m->has_rows ? QN_DENSE_ROWS : 0) | (m->has_cols ? QN_DENSE_COLS : 0) | (m->stock ? QN_DENSE_STOCK : 0));
     dst[1] = (uint8_t)(log2_lanes | m->log2_row << 4);
     if (m->has_rows) {
         QN_TRY(qn_rans_pack_side(cx, m->rows, m->n_rows, dst + at, &len, err));
@@ -187,7 +187,11 @@ static qn_code write_head(const qn_enc_ctx *cx, const qn_dense_model *m, const p
         QN_TRY(qn_rans_pack_side(cx, m->col, m->cols, dst + at, &len, err));
         at += len;
     }
-    for (unsigned k = 0; k < m->n_tables; k++) {
+    if (m->stock) {
+        qn_store16(dst + at, p->base[0]);
+        at += 2;
+    }
+    for (unsigned k = 0; k < m->n_tables && !m->stock; k++) {
         qn_store16(dst + at, p->base[k]);
         memcpy(dst + at + 2, tables[k].table, tables[k].table_bytes);
         at += 2 + tables[k].table_bytes;
@@ -217,7 +221,12 @@ static qn_code write_payload(const qn_enc_ctx *cx, const qn_block *b, const uint
         qn_rans_tab tab;
         if (p->n_of[k] == 0)
             p->count[k][0] = 1; /* a table nobody uses is stored all the same */
-        qn_rans_plan_make(&tables[k], p->count[k], 64);
+        if (m->stock) {
+            memset(tables[k].freq, 0, sizeof tables[k].freq);
+            memcpy(tables[k].freq, qn_dense_stock[k], sizeof qn_dense_stock[k]);
+        } else {
+            qn_rans_plan_make(&tables[k], p->count[k], 64);
+        }
         qn_rans_tab_make64(&tab, tables[k].freq);
         qn_rans_etab_make(e, &tab, tables[k].freq);
         first = cx->ekern->dense.encode(e, p->start[k], p->n_of[k], x, n_lanes, first);
@@ -243,20 +252,32 @@ static qn_code write_payload(const qn_enc_ctx *cx, const qn_block *b, const uint
     return QN_OK;
 }
 
+static qn_code write_model(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src, const uint16_t *fine,
+                           const qn_dense_model *m, uint8_t *dst, size_t cap, size_t *n_out, qn_err *err)
+{
+    plan *p = qn_arena_get(cx->scratch, sizeof *p, 64, err);
+    *n_out = 0;
+    if (!p)
+        return QN_E_MEMORY;
+    memset(p, 0, sizeof *p);
+    p->shift = m->m + m->sign_coded;
+    if (!qn_dense_cut_make(&p->cut, b->dtype, m->m, m->sign_coded))
+        return QN_BUG(err, "dense: no cut for m = %u", m->m);
+    QN_TRY(make_symbols(cx, m, fine, b->n, p, err));
+    return write_payload(cx, b, src, m, p, dst, cap, n_out, err);
+}
+
 qn_code qn_enc_dense(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src, uint8_t *dst, size_t cap, size_t *n_out,
                      qn_err *err)
 {
     qn_dense_model m = {.cost = UINT64_MAX};
-    plan *p;
-    *n_out = 0;
     qn_dense_cut cut;
+    *n_out = 0;
     if (!qn_dense_cut_make(&cut, b->dtype, 2, false))
         return QN_OK;
-    p = qn_arena_get(cx->scratch, sizeof *p, 64, err);
     uint16_t *fine = qn_arena_get(cx->scratch, 2 * (uint64_t)b->n, 64, err);
-    if (!p || !fine)
+    if (!fine)
         return QN_E_MEMORY;
-    memset(p, 0, sizeof *p);
     view(&cut, src, b->n, fine);
     qn_dense_view v = {.fine = fine, .n = b->n, .cols = b->cols, .n_rows = (uint32_t)qn_ceil_div(b->n, b->cols)};
     QN_TRY(qn_dense_model_fit(cx, &v, b->dtype, &m, err));
@@ -266,11 +287,22 @@ qn_code qn_enc_dense(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src
         v.log2_row = ROW_LOG2;
         QN_TRY(qn_dense_model_fit(cx, &v, b->dtype, &m, err));
     }
-    if (m.cost >> 19 > cap)
+    if (m.cost >> 19 <= cap)
+        QN_TRY(write_model(cx, b, src, fine, &m, dst, cap, n_out, err));
+    if (b->n > STOCK_MAX)
         return QN_OK;
-    p->shift = m.m + m.sign_coded;
-    if (!qn_dense_cut_make(&p->cut, b->dtype, m.m, m.sign_coded))
-        return QN_BUG(err, "dense: no cut for m = %u", m.m);
-    QN_TRY(make_symbols(cx, &m, fine, b->n, p, err));
-    return write_payload(cx, b, src, &m, p, dst, cap, n_out, err);
+    size_t n_stock, room = *n_out ? *n_out - 1 : cap;
+    uint8_t *trial = qn_arena_get(cx->scratch, (uint64_t)room + 1, 64, err);
+    if (!trial)
+        return QN_E_MEMORY;
+    v.cols = b->cols;
+    v.n_rows = (uint32_t)qn_ceil_div(b->n, b->cols);
+    v.log2_row = 0;
+    QN_TRY(qn_dense_model_stock(cx, &v, &m, err));
+    QN_TRY(write_model(cx, b, src, fine, &m, trial, room, &n_stock, err));
+    if (n_stock) {
+        memcpy(dst, trial, n_stock);
+        *n_out = n_stock;
+    }
+    return QN_OK;
 }

@@ -42,8 +42,16 @@ static qn_code read_side(const qn_dec_ctx *cx, const qn_block *b, layout *l, uns
     return QN_OK;
 }
 
-static qn_code read_tables(layout *l, qn_cur *c, qn_err *err)
+static qn_code read_tables(layout *l, unsigned flags, qn_cur *c, qn_err *err)
 {
+    if (flags & QN_DENSE_STOCK) {
+        const uint16_t base = qn_cur_u16(c);
+        for (unsigned k = 0; k < QN_DENSE_TABLES_MAX; k++) {
+            l->base[k] = base;
+            memcpy(l->freq[k], qn_dense_stock[k], sizeof qn_dense_stock[k]);
+        }
+        return QN_OK;
+    }
     for (unsigned k = 0; k < l->n_tables; k++) {
         l->base[k] = qn_cur_u16(c);
         QN_TRY(qn_rans_read_freq(c, 64, l->freq[k], err));
@@ -97,13 +105,14 @@ qn_code qn_dec_dense(const qn_dec_ctx *cx, const qn_block *b, const uint8_t *pay
     const unsigned flags = qn_cur_u8(&c), shape = qn_cur_u8(&c), m = flags & QN_DENSE_M_BITS;
     const bool sign_coded = flags & QN_DENSE_SIGN;
     layout l = {.n_tables = (flags >> QN_DENSE_TABLES_SHIFT & 3) + 1, .code_shift = m + sign_coded};
-    if (c.failed || !qn_dense_cut_make(&l.cut, b->dtype, m, sign_coded) || (flags & QN_DENSE_STOCK) ||
-        (l.n_tables > 1 && !(flags & QN_DENSE_ROWS)))
+    if (c.failed || !qn_dense_cut_make(&l.cut, b->dtype, m, sign_coded) ||
+        (l.n_tables > 1 && !(flags & QN_DENSE_ROWS)) ||
+        ((flags & QN_DENSE_STOCK) && (m != 2 || sign_coded || l.n_tables != QN_DENSE_TABLES_MAX)))
         return QN_FAIL(err, QN_E_INPUT, 0, "dense: first byte %#x does not go with %s", flags, qn_dtype_name(b->dtype));
     l.cols = qn_dense_row_units(b, shape >> 4);
     l.n_rows = (uint32_t)qn_ceil_div(b->n, l.cols);
     QN_TRY(read_side(cx, b, &l, flags, &c, err));
-    QN_TRY(read_tables(&l, &c, err));
+    QN_TRY(read_tables(&l, flags, &c, err));
 
     const uint64_t n_esc = qn_cur_varint(&c), n_words = qn_cur_varint(&c);
     qn_rans s;

@@ -16,6 +16,9 @@ enum {
     QN_DENSE_STOCK = 128       /* tables are not stored: those of runtime/dense_stock_tab.c */
 };
 
+#define QN_DENSE_STOCK_WINDOW (-48)
+extern const uint16_t qn_dense_stock[QN_DENSE_TABLES_MAX][64];
+
 /* False when dtype is not a float of 16 bits or more, or has fewer than m fraction bits at hand. */
 bool qn_dense_cut_make(qn_dense_cut *cut, qn_dtype t, unsigned m, bool sign_coded);
 
