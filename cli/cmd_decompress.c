@@ -1,6 +1,7 @@
 /* cmd_decompress.c: quern decompress FILE.quern. */
 #include "base/err.h"
 #include "cli/commands.h"
+#include "cli/extract.h"
 #include "cli/findings.h"
 #include "cli/names.h"
 #include "cli/units.h"
@@ -10,8 +11,8 @@
 
 struct args {
     qn_common common;
-    const char *output, *base;
-    bool force, dry_run, salvage;
+    const char *output, *base, *tensor, *rows;
+    bool force, dry_run, salvage, f32;
 };
 
 static const qn_option options[] = {
@@ -26,6 +27,13 @@ static const qn_option options[] = {
      .help = "replace the output when it exists; in a folder that exists, replace files of the same name"},
     {.name = "dry-run", .letter = 'n', .type = QN_OPT_FLAG, .at = offsetof(struct args, dry_run),
      .help = "decode and check everything, and write nothing"},
+    {.name = "tensor", .letter = 'T', .type = QN_OPT_TEXT, .at = offsetof(struct args, tensor), .arg = "NAME",
+     .help = "write this tensor only, as a numpy array: OUTPUT is a .npy file. Any readable checkpoint will do"},
+    {.name = "rows", .type = QN_OPT_TEXT, .at = offsetof(struct args, rows), .arg = "FIRST:END",
+     .help = "with --tensor: these rows of the outermost dimension, END not included"},
+    {.name = "f32", .type = QN_OPT_FLAG, .at = offsetof(struct args, f32),
+     .help = "with --tensor: floats of fewer than 32 bits as float32. Without it bfloat16 and 8-bit floats, which numpy "
+             "does not have, are written as the unsigned integers of their bits"},
 };
 
 struct outcome {
@@ -93,18 +101,24 @@ static qn_code run(qn_cli *cli, const void *args, qn_err *err)
     const struct args *a = args;
     const char *in = cli->operands.items[0], *out = a->output;
     qn_source *src = NULL, *base = NULL;
+    if (!a->tensor && (a->rows || a->f32))
+        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "decompress: --%s goes with --tensor", a->rows ? "rows" : "f32");
+    if (a->tensor && (a->salvage || a->dry_run))
+        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "decompress: --%s does not go with --tensor",
+                       a->salvage ? "salvage" : "dry-run");
     qn_code rc = qn_cli_open(cli, in, &src, err);
-    if (rc == QN_OK && !qn_quern_source_reader(src))
+    if (rc == QN_OK && !qn_quern_source_reader(src) && !a->tensor)
         rc = qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "is not a .quern file, there is nothing to restore"),
                             in);
-    if (rc == QN_OK && !out)
+    if (rc == QN_OK && !out && !a->tensor)
         rc = qn_name_unpacked(&cli->arena, in, &out, err);
     if (rc == QN_OK && a->base)
         rc = qn_cli_open(cli, a->base, &base, err);
     if (rc == QN_OK) {
-        if (base)
+        const qn_extract_options one = {.tensor = a->tensor, .output = out, .rows = a->rows, .f32 = a->f32, .force = a->force};
+        if (base && qn_quern_source_reader(src))
             qn_quern_source_set_base(src, base);
-        rc = unpack(cli, a, src, out, err);
+        rc = a->tensor ? qn_cli_extract(cli, src, &one, err) : unpack(cli, a, src, out, err);
     }
     qn_source_close(src);
     qn_source_close(base);
@@ -115,6 +129,7 @@ static const qn_example examples[] = {
     {"quern decompress model.safetensors.quern", "restore model.safetensors beside it"},
     {"quern decompress llama-7b.quern -o llama-7b", "restore a model folder"},
     {"quern decompress tuned.quern --base original.safetensors", "restore what was packed with the same --base"},
+    {"quern decompress model.quern --tensor lm_head.weight -o head.npy", "one tensor, as a numpy array"},
     {"quern decompress damaged.quern -o rest.safetensors --salvage", "save what can be saved"},
     {NULL, NULL},
 };
@@ -127,6 +142,8 @@ static const qn_json_key keys[] = {
     {"intact", "true when every byte is the original's; false only with --salvage"},
     {"damaged[]", "file, tensor, offset, text: the first 1000 damaged chunks"},
     {"damaged_count", "how many there are"},
+    {"tensor, dtype, numpy_dtype, shape, bit_patterns", "with --tensor, instead of what is above but input, output and bytes; "
+                                                        "bit_patterns: true when numpy has no such dtype"},
     {NULL, NULL},
 };
 

@@ -5,6 +5,7 @@
 #include "cli/signals.h"
 #include "cli/suggest.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -130,17 +131,29 @@ static qn_code finish_stdout(qn_err *err, bool *pipe_closed)
     if (!failed && close(STDOUT_FILENO) == 0)
         return QN_OK;
     const int why = failed ? sys : errno;
-    if (!failed && why == EBADF) /* started with standard output closed, and had nothing to say */
-        return QN_OK;
     *pipe_closed = why == EPIPE;
     return qn_err_in_path(err, QN_FAIL_SYS(err, why, "cannot be written"), "standard output");
+}
+
+/* A file that is opened must not become standard output because the caller closed that. */
+static void keep_standard_fds(void)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDONLY) != fd)
+            _exit(QN_E_IO);
 }
 
 static void print_error(qn_cli *cli, const qn_err *err)
 {
     char line[1024];
+    const qn_progress *p = &cli->progress;
     qn_err_line(err, line, sizeof line);
-    fprintf(stderr, "quern: %s\n", line);
+    if (err->code != QN_E_CANCELLED) /* where a run was when it was stopped says nothing; how far it was does */
+        fprintf(stderr, "quern: %s\n", line);
+    else if (p->total)
+        fprintf(stderr, "quern: interrupted, %.0f %% done\n", (double)p->done * 100 / (double)p->total);
+    else
+        fputs("quern: interrupted\n", stderr);
     if (cli->hint.text[0])
         fprintf(stderr, "hint: %s\n", cli->hint.text);
 }
@@ -150,6 +163,7 @@ int main(int argc, char **argv)
     static qn_cli cli; /* the progress callback and the signal flag are in it; main never returns before they end */
     qn_err err;
     bool pipe_closed = false;
+    keep_standard_fds();
     setlocale(LC_CTYPE, "");
     qn_signals_init();
     qn_err_clear(&err);

@@ -13,9 +13,11 @@
 void qn_progress_init(qn_progress *p, const qn_term *term, bool forced, bool quiet)
 {
     *p = (qn_progress){.term = term, .on = forced || (term->is_tty && !quiet), .began = qn_cli_now()};
-    if (forced) /* who asks for it does not want to wait for it */
-        p->began -= QUIET_FOR;
     p->drawn = p->began;
+    if (forced) { /* who asks for it does not want to wait for it */
+        p->began -= QUIET_FOR;
+        p->drawn -= PLAIN_EVERY;
+    }
 }
 
 void qn_progress_clear(qn_progress *p)
@@ -82,13 +84,13 @@ static void draw(qn_progress *p)
 void qn_progress_update(void *ctx, const char *what, uint64_t done, uint64_t total)
 {
     qn_progress *p = ctx;
+    p->done = total && done > total ? total : done;
+    p->total = total;
     if (!p->on)
         return;
     const double now = qn_cli_now();
     if (!p->what || strcmp(p->what, what) != 0)
         begin_phase(p, what, done, now);
-    p->done = total && done > total ? total : done;
-    p->total = total;
     measure(p, now);
     if (now - p->began < QUIET_FOR || now - p->drawn < (p->term->is_tty ? REDRAW : PLAIN_EVERY))
         return;

@@ -24,7 +24,9 @@
 enum {
     CHECKPOINT_BYTES = 64 << 20, /* payloads between two journal commits: what a kill can cost  */
     SAMPLE_BYTES = 256 << 20,    /* a dry run on more than this looks at a sample               */
-    SCRATCH_CHUNKS = 10          /* scratch of one worker in largest chunks: source, payload, check, base, encoders' own */
+    SCRATCH_CHUNKS = 10,         /* scratch of one worker in largest chunks: source, payload, check, base, encoders' own */
+    SEARCH_CHUNKS = 18           /* and what zstd's match finders take above the fast level: two tables of 4 bytes for each
+                                    of twice as many positions, and the window */
 };
 
 struct slot {
@@ -298,9 +300,9 @@ static void slots_release(struct pack *p)
     qn_mem_put(a, p->slots);
 }
 
-static uint64_t slot_memory(uint64_t max_bytes)
+static uint64_t slot_memory(qn_level level, uint64_t max_bytes)
 {
-    return (uint64_t)SCRATCH_CHUNKS * max_bytes;
+    return (SCRATCH_CHUNKS + (level == QN_LEVEL_FAST ? 0u : SEARCH_CHUNKS)) * max_bytes;
 }
 
 static uint64_t table_memory(const qn_index *ix)
@@ -313,15 +315,7 @@ static uint64_t table_memory(const qn_index *ix)
 static qn_code plan_memory(struct pack *p, qn_err *err)
 {
     p->max_bytes = qn_chunks_max_bytes(&p->ix);
-    p->n_slots = (unsigned)qn_min_u64(p->env->n_threads, qn_max_u64(1, p->ix.n_chunks));
-    const uint64_t limit = p->env->memory_bytes, tables = table_memory(&p->ix), each = slot_memory(p->max_bytes);
-    if (limit == 0)
-        return QN_OK;
-    if (limit < tables + each)
-        return QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "memory limit of %llu MiB: at least %llu MiB are needed",
-                       (unsigned long long)(limit >> 20), (unsigned long long)((tables + each) >> 20) + 1);
-    p->n_slots = (unsigned)qn_min_u64(p->n_slots, (limit - tables) / each);
-    return QN_OK;
+    return qn_chunks_workers(p->env, p->ix.n_chunks, table_memory(&p->ix), slot_memory(p->opt->level, p->max_bytes), &p->n_slots, err);
 }
 
 uint64_t qn_pack_memory(const qn_env *env, const qn_source *src, const qn_pack_options *opt)
@@ -329,11 +323,10 @@ uint64_t qn_pack_memory(const qn_env *env, const qn_source *src, const qn_pack_o
     uint64_t memory = 0;
     qn_arena arena;
     qn_index ix;
-    (void)opt;
     qn_arena_init(&arena, env->alloc);
     if (qn_chunks_plan(&ix, &arena, src, NULL) == QN_OK)
         memory = table_memory(&ix) +
-                 qn_min_u64(env->n_threads, qn_max_u64(1, ix.n_chunks)) * slot_memory(qn_chunks_max_bytes(&ix));
+                 qn_min_u64(env->n_threads, qn_max_u64(1, ix.n_chunks)) * slot_memory(opt->level, qn_chunks_max_bytes(&ix));
     qn_arena_release(&arena);
     return env->memory_bytes ? qn_min_u64(memory, env->memory_bytes) : memory;
 }
@@ -480,6 +473,45 @@ static void clean_up(struct pack *p, qn_code rc)
     (void)fs->unlink(fs->ctx, p->journal_path);
 }
 
+/* OUT itself may be an input (it is replaced at the end by a rename), what we write on the way may not. */
+static qn_code check_not_input(const struct pack *p, const char *path, qn_err *err)
+{
+    const qn_fs *fs = p->env->fs;
+    qn_stat st;
+    if (fs->stat(fs->ctx, path, &st) != 0)
+        return QN_OK;
+    if (qn_source_is_file(p->src, &st) || (p->opt->base && qn_source_is_file(p->opt->base, &st)))
+        return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "is an input, and would be overwritten on the "
+                                           "way: give the output another name"), path);
+    return QN_OK;
+}
+
+/* A packed folder that holds its own output would be another folder the next time, and when it is resumed. */
+static qn_code check_outside(const struct pack *p, const char *out_path, qn_err *err)
+{
+    enum { LEVELS = 64 };
+    const qn_fs *fs = p->env->fs;
+    qn_stat top, at, before = {0};
+    if (!p->src->whole_dir || fs->stat(fs->ctx, p->src->path, &top) != 0)
+        return QN_OK;
+    char *dir = qn_path_dir(p->env->alloc, out_path, err);
+    qn_code rc = dir ? QN_OK : QN_E_MEMORY;
+    for (unsigned i = 0; i < LEVELS && rc == QN_OK && fs->stat(fs->ctx, dir, &at) == 0; i++) {
+        if (at.dev == top.dev && at.ino == top.ino)
+            rc = qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "lies in the folder that is to be packed: give "
+                                             "the output another place"), out_path);
+        if (rc != QN_OK || (at.dev == before.dev && at.ino == before.ino))
+            break; /* the root is its own parent */
+        before = at;
+        char *up = qn_path_join(p->env->alloc, dir, "..", err);
+        qn_mem_put(p->env->alloc, dir);
+        dir = up;
+        rc = up ? QN_OK : QN_E_MEMORY;
+    }
+    qn_mem_put(p->env->alloc, dir);
+    return rc;
+}
+
 static qn_code check_output(struct pack *p, const char *out_path, qn_err *err)
 {
     const qn_fs *fs = p->env->fs;
@@ -494,7 +526,11 @@ static qn_code check_output(struct pack *p, const char *out_path, qn_err *err)
     }
     p->partial_path = qn_path_cat(p->env->alloc, out_path, ".partial", err);
     p->journal_path = qn_path_cat(p->env->alloc, out_path, ".journal", err);
-    return p->partial_path && p->journal_path ? QN_OK : QN_E_MEMORY;
+    if (!p->partial_path || !p->journal_path)
+        return QN_E_MEMORY;
+    QN_TRY(check_outside(p, out_path, err));
+    QN_TRY(check_not_input(p, p->partial_path, err));
+    return check_not_input(p, p->journal_path, err);
 }
 
 static qn_code report_open(struct pack *p, qn_err *err)

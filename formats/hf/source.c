@@ -208,6 +208,7 @@ static qn_code open_dir(const qn_env *env, const char *path, qn_source **out, qn
     *out = NULL;
     QN_TRY(qn_fileset_new(env, "hf", path, &s, err));
     s->is_dir = true;
+    s->whole_dir = true;
     struct found f = {.s = s, .err = err, .dir = ""};
     qn_code rc = list_dir(&f, "", 0, err);
     if (rc == QN_OK)
