@@ -7,7 +7,9 @@
  * States of an output, and what a cut leaves behind:
  *   journal created and locked → partial created → payloads appended, now and then synced and journalled
  *   → index and footer appended → synced → re-read → renamed over OUT → journal removed.
- * Until the rename OUT is untouched; a partial without a journal is never ours. */
+ * Until the rename OUT is untouched; a partial without a journal is never ours.
+ *
+ * Lines: past 600, because every step works on the one struct of the job, and their order is the promise made above. */
 #include "compress/pack.h"
 #include "base/err.h"
 #include "base/num.h"
