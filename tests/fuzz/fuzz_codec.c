@@ -3,8 +3,9 @@
  * Built once per codec; a codec that has no decoder yet does nothing. */
 #include "base/cpu.h"
 #include "base/err.h"
+#include "base/half.h"
 #include "base/num.h"
-#include "runtime/codec.h"
+#include "compress/encode.h"
 #include "tests/fuzz/fuzz.h"
 #include <string.h>
 
@@ -36,6 +37,12 @@ static qn_code decode(unsigned cpu, const qn_block *b, const uint8_t *base, cons
     return rc;
 }
 
+static void fill_base(uint8_t *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        p[i] = (uint8_t)(i * 7 ^ i >> 5);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     if (n < HEAD || !qn_codec_tab[FUZZ_CODEC].decode)
@@ -50,8 +57,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     if (!first || !other || !base || !payload)
         abort();
     memcpy(payload + 1, p + HEAD, n - HEAD); /* at an odd address, and exactly as long as it is */
-    for (size_t i = 0; i < n_out; i++)
-        base[i] = (uint8_t)(i * 7 ^ i >> 5);
+    fill_base(base, n_out);
     for (unsigned i = 0; i < n_cpu; i++) {
         qn_err err;
         const qn_code rc = decode(cpu[i], &b, base, payload + 1, n - HEAD, i ? other : first, &err);
@@ -68,9 +74,139 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     return 0;
 }
 
-/* Payloads of constant and counting bytes for a few geometries; encoders of the tests make better ones. */
+/* ---- seeds: what our encoders write for data of several kinds, and blind ones ---- */
+
+#define ENCODER(name) extern __typeof__(qn_enc_##name) qn_enc_##name __attribute__((weak))
+ENCODER(fill);
+ENCODER(zstd);
+ENCODER(shuffle);
+ENCODER(fast);
+ENCODER(dense);
+ENCODER(order0);
+ENCODER(narrow);
+ENCODER(dequant);
+ENCODER(palette);
+ENCODER(rowdup);
+ENCODER(delta);
+ENCODER(max);
+ENCODER(sparse);
+
+static qn_encode_fn encoder(void)
+{
+    const qn_encode_fn tab[QN_CODEC_COUNT] = {
+        [QN_CODEC_FILL] = qn_enc_fill,       [QN_CODEC_ZSTD] = qn_enc_zstd,       [QN_CODEC_SHUFFLE] = qn_enc_shuffle,
+        [QN_CODEC_FAST] = qn_enc_fast,       [QN_CODEC_DENSE] = qn_enc_dense,     [QN_CODEC_ORDER0] = qn_enc_order0,
+        [QN_CODEC_NARROW] = qn_enc_narrow,   [QN_CODEC_DEQUANT] = qn_enc_dequant, [QN_CODEC_PALETTE] = qn_enc_palette,
+        [QN_CODEC_ROWDUP] = qn_enc_rowdup,   [QN_CODEC_DELTA] = qn_enc_delta,     [QN_CODEC_MAX] = qn_enc_max,
+        [QN_CODEC_SPARSE] = qn_enc_sparse,
+    };
+    /* named so that the linker takes what it tries: weak names alone would bring nothing in */
+    static qn_code (*volatile keep)(const qn_enc_ctx *, const qn_block *, const uint8_t *, uint8_t *, size_t, unsigned *,
+                                    size_t *, qn_err *) = qn_encode_best;
+    (void)keep;
+    return tab[FUZZ_CODEC];
+}
+
+static uint32_t next(uint32_t *state)
+{
+    *state = *state * 1664525u + 1013904223u;
+    return *state >> 8;
+}
+
+/* A bell-shaped number of standard deviation 0.02, or what `kind` makes of it. */
+static float value(uint32_t *state, unsigned kind, unsigned i, unsigned cols)
+{
+    float v = 0;
+    for (int k = 0; k < 6; k++)
+        v += (float)next(state) / 0x1p24f - 0.5f;
+    v *= 0.028f;
+    switch (kind) {
+    case 0:
+        return v;
+    case 1: /* mostly zero */
+        return i % 5 ? 0 : v;
+    case 2: /* few values */
+        return (float)(next(state) % 6) * 0.25f;
+    case 3: /* equal rows */
+        return (float)((i % cols) * (i / cols % 2 + 1)) / 64;
+    case 4: /* a scale for every 32, times a small integer */
+        return (float)((int)(next(state) % 15) - 7) * (0.001f * (float)(1 + i / 32));
+    default: /* all alike */
+        return 0.5f;
+    }
+}
+
+static void put(qn_dtype t, float v, uint8_t *dst)
+{
+    uint64_t u = 0;
+    const double d = (double)v;
+    switch (t) {
+    case QN_F16:
+        u = qn_f32_to_f16(v);
+        break;
+    case QN_BF16:
+        u = qn_f32_to_bf16(v);
+        break;
+    case QN_F32:
+    case QN_C64:
+        u = qn_f32_bits(v);
+        break;
+    case QN_F64:
+        memcpy(&u, &d, 8);
+        break;
+    case QN_F8_E4M3:
+        u = qn_f32_to_e4m3(v * 100);
+        break;
+    case QN_F8_E5M2:
+        u = qn_f32_to_e5m2(v * 100);
+        break;
+    default:
+        u = (uint64_t)(int64_t)(v * 500);
+    }
+    uint8_t b[8];
+    qn_store64(b, u);
+    memcpy(dst, b, qn_unit_bytes(t));
+}
+
+static void emit_encoded(void (*emit)(void *, const uint8_t *, size_t), void *ctx, qn_dtype t, unsigned kind)
+{
+    enum { N = 768, COLS = 96, CAP = 16384 };
+    const qn_encode_fn encode = encoder();
+    const qn_block b = {t, N, COLS};
+    const size_t n_src = (size_t)N * qn_unit_bytes(t);
+    uint8_t *src = calloc(1, n_src), *base = calloc(1, n_src), *out = calloc(1, HEAD + CAP);
+    uint32_t state = kind * 97 + (uint32_t)t;
+    size_t n = 0;
+    if (!src || !base || !out)
+        abort();
+    fill_base(base, n_src);
+    for (unsigned i = 0; i < N; i++)
+        put(t, value(&state, kind, i, COLS), src + (size_t)i * qn_unit_bytes(t));
+    for (size_t i = 0; FUZZ_CODEC == QN_CODEC_DELTA && i < n_src; i++)
+        src[i] = base[i] ^ (uint8_t)(next(&state) % 9 == 0);
+    out[0] = (uint8_t)t;
+    qn_store16(out + 1, N - 1);
+    qn_store16(out + 3, COLS - 1);
+    qn_ekern ek;
+    qn_kern k;
+    qn_arena scratch;
+    qn_ekern_init(&ek, 0);
+    qn_kern_init(&k, 0);
+    qn_arena_init(&scratch, NULL);
+    const qn_enc_ctx cx = {.ekern = &ek, .kern = &k, .scratch = &scratch, .base = base, .level = QN_LEVEL_DENSE};
+    if (encode && encode(&cx, &b, src, out + HEAD, CAP, &n, NULL) == QN_OK && n)
+        emit(ctx, out, HEAD + n);
+    qn_arena_release(&scratch);
+    free(src);
+    free(base);
+    free(out);
+}
+
 void qf_seeds(void (*emit)(void *, const uint8_t *, size_t), void *ctx)
 {
+    static const qn_dtype types[] = {QN_BF16, QN_F32, QN_F16, QN_U8, QN_F8_E4M3, QN_F64, QN_I16, QN_I32};
+    for (size_t i = 0; i < 8 * 6; i++)
+        emit_encoded(emit, ctx, types[i / 6], (unsigned)(i % 6));
     static const struct {
         qn_dtype t;
         unsigned n, cols, n_payload;

@@ -35,7 +35,7 @@ static bool right_hashes(const uint8_t *p, size_t n, const uint8_t *area, size_t
 static void read_all(qn_source *s, qn_reader *r)
 {
     const qn_index *ix = qn_reader_index(r);
-    uint8_t *dst = malloc(DECODE_MAX), *part = malloc(DECODE_MAX);
+    static uint8_t dst[DECODE_MAX], part[DECODE_MAX];
     qn_err err;
     for (uint64_t i = 0; i < ix->n_objects; i++) {
         const uint64_t n = ix->objects[i].n_bytes;
@@ -61,8 +61,6 @@ static void read_all(qn_source *s, qn_reader *r)
             QF_CHECK(rc != QN_E_BUG && rc != QN_E_MEMORY);
         }
     }
-    free(dst);
-    free(part);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)

@@ -1,16 +1,20 @@
 /* replay.c: runs a fuzz target without libFuzzer.
  *
- *   PROGRAM [FOLDER …]         seeds, all their prefixes, QUERN_FUZZ_ROUNDS mutations each (2000), files of the folders
+ *   PROGRAM [FOLDER …]         files of the folders and all seeds; then, for QUERN_FUZZ_SECONDS of CPU time (3) at most,
+ *                              all prefixes of the seeds and QUERN_FUZZ_ROUNDS mutations of each (2000)
  *   PROGRAM --seeds FOLDER     writes the seeds there, for libFuzzer to start from */
 #define _GNU_SOURCE
 #include "tests/fuzz/fuzz.h"
 #include <dirent.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <string.h>
 #include <time.h>
 
 struct tally {
     uint64_t n_seeds, n_runs, n_files, rounds, state;
+    clock_t until;
+    bool deep;
     const char *dir;
 };
 
@@ -99,13 +103,16 @@ static void on_seed(void *ctx, const uint8_t *p, size_t n)
             abort();
         return;
     }
-    run(t, p, n);
-    for (size_t cut = 0; cut < n; cut += n > 4096 ? n / 512 : 1)
+    if (!t->deep) {
+        run(t, p, n);
+        return;
+    }
+    for (size_t cut = 0; cut < n && clock() < t->until; cut += n > 4096 ? n / 512 : 1)
         run(t, p, cut);
     uint8_t *m = malloc(n + 64);
     if (!m)
         abort();
-    for (uint64_t r = 0; r < t->rounds; r++) {
+    for (uint64_t r = 0; r < t->rounds && clock() < t->until; r++) {
         size_t len = n;
         memcpy(m, p, n);
         for (uint64_t k = 1 + next(t) % 4; k; k--)
@@ -151,9 +158,16 @@ int main(int argc, char **argv)
     signal(SIGABRT, on_abort);
     if (argc == 3 && strcmp(argv[1], "--seeds") == 0)
         t.dir = argv[2];
-    qf_seeds(on_seed, &t);
     for (int i = 1; i < argc && !t.dir; i++)
         run_dir(&t, argv[i]);
+    qf_seeds(on_seed, &t);
+    if (t.dir)
+        return 0;
+    const char *seconds = getenv("QUERN_FUZZ_SECONDS");
+    t.until = begin + (clock_t)((seconds ? strtod(seconds, NULL) : 3) * CLOCKS_PER_SEC);
+    t.deep = true;
+    t.n_seeds = 0;
+    qf_seeds(on_seed, &t);
     const double s = (double)(clock() - begin) / CLOCKS_PER_SEC;
     printf("%llu seeds, %llu files, %llu inputs, %.0f a second\n", (unsigned long long)t.n_seeds,
            (unsigned long long)t.n_files, (unsigned long long)t.n_runs, s > 0 ? (double)t.n_runs / s : 0);

@@ -250,6 +250,56 @@ Test(container_bad, index_bombs)
     }
 }
 
+/* Valid but ill-meant: a megabyte of index that makes each check work hardest. */
+Test(container_bad, a_megabyte_in_100_ms)
+{
+    static const char *const names[] = {"deep paths", "tensors", "shared chunks", "stored chunks", "properties"};
+    for (unsigned kind = 0; kind < 5; kind++) {
+        qt_buf body = {0}, index = {0}, file = {0};
+        uint64_t mark = 0;
+        char words[256];
+        unsigned n = 0;
+        for (; body.n < (1 << 20) - 200; n++) {
+            if (kind == 0)
+                snprintf(words, sizeof words, "s%06u/a/b/c/d/e/f/g/h/i/j/k/l/m/n/o v0", n);
+            else if (kind == 1)
+                snprintf(words, sizeof words, "b133 s%x b1 v0 z16", n * 2654435761u);
+            else if (kind == 2)
+                snprintf(words, sizeof words, n ? "v1 v%u" : "v2 b0 z8", n);
+            else if (kind == 3)
+                snprintf(words, sizeof words, "v2 b0 z8");
+            else
+                snprintf(words, sizeof words, "s%06u s", n);
+            qt_index_words(&body, words, &mark);
+        }
+        if (kind == 0)
+            snprintf(words, sizeof words, "b1 v0 v%u", n);
+        else if (kind == 1)
+            snprintf(words, sizeof words, "b0 v0 v1 sm v%u v0", n);
+        else if (kind == 4)
+            snprintf(words, sizeof words, "b1 v%u", n);
+        else
+            snprintf(words, sizeof words, "b0 v0 v1 sm v1 v%u b0 v%u z16 v1", n, n);
+        qt_index_words(&index, words, &mark);
+        qt_add(&index, body.p, body.n);
+        if (kind == 0)
+            qt_index_words(&index, "v0", &mark);
+        if (kind == 4)
+            qt_index_words(&index, "v0 v0", &mark);
+        (void)qt_quern_file(&file, kind == 3 ? 8 * (size_t)n - 7 : kind == 2 ? 1 : 0, index.p, index.n, false);
+        qn_err err;
+        const double t0 = qt_cpu_ms();
+        const qn_code rc = open_bytes(file.p, file.n, NULL, &err);
+        const double ms = qt_cpu_ms() - t0;
+        fprintf(stderr, "# %s: %u of them, %zu bytes, %.1f ms\n", names[kind], n, file.n, ms);
+        cr_expect_eq(rc, QN_OK, "%s: %s", names[kind], err.text);
+        cr_expect_lt(ms, 100 * qt_slack(), "%s takes %.1f ms", names[kind], ms);
+        qt_buf_free(&body);
+        qt_buf_free(&index);
+        qt_buf_free(&file);
+    }
+}
+
 Test(container_bad, prefixes_extensions_and_flips)
 {
     qt_buf index = {0}, file = {0};
