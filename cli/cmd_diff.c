@@ -129,7 +129,7 @@ static const qn_json_key keys[] = {
 
 const qn_command qn_cmd_diff = {
     .name = "diff",
-    .summary = "compare two checkpoints of any formats, and measure how far they are apart",
+    .summary = "compare two checkpoints of any format and measure the error",
     .synopsis = "A B [--tolerance MEASURE=X] [options]",
     .description =
         "Compares tensors by name, and the other files of model folders byte for byte. Equal means the same dtype, shape and "

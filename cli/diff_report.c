@@ -48,19 +48,29 @@ static void what_text(char *buf, size_t n, const qn_diff_facts *f, const qn_diff
     }
 }
 
+/* The cosine says little that the relative error does not: on a narrow terminal the names need its room. */
+static bool has_room(const qn_term *term)
+{
+    return term->width == 0 || term->width >= 110;
+}
+
 static qn_code tensor_row(qn_table *t, const qn_diff_facts *f, const qn_diff_row *r, qn_err *err)
 {
     char what[260], count[32];
     const bool m = r->measured;
     what_text(what, sizeof what, f, r);
-    qn_grouped(count, sizeof count, r->n_differing);
+    if (has_room(t->term))
+        qn_grouped(count, sizeof count, r->n_differing);
+    else
+        qn_human_count(count, sizeof count, r->n_differing);
     QN_TRY(qn_table_cell(t, err, "%s", r->name));
     QN_TRY(qn_table_cell(t, err, "%s", what));
     QN_TRY(qn_table_cell(t, err, "%s", m || r->status == QN_DIFF_VALUES ? count : ""));
     QN_TRY(real_cell(t, m, "g", r->e.max_abs, err));
     QN_TRY(real_cell(t, m, "g", qn_errsum_rel_rms(&r->e), err));
-    QN_TRY(real_cell(t, m, "cos", qn_errsum_cosine(&r->e), err));
     QN_TRY(real_cell(t, m, "dB", qn_errsum_sqnr_db(&r->e), err));
+    if (has_room(t->term))
+        QN_TRY(real_cell(t, m, "cos", qn_errsum_cosine(&r->e), err));
     return f->tolerant ? qn_table_cell(t, err, "%s", r->within ? "within" : "outside") : QN_OK;
 }
 
@@ -80,9 +90,13 @@ static int by_badness(const void *a, const void *b)
 
 static qn_code print_tensors(qn_cli *cli, const qn_diff_facts *f, qn_err *err)
 {
-    static const qn_column columns[] = {{.title = "tensor", .shrink = true}, {.title = "A / B"}, {"differing", .right = true},
-                                        {"max abs", .right = true}, {"rel RMS", .right = true}, {"cosine", .right = true},
-                                        {"SQNR dB", .right = true}, {.title = "tolerance"}};
+    qn_column columns[8] = {{.title = "tensor", .shrink = true}, {.title = "A / B"}, {"differing", .right = true},
+                            {"max abs", .right = true}, {"rel RMS", .right = true}, {"SQNR dB", .right = true}};
+    unsigned n_columns = 6;
+    if (has_room(&cli->out))
+        columns[n_columns++] = (qn_column){"cosine", .right = true};
+    if (f->tolerant)
+        columns[n_columns++] = (qn_column){.title = "tolerance"};
     const qn_diff *d = f->diff;
     uint64_t n = 0;
     const qn_diff_row **rows = qn_mem_get(cli->env.alloc, d->n_rows * sizeof *rows, err);
@@ -95,7 +109,7 @@ static qn_code print_tensors(qn_cli *cli, const qn_diff_facts *f, qn_err *err)
     if (shown < n)
         qsort(rows, (size_t)n, sizeof *rows, by_badness);
     qn_table t;
-    qn_table_init(&t, &cli->out, &cli->arena, columns, f->tolerant ? 8 : 7, 2);
+    qn_table_init(&t, &cli->out, &cli->arena, columns, n_columns, 2);
     qn_code rc = QN_OK;
     for (uint64_t i = 0; i < shown && rc == QN_OK; i++)
         rc = tensor_row(&t, f, rows[i], err);

@@ -52,7 +52,9 @@ static void print_examples(const qn_term *t, const qn_example *e)
 
 void qn_help_command(const qn_term *t, const qn_command *c)
 {
-    fprintf(t->f, "%squern %s%s: %s\n\nusage: ", qn_term_bold(t), c->name, qn_term_plain(t), c->summary);
+    fprintf(t->f, "%squern %s%s: ", qn_term_bold(t), c->name, qn_term_plain(t));
+    qn_text_wrap(t->f, c->summary, (unsigned)(8 + strlen(c->name)), 4, width_of(t));
+    fputs("\nusage: ", t->f);
     char usage[400];
     snprintf(usage, sizeof usage, "quern %s %s", c->name, c->synopsis);
     qn_text_wrap(t->f, usage, 7, 11, width_of(t));

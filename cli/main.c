@@ -146,8 +146,14 @@ static void keep_standard_fds(void)
 static void print_error(qn_cli *cli, const qn_err *err)
 {
     char line[1024];
+    const qn_progress *p = &cli->progress;
     qn_err_line(err, line, sizeof line);
-    fprintf(stderr, "quern: %s\n", line);
+    if (err->code != QN_E_CANCELLED) /* where a run was when it was stopped says nothing; how far it was does */
+        fprintf(stderr, "quern: %s\n", line);
+    else if (p->total)
+        fprintf(stderr, "quern: interrupted, %.0f %% done\n", (double)p->done * 100 / (double)p->total);
+    else
+        fputs("quern: interrupted\n", stderr);
     if (cli->hint.text[0])
         fprintf(stderr, "hint: %s\n", cli->hint.text);
 }

@@ -110,9 +110,9 @@ static qn_code print_dtypes(qn_cli *cli, const struct totals *t, bool sampled, q
     return rc;
 }
 
-static qn_code print_codecs(qn_cli *cli, const struct totals *t, qn_err *err)
+static qn_code print_codecs(qn_cli *cli, const struct totals *t, bool sampled, qn_err *err)
 {
-    static const qn_column columns[] = {{.title = "codec"}, {"took", .right = true}, {"made", .right = true},
+    const qn_column columns[] = {{.title = "codec"}, {sampled ? "sample" : "took", .right = true}, {"made", .right = true},
                                         {"", .right = true}, {.title = "which is", .shrink = true}};
     qn_table table;
     qn_table_init(&table, &cli->out, &cli->arena, columns, 5, 2);
@@ -218,7 +218,7 @@ qn_code qn_pack_report_text(qn_cli *cli, const qn_pack_facts *f, qn_err *err)
         QN_TRY(print_dtypes(cli, &t, f->report->sampled, err));
         putchar('\n');
     }
-    QN_TRY(print_codecs(cli, &t, err));
+    QN_TRY(print_codecs(cli, &t, f->report->sampled, err));
     print_tied(cli, f, &t);
     print_tail(cli, f, &t);
     return QN_OK;

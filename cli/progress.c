@@ -84,13 +84,13 @@ static void draw(qn_progress *p)
 void qn_progress_update(void *ctx, const char *what, uint64_t done, uint64_t total)
 {
     qn_progress *p = ctx;
+    p->done = total && done > total ? total : done;
+    p->total = total;
     if (!p->on)
         return;
     const double now = qn_cli_now();
     if (!p->what || strcmp(p->what, what) != 0)
         begin_phase(p, what, done, now);
-    p->done = total && done > total ? total : done;
-    p->total = total;
     measure(p, now);
     if (now - p->began < QUIET_FOR || now - p->drawn < (p->term->is_tty ? REDRAW : PLAIN_EVERY))
         return;

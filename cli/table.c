@@ -70,17 +70,40 @@ static void print_row(const qn_table *t, const char *const *cells, const size_t 
     fprintf(f, "%s\n", off);
 }
 
-static void shrink(const qn_table *t, size_t *widths)
+/* A line of its own for the first cell, the others below it. */
+static void print_stacked(const qn_table *t, const char *const *cells, const size_t *widths)
+{
+    const char *below[QN_COLUMNS_MAX] = {""};
+    const size_t room = t->term->width > t->indent + SHRINK_MIN ? t->term->width - t->indent : SHRINK_MIN;
+    fprintf(t->term->f, "%*s", (int)t->indent, "");
+    if (qn_text_width(cells[0]) > room)
+        print_cut(t->term, cells[0], room);
+    else
+        fputs(cells[0], t->term->f);
+    fputc('\n', t->term->f);
+    for (unsigned c = 1; c < t->n_columns; c++)
+        below[c] = cells[c];
+    print_row(t, below, widths, "", "");
+}
+
+/* Makes the table fit. True when that would cut into the first column: names that are cut cannot be told apart, so they
+ * get lines of their own instead. */
+static bool shrink(const qn_table *t, size_t *widths)
 {
     size_t total = t->indent;
     for (unsigned c = 0; c < t->n_columns; c++)
         total += widths[c] + (c ? GAP : 0);
     if (t->term->width == 0 || total <= t->term->width)
-        return;
+        return false;
+    if (t->columns[0].shrink) {
+        widths[0] = t->columns[0].title ? qn_text_width(t->columns[0].title) : 0;
+        return true;
+    }
     const size_t over = total - t->term->width;
     for (unsigned c = 0; c < t->n_columns; c++)
         if (t->columns[c].shrink && widths[c] > SHRINK_MIN)
             widths[c] = widths[c] > over + SHRINK_MIN ? widths[c] - over : SHRINK_MIN;
+    return false;
 }
 
 void qn_table_print(qn_table *t)
@@ -98,11 +121,14 @@ void qn_table_print(qn_table *t)
         size_t *const widest = &widths[i % t->n_columns];
         *widest = w > *widest ? w : *widest;
     }
-    shrink(t, widths);
+    const bool stacked = shrink(t, widths);
     if (titled)
         print_row(t, titles, widths, qn_term_bold(t->term), qn_term_plain(t->term));
     for (uint64_t i = 0; i + t->n_columns <= t->n_cells; i += t->n_columns)
-        print_row(t, t->cells + i, widths, "", "");
+        if (stacked)
+            print_stacked(t, t->cells + i, widths);
+        else
+            print_row(t, t->cells + i, widths, "", "");
     t->n_cells = 0;
 }
 

@@ -1,8 +1,8 @@
 /* table.h: rows and columns that fit the terminal.
  *
  * All cells are kept until the end, because a column is as wide as its widest cell. When the table is wider than the
- * terminal, the one column marked `shrink` gives way: its texts are cut in the middle, where tensor names
- * differ least. Without a terminal nothing is cut. */
+ * terminal, the one column marked `shrink` gives way: if it is the first (names), each text gets a line of its own above
+ * the other cells; else texts are cut in the middle. Without a terminal nothing is cut. */
 #ifndef QN_CLI_TABLE_H
 #define QN_CLI_TABLE_H
 

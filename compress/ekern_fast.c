@@ -27,10 +27,16 @@ void qn_fast_symbols_c(qn_fast_kind kind, const uint8_t *src, size_t n, uint8_t 
 void qn_fast_raws_c(qn_fast_kind kind, const uint8_t *src, size_t n, uint8_t *raw2, uint8_t *raw, size_t n_raw)
 {
     if (kind == QN_FAST_F32) {
-        for (size_t i = 0; i < n && 3 * i < n_raw; i++) {
+        const size_t full = n_raw / 3;
+        for (size_t i = 0; i < full; i++) {
             const uint32_t w = qn_load32(src + 4 * i);
-            const uint8_t b[3] = {(uint8_t)(w << 1 | w >> 31), (uint8_t)(w >> 7), (uint8_t)(w >> 15)};
-            memcpy(raw + 3 * i, b, n_raw - 3 * i < 3 ? n_raw - 3 * i : 3);
+            raw[3 * i] = (uint8_t)(w << 1 | w >> 31);
+            raw[3 * i + 1] = (uint8_t)(w >> 7);
+            raw[3 * i + 2] = (uint8_t)(w >> 15);
+        }
+        for (size_t k = 3 * full; k < n_raw; k++) {
+            const uint32_t w = qn_load32(src + 4 * full);
+            raw[k] = (uint8_t)((w << 1 | w >> 31) >> 8 * (k - 3 * full));
         }
         return;
     }
@@ -38,9 +44,11 @@ void qn_fast_raws_c(qn_fast_kind kind, const uint8_t *src, size_t n, uint8_t *ra
         const unsigned w = qn_load16(src + 2 * i);
         raw[i] = (uint8_t)(w << 1 | w >> 15);
     }
-    for (size_t i = 0; kind == QN_FAST_F16 && i < n; i++) {
-        const unsigned two = qn_load16(src + 2 * i) >> 7 & 3u;
-        raw2[i / 4] = (uint8_t)(i % 4 ? raw2[i / 4] | two << 2 * (i % 4) : two);
+    for (size_t i = 0; kind == QN_FAST_F16 && i < n; i += 4) {
+        unsigned four = 0;
+        for (size_t k = i; k < n && k < i + 4; k++)
+            four |= (qn_load16(src + 2 * k) >> 7 & 3u) << 2 * (k - i);
+        raw2[i / 4] = (uint8_t)four;
     }
 }
 

@@ -1,7 +1,7 @@
 /* ekern_fast_avx2.c: fast encoder, AVX2: what ekern_fast_avx512.c does, on 32 streams at a time.
  *
- * Tables are indexed by the symbol mod 16 when the coded symbols differ there (a run of up to 15 exponents does), else by
- * the symbol mod 64 in four parts. States stay in memory. */
+ * Tables are indexed by the symbol mod 16 when the coded symbols differ there (a run of up to 15
+ * exponents does), else by the symbol mod 64 in four parts. States stay in memory. */
 #include "compress/ekern_fast.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -63,15 +63,19 @@ INLINE __m256i lookup(const __m256i *t, __m256i index, unsigned n)
     const __m256i a = _mm256_shuffle_epi8(t[0], index);
     if (n == 1)
         return a;
-    const __m256i bit4 = _mm256_slli_epi16(index, 3), ab = _mm256_blendv_epi8(a, _mm256_shuffle_epi8(t[1], index), bit4),
-                  cd = _mm256_blendv_epi8(_mm256_shuffle_epi8(t[2], index), _mm256_shuffle_epi8(t[3], index), bit4);
+    const __m256i bit4 = _mm256_slli_epi16(index, 3),
+                  ab = _mm256_blendv_epi8(a, _mm256_shuffle_epi8(t[1], index), bit4),
+                  cd = _mm256_blendv_epi8(_mm256_shuffle_epi8(t[2], index),
+                                          _mm256_shuffle_epi8(t[3], index), bit4);
     return _mm256_blendv_epi8(ab, cd, _mm256_slli_epi16(index, 2));
 }
 
-/* See ekern_fast_avx512.c. The estimate is one too small exactly where subtracting f once more does not wrap. */
+/* See ekern_fast_avx512.c. The estimate is one too small exactly where subtracting f once more does
+ * not wrap. */
 INLINE __m256i divide(__m256i x, __m256i f, __m256i rcp, __m256i *q)
 {
-    const __m256i est = _mm256_mulhi_epu16(x, rcp), r = _mm256_sub_epi16(x, _mm256_mullo_epi16(est, f)),
+    const __m256i est = _mm256_mulhi_epu16(x, rcp),
+                  r = _mm256_sub_epi16(x, _mm256_mullo_epi16(est, f)),
                   less = _mm256_sub_epi16(r, f), min = _mm256_min_epu16(r, less);
     *q = _mm256_sub_epi16(est, _mm256_cmpeq_epi16(min, less));
     return min;
@@ -85,12 +89,14 @@ INLINE void put8(uint8_t *end, __m128i two, bool upper)
         _mm_storel_epi64((void *)(end - 8), two);
 }
 
-/* The bytes of v where `due` has a bit, in order, below p; up to 32 bytes below them are overwritten. */
+/* The bytes of v where `due` has a bit, in order, below p; up to 32 bytes below them are
+ * overwritten. */
 INLINE uint8_t *shed(__m256i v, uint32_t due, uint8_t *p)
 {
     const uint64_t *t = qn_fast_compress_tab;
-    const __m256i control = _mm256_set_epi64x((long long)t[due >> 24], (long long)t[due >> 16 & 0xff],
-                                              (long long)t[due >> 8 & 0xff], (long long)t[due & 0xff]),
+    const __m256i control =
+                      _mm256_set_epi64x((long long)t[due >> 24], (long long)t[due >> 16 & 0xff],
+                                        (long long)t[due >> 8 & 0xff], (long long)t[due & 0xff]),
                   upper = _mm256_set_epi64x(0x0808080808080808, 0, 0x0808080808080808, 0),
                   packed = _mm256_shuffle_epi8(v, _mm256_or_si256(control, upper));
     const __m128i a = _mm256_castsi256_si128(packed), b = _mm256_extracti128_si256(packed, 1);
@@ -102,14 +108,17 @@ INLINE uint8_t *shed(__m256i v, uint32_t due, uint8_t *p)
     return p - _mm_popcnt_u32(due);
 }
 
-INLINE void run(const tables *t, unsigned n_tabs, bool escapes, qn_fast_estate *st, const uint8_t *sym, size_t n)
+INLINE void run(const tables *t, unsigned n_tabs, bool escapes, qn_fast_estate *st,
+                const uint8_t *sym, size_t n)
 {
-    const __m256i low_bytes = _mm256_set1_epi16(0xff), mask = _mm256_set1_epi8(n_tabs == 1 ? 15 : 63);
+    const __m256i low_bytes = _mm256_set1_epi16(0xff),
+                  mask = _mm256_set1_epi8(n_tabs == 1 ? 15 : 63);
     uint8_t *p = st->p, *esc = st->esc;
     for (size_t at = n; at > 0;) {
         at -= 32;
         const size_t g = at & (st->n_streams - 1);
-        const __m256i s = _mm256_loadu_si256((const void *)(sym + at)), lo = _mm256_loadu_si256((const void *)(st->lo + g)),
+        const __m256i s = _mm256_loadu_si256((const void *)(sym + at)),
+                      lo = _mm256_loadu_si256((const void *)(st->lo + g)),
                       hi = _mm256_loadu_si256((const void *)(st->hi + g));
         __m256i index = _mm256_and_si256(s, mask);
         if (escapes) {
@@ -122,17 +131,21 @@ INLINE void run(const tables *t, unsigned n_tabs, bool escapes, qn_fast_estate *
             }
         }
         const __m256i f = lookup(t->freq, index, n_tabs), rl = lookup(t->rcp_lo, index, n_tabs),
-                      rh = lookup(t->rcp_hi, index, n_tabs), start = lookup(t->start, index, n_tabs);
+                      rh = lookup(t->rcp_hi, index, n_tabs),
+                      start = lookup(t->start, index, n_tabs);
         const __m256i due = _mm256_cmpeq_epi8(_mm256_max_epu8(hi, f), hi);
         p = shed(lo, (uint32_t)_mm256_movemask_epi8(due), p);
         const __m256i x_lo = _mm256_blendv_epi8(lo, hi, due), x_hi = _mm256_andnot_si256(due, hi);
         __m256i q0, q1;
-        const __m256i r0 = divide(_mm256_or_si256(_mm256_and_si256(x_lo, low_bytes), _mm256_slli_epi16(x_hi, 8)),
-                                  _mm256_and_si256(f, low_bytes),
-                                  _mm256_or_si256(_mm256_and_si256(rl, low_bytes), _mm256_slli_epi16(rh, 8)), &q0),
-                      r1 = divide(_mm256_or_si256(_mm256_srli_epi16(x_lo, 8), _mm256_andnot_si256(low_bytes, x_hi)),
-                                  _mm256_srli_epi16(f, 8),
-                                  _mm256_or_si256(_mm256_srli_epi16(rl, 8), _mm256_andnot_si256(low_bytes, rh)), &q1);
+        const __m256i
+            r0 = divide(
+                _mm256_or_si256(_mm256_and_si256(x_lo, low_bytes), _mm256_slli_epi16(x_hi, 8)),
+                _mm256_and_si256(f, low_bytes),
+                _mm256_or_si256(_mm256_and_si256(rl, low_bytes), _mm256_slli_epi16(rh, 8)), &q0),
+            r1 = divide(
+                _mm256_or_si256(_mm256_srli_epi16(x_lo, 8), _mm256_andnot_si256(low_bytes, x_hi)),
+                _mm256_srli_epi16(f, 8),
+                _mm256_or_si256(_mm256_srli_epi16(rl, 8), _mm256_andnot_si256(low_bytes, rh)), &q1);
         _mm256_storeu_si256((void *)(st->lo + g),
                             _mm256_add_epi8(_mm256_or_si256(r0, _mm256_slli_epi16(r1, 8)), start));
         _mm256_storeu_si256((void *)(st->hi + g), _mm256_or_si256(q0, _mm256_slli_epi16(q1, 8)));
@@ -167,14 +180,18 @@ static TARGET void symbols(qn_fast_kind kind, const uint8_t *src, size_t n, uint
         for (; i + 32 <= n; i += 32) {
             __m256i a = _mm256_loadu_si256((const void *)(src + 2 * i)),
                     b = _mm256_loadu_si256((const void *)(src + 2 * i + 32));
-            a = _mm256_and_si256(kind == QN_FAST_BF16 ? _mm256_srli_epi16(a, 7) : _mm256_srli_epi16(a, 9), ones);
-            b = _mm256_and_si256(kind == QN_FAST_BF16 ? _mm256_srli_epi16(b, 7) : _mm256_srli_epi16(b, 9), ones);
-            _mm256_storeu_si256((void *)(sym + i), _mm256_permute4x64_epi64(_mm256_packus_epi16(a, b), 0xd8));
+            a = _mm256_and_si256(
+                kind == QN_FAST_BF16 ? _mm256_srli_epi16(a, 7) : _mm256_srli_epi16(a, 9), ones);
+            b = _mm256_and_si256(
+                kind == QN_FAST_BF16 ? _mm256_srli_epi16(b, 7) : _mm256_srli_epi16(b, 9), ones);
+            _mm256_storeu_si256((void *)(sym + i),
+                                _mm256_permute4x64_epi64(_mm256_packus_epi16(a, b), 0xd8));
         }
     qn_fast_symbols_c(kind, src + i * 2, n - i, sym + i); /* the other kinds start from i = 0 */
 }
 
-static TARGET void raws(qn_fast_kind kind, const uint8_t *src, size_t n, uint8_t *raw2, uint8_t *raw, size_t n_raw)
+static TARGET void raws(qn_fast_kind kind, const uint8_t *src, size_t n, uint8_t *raw2,
+                        uint8_t *raw, size_t n_raw)
 {
     const __m256i low_bytes = _mm256_set1_epi16(0xff);
     size_t i = 0;
@@ -182,9 +199,12 @@ static TARGET void raws(qn_fast_kind kind, const uint8_t *src, size_t n, uint8_t
         for (; i + 32 <= n_raw; i += 32) {
             __m256i a = _mm256_loadu_si256((const void *)(src + 2 * i)),
                     b = _mm256_loadu_si256((const void *)(src + 2 * i + 32));
-            a = _mm256_and_si256(_mm256_or_si256(_mm256_slli_epi16(a, 1), _mm256_srli_epi16(a, 15)), low_bytes);
-            b = _mm256_and_si256(_mm256_or_si256(_mm256_slli_epi16(b, 1), _mm256_srli_epi16(b, 15)), low_bytes);
-            _mm256_storeu_si256((void *)(raw + i), _mm256_permute4x64_epi64(_mm256_packus_epi16(a, b), 0xd8));
+            a = _mm256_and_si256(_mm256_or_si256(_mm256_slli_epi16(a, 1), _mm256_srli_epi16(a, 15)),
+                                 low_bytes);
+            b = _mm256_and_si256(_mm256_or_si256(_mm256_slli_epi16(b, 1), _mm256_srli_epi16(b, 15)),
+                                 low_bytes);
+            _mm256_storeu_si256((void *)(raw + i),
+                                _mm256_permute4x64_epi64(_mm256_packus_epi16(a, b), 0xd8));
         }
     qn_fast_raws_c(kind, src + 2 * i, n - i, raw2, raw + i, n_raw - i);
 }
@@ -214,7 +234,8 @@ static TARGET void count(const uint8_t *sym, size_t n, uint32_t counts[256])
                 acc[c] = _mm256_sub_epi8(acc[c], hit);
                 any = _mm256_or_si256(any, hit);
             }
-            for (uint32_t rest = ~(uint32_t)_mm256_movemask_epi8(any); __builtin_expect(rest != 0, 0); rest &= rest - 1)
+            for (uint32_t rest = ~(uint32_t)_mm256_movemask_epi8(any);
+                 __builtin_expect(rest != 0, 0); rest &= rest - 1)
                 counts[sym[i + (unsigned)__builtin_ctz(rest)]]++;
         }
 #pragma GCC unroll 12

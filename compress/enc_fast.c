@@ -1,4 +1,5 @@
-/* enc_fast.c: FAST: the mirror of runtime/dec_fast.c and runtime/fast_stream.c; see docs/codecs/fast.md. */
+/* enc_fast.c: FAST: the mirror of runtime/dec_fast.c and runtime/fast_stream.c; see
+ * docs/codecs/fast.md. */
 #include "base/err.h"
 #include "base/num.h"
 #include "compress/encode.h"
@@ -14,7 +15,8 @@ static void etab_build(const qn_fast_model *m, qn_fast_etab *t)
     t->esc = m->esc;
     memset(t->map, m->esc == QN_FAST_NO_ESC ? 0 : (int)m->esc, sizeof t->map);
     for (unsigned i = 0; i < m->n; i++) {
-        const unsigned k = m->sym[i] & 63, f = m->freq[i], r = 65536 / f < 65535 ? 65536 / f : 65535;
+        const unsigned k = m->sym[i] & 63, f = m->freq[i],
+                       r = 65536 / f < 65535 ? 65536 / f : 65535;
         t->map[m->sym[i]] = m->sym[i];
         t->freq[k] = (uint8_t)f;
         t->start[k] = (uint8_t)start;
@@ -25,17 +27,18 @@ static void etab_build(const qn_fast_model *m, qn_fast_etab *t)
     }
 }
 
-/* log2 of the streams for n symbols. A stream costs about three bits more than it carries, ten when it carries
- * nothing; speed wants 256. */
+/* log2 of the streams for n symbols. A stream costs about three bits more than it carries, ten when
+ * it carries nothing; speed wants 256. */
 static unsigned streams_for(size_t n, bool nested)
 {
     if (nested)
-        return n >= 4096 ? 3 : n >= 512 ? 1 : 0;
+        return n >= 256 ? 3 : n >= 64 ? 2 : 0; /* one stream decodes at the pace of its latency */
     return n >= 131072 ? 8 : n >= 8192 ? 6 : n >= 1024 ? 3 : n >= 16 ? 1 : 0;
 }
 
-/* Starts the streams from carry (NULL: nothing is carried): 12 bits each, so that states stay below 2^13. What a state
- * holds costs log2 of it in code and saves 12 bits; states are distributed like 1/x, so this is near the optimum. */
+/* Starts the streams from carry (NULL: nothing is carried): 12 bits each, so that states stay below
+ * 2^13. What a state holds costs log2 of it in code and saves 12 bits; states are distributed like
+ * 1/x, so this is near the optimum. */
 static void start_states(qn_fast_estate *st, const uint8_t *carry)
 {
     const unsigned S = st->n_streams;
@@ -77,12 +80,13 @@ static bool put_varint(sink *k, uint64_t v)
     return put(k, b, qn_put_varint(b, v));
 }
 
-static qn_code put_stream(const qn_enc_ctx *cx, const uint8_t *sym, size_t n, const uint32_t *counts, unsigned log_s,
-                          const uint8_t *carry, unsigned depth, sink *k, bool *fits, qn_err *err);
+static qn_code put_stream(const qn_enc_ctx *cx, const uint8_t *sym, size_t n,
+                          const uint32_t *counts, unsigned log_s, const uint8_t *carry,
+                          unsigned depth, sink *k, bool *fits, qn_err *err);
 
 /* The nested stream of the escapes, or the bytes themselves when that is not smaller. */
-static qn_code put_escapes(const qn_enc_ctx *cx, const uint8_t *esc, size_t n, unsigned depth, sink *k, bool *fits,
-                           qn_err *err)
+static qn_code put_escapes(const qn_enc_ctx *cx, const uint8_t *esc, size_t n, unsigned depth,
+                           sink *k, bool *fits, qn_err *err)
 {
     uint32_t counts[256] = {0};
     uint8_t *room = qn_arena_get(cx->scratch, n + 1, 1, err);
@@ -92,15 +96,17 @@ static qn_code put_escapes(const qn_enc_ctx *cx, const uint8_t *esc, size_t n, u
     bool coded = false;
     qn_fast_count_c(esc, n, counts);
     if (depth + 1 < QN_FAST_DEPTH)
-        QN_TRY(put_stream(cx, esc, n, counts, streams_for(n, true), NULL, depth, &sub, &coded, err));
+        QN_TRY(
+            put_stream(cx, esc, n, counts, streams_for(n, true), NULL, depth, &sub, &coded, err));
     const size_t n_sub = coded ? (size_t)(sub.p - room) : n + 1;
     *fits = put_varint(k, n) && put_varint(k, n_sub) && (coded || put_byte(k, QN_FAST_STORED)) &&
             put(k, coded ? room : esc, coded ? n_sub : n);
     return QN_OK;
 }
 
-static qn_code put_stream(const qn_enc_ctx *cx, const uint8_t *sym, size_t n, const uint32_t *counts, unsigned log_s,
-                          const uint8_t *carry, unsigned depth, sink *k, bool *fits, qn_err *err)
+static qn_code put_stream(const qn_enc_ctx *cx, const uint8_t *sym, size_t n,
+                          const uint32_t *counts, unsigned log_s, const uint8_t *carry,
+                          unsigned depth, sink *k, bool *fits, qn_err *err)
 {
     qn_fast_model m;
     qn_fast_etab t;
@@ -118,7 +124,8 @@ static qn_code put_stream(const qn_enc_ctx *cx, const uint8_t *sym, size_t n, co
     etab_build(&m, &t);
     /* at most one byte a symbol, and the 64 spare bytes that kernels may ask for */
     uint8_t *room = qn_arena_get(cx->scratch, n + 64, 64, err);
-    uint8_t *esc = qn_arena_get(cx->scratch, m.n_esc + 64, 1, err), *esc_end = esc ? esc + 64 + m.n_esc : NULL;
+    uint8_t *esc = qn_arena_get(cx->scratch, m.n_esc + 64, 1, err),
+            *esc_end = esc ? esc + 64 + m.n_esc : NULL;
     if (!room || !esc)
         return QN_E_MEMORY;
     st.p = room + 64 + n;
@@ -128,7 +135,8 @@ static qn_code put_stream(const qn_enc_ctx *cx, const uint8_t *sym, size_t n, co
         cx->ekern->fast.code(&t, &st, sym, n);
     else
         qn_fast_code_c(&t, &st, sym, n);
-    *fits = put_byte(k, log_s | (m.order ? QN_FAST_ORDER : 0) | (m.n_esc ? QN_FAST_ESC : 0)) && put(k, table, n_table);
+    *fits = put_byte(k, log_s | (m.order ? QN_FAST_ORDER : 0) | (m.n_esc ? QN_FAST_ESC : 0)) &&
+            put(k, table, n_table);
     if (*fits && m.n_esc)
         QN_TRY(put_escapes(cx, st.esc, m.n_esc, depth + 1, k, fits, err));
     *fits = *fits && put(k, st.lo, st.n_streams) && put(k, st.hi, st.n_streams) &&
@@ -136,9 +144,10 @@ static qn_code put_stream(const qn_enc_ctx *cx, const uint8_t *sym, size_t n, co
     return QN_OK;
 }
 
-/* 64-bit floats: symbols are indices into the list of exponents that occur, raw bits are two planes. */
-static qn_code enc_f64(const qn_enc_ctx *cx, size_t n, const uint8_t *src, uint8_t *dst, size_t cap, size_t *n_out,
-                       qn_err *err)
+/* 64-bit floats: symbols are indices into the list of exponents that occur, raw bits are two
+ * planes. */
+static qn_code enc_f64(const qn_enc_ctx *cx, size_t n, const uint8_t *src, uint8_t *dst, size_t cap,
+                       size_t *n_out, qn_err *err)
 {
     uint16_t index[2048] = {0}, exps[256];
     uint32_t counts[256] = {0};
@@ -174,14 +183,16 @@ static qn_code enc_f64(const qn_enc_ctx *cx, size_t n, const uint8_t *src, uint8
     return QN_OK;
 }
 
-qn_code qn_enc_fast(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src, uint8_t *dst, size_t cap, size_t *n_out,
-                    qn_err *err)
+qn_code qn_enc_fast(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src, uint8_t *dst,
+                    size_t cap, size_t *n_out, qn_err *err)
 {
     const size_t n = b->n, unit = qn_unit_bytes(b->dtype);
-    const qn_fast_kind kind = b->dtype == QN_BF16  ? QN_FAST_BF16
-                              : b->dtype == QN_F16 ? QN_FAST_F16
-                              : b->dtype == QN_F32 || b->dtype == QN_C64 ? QN_FAST_F32 : QN_FAST_KINDS;
-    const size_t raw_unit = kind == QN_FAST_F32 ? 3 : 1, n_raw2 = kind == QN_FAST_F16 ? (n + 3) / 4 : 0;
+    const qn_fast_kind kind = b->dtype == QN_BF16                        ? QN_FAST_BF16
+                              : b->dtype == QN_F16                       ? QN_FAST_F16
+                              : b->dtype == QN_F32 || b->dtype == QN_C64 ? QN_FAST_F32
+                                                                         : QN_FAST_KINDS;
+    const size_t raw_unit = kind == QN_FAST_F32 ? 3 : 1,
+                 n_raw2 = kind == QN_FAST_F16 ? (n + 3) / 4 : 0;
     uint32_t counts[256] = {0};
     uint8_t carry[QN_FAST_STREAMS * 3 / 2];
     *n_out = 0;
@@ -195,7 +206,8 @@ qn_code qn_enc_fast(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src,
     cx->ekern->fast.symbols(kind, src, n, sym);
     cx->ekern->fast.count(sym, n, counts);
     const bool constant = counts[sym[0]] == n;
-    const unsigned log_s = streams_for(n, false), n_carry = constant ? 0 : qn_fast_carry_bytes(1u << log_s);
+    const unsigned log_s = streams_for(n, false),
+                   n_carry = constant ? 0 : qn_fast_carry_bytes(1u << log_s);
     const size_t n_raw = raw_unit * n - n_carry;
     if (cap < n_raw2 + n_raw)
         return QN_OK;

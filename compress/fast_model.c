@@ -1,15 +1,18 @@
 /* fast_model.c: which symbols a table codes, with which frequencies, in which slot order.
  *
- * With states of 16 bits and 256 slots the textbook estimate, log2(256 / f) bits for a symbol of frequency f, is off by
- * enough to matter. In equilibrium a state x is distributed about like 1/x over [2^8, 2^16), so the slot x mod 256 is
- * not uniform: slot t is met with a probability proportional to the sum over q = 1 … 255 of log((256q + t + 1) /
- * (256q + t)), which falls by a sixth from slot 0 to slot 255 (all of it from small q). A symbol in slots [a, a + f)
- * is hence coded as if its probability were
+ * With states of 16 bits and 256 slots the textbook estimate, log2(256 / f) bits for a symbol of
+ * frequency f, is off by enough to matter. In equilibrium a state x is distributed about like 1/x
+ * over [2^8, 2^16), so the slot x mod 256 is not uniform: slot t is met with a probability
+ * proportional to the sum over q = 1 … 255 of log((256q + t + 1) / (256q + t)), which falls by a
+ * sixth from slot 0 to slot 255 (all of it from small q). A symbol in slots [a, a + f) is hence
+ * coded as if its probability were
  *
- *     P(a, f) = (mass(a + f) − mass(a)) / mass(256),   mass(t) = sum over q of log2((256q + t) / (256q)),  mass(256) = 8
+ *     P(a, f) = (mass(a + f) − mass(a)) / mass(256),   mass(t) = sum over q of log2((256q + t) /
+ * (256q)),  mass(256) = 8
  *
- * What looks like a loss of the small state is a freedom: symbols that rounding gave too little go to low slots, those
- * that got too much to high ones. This makes frequencies finer than 1/256 at no cost to the decoder. */
+ * What looks like a loss of the small state is a freedom: symbols that rounding gave too little go
+ * to low slots, those that got too much to high ones. This makes frequencies finer than 1/256 at no
+ * cost to the decoder. */
 #include "compress/fast_model.h"
 #include <string.h>
 
@@ -17,13 +20,15 @@ uint32_t qn_fast_lg(uint64_t v)
 {
     const unsigned e = 63 - (unsigned)__builtin_clzll(v);
     const uint64_t m = v << (63 - e); /* 1.63 */
-    const uint32_t i = (uint32_t)(m >> 55) & 255, frac = (uint32_t)(m >> 39) & 0xffff, a = qn_fast_lg_tab[i];
+    const uint32_t i = (uint32_t)(m >> 55) & 255, frac = (uint32_t)(m >> 39) & 0xffff,
+                   a = qn_fast_lg_tab[i];
     return (e << 16) + a + ((qn_fast_lg_tab[i + 1] - a) * frac >> 16);
 }
 
 #define LG_256 (UINT64_C(8) << 16)
 
-/* An escape is paid for twice: decoders mispredict a branch at most of them. This many bits are what that is worth. */
+/* An escape is paid for twice: decoders mispredict a branch at most of them. This many bits are
+ * what that is worth. */
 #define SPEED_BITS      4u
 #define SPEED_FROM_SIZE 65536 /* weights: below it nobody waits */
 
@@ -42,10 +47,12 @@ static uint64_t gain_up(const set *s, unsigned i)
 
 static uint64_t loss_down(const set *s, unsigned i)
 {
-    return s->freq[i] < 2 ? UINT64_MAX : s->count[i] * (qn_fast_lg(s->freq[i]) - qn_fast_lg(s->freq[i] - 1));
+    return s->freq[i] < 2 ? UINT64_MAX
+                          : s->count[i] * (qn_fast_lg(s->freq[i]) - qn_fast_lg(s->freq[i] - 1));
 }
 
-/* Frequencies of least cost sum count log2(256 / freq): the cost is convex in each, so single steps reach it. */
+/* Frequencies of least cost sum count log2(256 / freq): the cost is convex in each, so single steps
+ * reach it. */
 static void normalise(set *s, uint64_t total)
 {
     unsigned sum = 0;
@@ -118,7 +125,8 @@ static void swap_at(set *s, unsigned i, unsigned j)
 static void sort_by_need(set *s)
 {
     for (unsigned i = 1; i < s->n; i++)
-        for (unsigned j = i; j > 0 && s->count[j] * s->freq[j - 1] > s->count[j - 1] * s->freq[j]; j--)
+        for (unsigned j = i; j > 0 && s->count[j] * s->freq[j - 1] > s->count[j - 1] * s->freq[j];
+             j--)
             swap_at(s, j, j - 1);
 }
 
@@ -129,12 +137,13 @@ static void sort_by_symbol(set *s)
             swap_at(s, j, j - 1);
 }
 
-/* Moves single units between symbols, reordering each time, as long as that helps. Quadratic, so only for few symbols. */
-static uint64_t place(set *s)
+/* Moves single units between symbols, reordering each time, as long as that helps: for large blocks
+ * of few symbols, since each turn costs their number squared. */
+static uint64_t place(set *s, bool search)
 {
     sort_by_need(s);
     uint64_t best = placed_cost(s);
-    for (bool again = s->n <= 24; again;) {
+    for (bool again = search && s->n <= 24; again;) {
         again = false;
         for (unsigned i = 0; i < s->n; i++)
             for (unsigned j = 0; j < s->n; j++) {
@@ -156,7 +165,8 @@ static uint64_t place(set *s)
 }
 
 /* Rough bits of what is nested: entropy of the escapes, and a small table. */
-static uint64_t escape_cost(const uint32_t *counts, const uint8_t *kept, uint64_t n_esc, unsigned n_kinds)
+static uint64_t escape_cost(const uint32_t *counts, const uint8_t *kept, uint64_t n_esc,
+                            unsigned n_kinds)
 {
     uint64_t bits = (UINT64_C(48) + 10 * n_kinds) << 16;
     const uint32_t lg = qn_fast_lg(n_esc);
@@ -167,8 +177,8 @@ static uint64_t escape_cost(const uint32_t *counts, const uint8_t *kept, uint64_
 }
 
 /* The `keep` commonest symbols with different residues mod 64, and an escape if that is not all. */
-static uint64_t try_set(const uint32_t *counts, const uint8_t *by_count, unsigned n_live, uint64_t n, unsigned keep,
-                        set *s)
+static uint64_t try_set(const uint32_t *counts, const uint8_t *by_count, unsigned n_live,
+                        uint64_t n, unsigned keep, set *s)
 {
     uint8_t kept[256] = {0};
     uint64_t seen = 0, n_esc = n;
@@ -189,7 +199,8 @@ static uint64_t try_set(const uint32_t *counts, const uint8_t *by_count, unsigne
         s->count[s->n++] = n_esc;
     }
     normalise(s, n);
-    return plain_cost(s) + ((UINT64_C(10) * s->n + (n < SPEED_FROM_SIZE ? 0 : SPEED_BITS * n_esc)) << 16) +
+    return plain_cost(s) +
+           ((UINT64_C(10) * s->n + (n < SPEED_FROM_SIZE ? 0 : SPEED_BITS * n_esc)) << 16) +
            (n_esc ? escape_cost(counts, kept, n_esc, n_live - n_coded) : 0);
 }
 
@@ -207,7 +218,8 @@ void qn_fast_model_choose(const uint32_t counts[256], uint64_t n, qn_fast_model 
             n_classes += !(seen >> (v & 63) & 1);
             seen |= UINT64_C(1) << (v & 63);
         }
-    unsigned most = n_classes < n_live && n_classes > QN_FAST_SYMS - 1 ? QN_FAST_SYMS - 1 : n_classes;
+    unsigned most =
+        n_classes < n_live && n_classes > QN_FAST_SYMS - 1 ? QN_FAST_SYMS - 1 : n_classes;
     if (most > QN_FAST_SYMS)
         most = QN_FAST_SYMS;
     set best, s;
@@ -227,7 +239,8 @@ void qn_fast_model_choose(const uint32_t counts[256], uint64_t n, qn_fast_model 
     /* stating the order costs about log2(n!) bits; on small blocks it cannot be won back */
     if (n >= 4096) {
         s = best;
-        const uint64_t here = placed_cost(&best), there = place(&s) + ((UINT64_C(5) * s.n) << 16);
+        const uint64_t here = placed_cost(&best),
+                       there = place(&s, n >= SPEED_FROM_SIZE) + ((UINT64_C(5) * s.n) << 16);
         if (there < here) {
             best_cost -= here - there < best_cost ? here - there : 0;
             best = s;
@@ -276,7 +289,8 @@ static void put_gamma(bits *b, unsigned v)
 size_t qn_fast_model_write(const qn_fast_model *m, uint8_t *dst)
 {
     bits b = {.p = dst};
-    unsigned rank[QN_FAST_SYMS], last = 0; /* coded symbols ascending, then the escape: indices into m */
+    unsigned rank[QN_FAST_SYMS],
+        last = 0; /* coded symbols ascending, then the escape: indices into m */
     unsigned n = 0;
     const bool esc = m->esc != QN_FAST_NO_ESC;
     for (unsigned v = 0; v < 256; v++)

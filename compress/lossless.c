@@ -22,7 +22,10 @@ struct candidate {
 static const struct candidate candidates[] = {
     {QN_CODEC_FILL, ON_ALL, QN_LEVEL_FAST, QN_LEVEL_MAX, true, qn_enc_fill},
     {QN_CODEC_FAST, ON_FLOAT, QN_LEVEL_FAST, QN_LEVEL_MAX, false, qn_enc_fast},
+    {QN_CODEC_ORDER0, ON_BYTE | ON_FLOAT, QN_LEVEL_FAST, QN_LEVEL_MAX, false, qn_enc_order0},
+    {QN_CODEC_DENSE, ON_FLOAT, QN_LEVEL_DENSE, QN_LEVEL_MAX, false, qn_enc_dense},
     {QN_CODEC_ZSTD, ON_ALL, QN_LEVEL_FAST, QN_LEVEL_MAX, false, qn_enc_zstd},
+    {QN_CODEC_MAX, ON_FLOAT, QN_LEVEL_MAX, QN_LEVEL_MAX, false, qn_enc_max},
 };
 
 static unsigned kind_of(qn_dtype t)

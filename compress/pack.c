@@ -12,6 +12,7 @@
 #include "compress/dedup.h"
 #include "compress/inputs.h"
 #include "compress/output.h"
+#include "compress/place.h"
 #include "compress/walk.h"
 #include "formats/quern/write.h"
 #include <string.h>
@@ -20,7 +21,9 @@ enum {
     CHECKPOINT_BYTES = 64 << 20, /* default of checkpoint_bytes                                  */
     CHECKPOINT_RECORDS = 1 << 16, /* … and at most this many chunks: shared ones take no payload */
     SAMPLE_BYTES = 256 << 20,    /* a dry run on more than this looks at a sample               */
-    SCRATCH_CHUNKS = 10          /* scratch of one worker in largest chunks: source, payload, check, base, encoders' own */
+    SCRATCH_CHUNKS = 10,         /* scratch of one worker in largest chunks: source, payload, check, base, encoders' own */
+    SEARCH_CHUNKS = 18           /* and what zstd's match finders take above the fast level: two tables of 4 bytes for each
+                                    of twice as many positions, and the window */
 };
 
 struct slot {
@@ -313,9 +316,9 @@ static void slots_release(struct pack *p)
     p->slots = NULL;
 }
 
-static uint64_t slot_memory(uint64_t max_bytes)
+static uint64_t slot_memory(qn_level level, uint64_t max_bytes)
 {
-    return (uint64_t)SCRATCH_CHUNKS * max_bytes;
+    return (SCRATCH_CHUNKS + (level == QN_LEVEL_FAST ? 0u : SEARCH_CHUNKS)) * max_bytes;
 }
 
 /* Everything but the slots, the source's own tables included: what grows with the number of tensors. Reading the result
@@ -341,7 +344,7 @@ static uint64_t table_memory(const qn_index *ix)
 static qn_code plan_memory(struct pack *p, qn_err *err)
 {
     p->max_bytes = qn_chunks_max_bytes(&p->ix);
-    return qn_chunks_workers(p->env, p->ix.n_chunks, table_memory(&p->ix), slot_memory(p->max_bytes), &p->n_slots, err);
+    return qn_chunks_workers(p->env, p->ix.n_chunks, table_memory(&p->ix), slot_memory(p->opt->level, p->max_bytes), &p->n_slots, err);
 }
 
 uint64_t qn_pack_memory(const qn_env *env, const qn_source *src, const qn_pack_options *opt)
@@ -349,11 +352,10 @@ uint64_t qn_pack_memory(const qn_env *env, const qn_source *src, const qn_pack_o
     uint64_t memory = 0;
     qn_arena arena;
     qn_index ix;
-    (void)opt;
     qn_arena_init(&arena, env->alloc);
     if (qn_chunks_plan(&ix, &arena, src, NULL) == QN_OK)
         memory = table_memory(&ix) +
-                 qn_min_u64(env->n_threads, qn_max_u64(1, ix.n_chunks)) * slot_memory(qn_chunks_max_bytes(&ix));
+                 qn_min_u64(env->n_threads, qn_max_u64(1, ix.n_chunks)) * slot_memory(opt->level, qn_chunks_max_bytes(&ix));
     qn_arena_release(&arena);
     return env->memory_bytes ? qn_min_u64(memory, env->memory_bytes) : memory;
 }
@@ -463,7 +465,7 @@ static qn_code note_inputs(struct pack *p, const char *out_path, qn_err *err)
     QN_TRY(qn_inputs_add(&p->inputs, p->env, p->src, err));
     if (p->opt->base)
         QN_TRY(qn_inputs_add(&p->inputs, p->env, p->opt->base, err));
-    QN_TRY(qn_inputs_keep_outside(p->env, p->src, out_path, err));
+    QN_TRY(qn_place_outside(p->src, out_path, err));
     QN_TRY(qn_inputs_refuse(&p->inputs, p->out.partial_path, err));
     return qn_inputs_refuse(&p->inputs, p->out.journal_path, err);
 }

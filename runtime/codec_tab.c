@@ -7,6 +7,9 @@ const qn_codec_row qn_codec_tab[QN_CODEC_COUNT] = {
     [QN_CODEC_FILL] = {"fill", "one value, repeated", qn_dec_fill},
     [QN_CODEC_ZSTD] = {"zstd", "a zstd frame", qn_dec_zstd},
     [QN_CODEC_FAST] = {"fast", "floats: exponents in 8-bit-probability rANS, the rest raw", qn_dec_fast},
+    [QN_CODEC_MAX] = {"max", "float context mixing", qn_dec_max},
+    [QN_CODEC_DENSE] = {"dense", "floats: scale-relative exponents and top fraction bits in rANS", qn_dec_dense},
+    [QN_CODEC_ORDER0] = {"order0", "bytes in rANS", qn_dec_order0},
 };
 
 qn_code qn_codec_decode(const qn_dec_ctx *cx, unsigned codec, const qn_block *b, const uint8_t *payload, size_t n_bytes,

@@ -26,15 +26,17 @@ static void merge_constant(const frame *f, uint8_t symbol)
                       f->kind == QN_FAST_F16 ? f->raw2 + i / 4 : NULL, i, f->dst + i * f->dst_unit);
 }
 
-/* The raw bits of the last weights are only known after the last symbol: they are the states that are left. */
-static qn_code merge_tail(const frame *f, const qn_fast_stream *s, size_t at, const uint8_t *sym, qn_err *err)
+/* The raw bits of the last weights are only known after the last symbol: they are the states that
+ * are left. */
+static qn_code merge_tail(const frame *f, const qn_fast_stream *s, size_t at, const uint8_t *sym,
+                          qn_err *err)
 {
     uint8_t raw[3 * TAIL_MAX + QN_FAST_STREAMS * 3 / 2];
     const size_t n_raw = (f->n - at) * f->raw_unit, n_carry = qn_fast_carry_bytes(s->st.n_streams);
     QN_TRY(qn_fast_stream_close(s, raw + n_raw - n_carry, err));
     memcpy(raw, f->raw + at * f->raw_unit, n_raw - n_carry);
-    qn_fast_merge(f->kind, sym, f->n - at, raw, f->kind == QN_FAST_F16 ? f->raw2 + at / 4 : NULL, at,
-                  f->dst + at * f->dst_unit);
+    qn_fast_merge(f->kind, sym, f->n - at, raw, f->kind == QN_FAST_F16 ? f->raw2 + at / 4 : NULL,
+                  at, f->dst + at * f->dst_unit);
     return QN_OK;
 }
 
@@ -45,7 +47,8 @@ static qn_code rounds(const qn_dec_ctx *cx, const frame *f, qn_fast_stream *s, q
     uint8_t sym[TAIL_MAX];
     for (unsigned c = 0; c < 2 && r < n_rounds && !s->st.failed; c++) {
         const size_t at = r * S;
-        const uint8_t *raw = f->raw + at * f->raw_unit, *raw2 = f->kind == QN_FAST_F16 ? f->raw2 + at / 4 : NULL;
+        const uint8_t *raw = f->raw + at * f->raw_unit,
+                      *raw2 = f->kind == QN_FAST_F16 ? f->raw2 + at / 4 : NULL;
         uint8_t *dst = f->dst + at * f->dst_unit;
         /* vector variants stop short of the end of the payload, or do nothing at all */
         r += c == 0 ? cx->kern->fast.run[f->kind](&s->tab, &s->st, n_rounds - r, raw, raw2, dst)
@@ -59,8 +62,8 @@ static qn_code rounds(const qn_dec_ctx *cx, const frame *f, qn_fast_stream *s, q
     return merge_tail(f, s, at, sym, err);
 }
 
-qn_code qn_dec_fast(const qn_dec_ctx *cx, const qn_block *b, const uint8_t *payload, size_t n_bytes, uint8_t *dst,
-                    qn_err *err)
+qn_code qn_dec_fast(const qn_dec_ctx *cx, const qn_block *b, const uint8_t *payload, size_t n_bytes,
+                    uint8_t *dst, qn_err *err)
 {
     frame f = {.n = b->n, .dst = dst, .dst_unit = qn_unit_bytes(b->dtype), .raw_unit = 1};
     size_t n_raw2 = 0;
@@ -83,13 +86,16 @@ qn_code qn_dec_fast(const qn_dec_ctx *cx, const qn_block *b, const uint8_t *payl
     case QN_F64:
         return qn_fast_dec_f64(&cx->kern->fast, f.n, payload, n_bytes, dst, cx->scratch, err);
     default:
-        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "fast: not a codec for %s", qn_dtype_name(b->dtype));
+        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "fast: not a codec for %s",
+                       qn_dtype_name(b->dtype));
     }
-    const unsigned low = n_bytes ? payload[0] & 15 : 0, carry = low <= 8 ? qn_fast_carry_bytes(1u << low) : 0;
+    const unsigned low = n_bytes ? payload[0] & 15 : 0,
+                   carry = low <= 8 ? qn_fast_carry_bytes(1u << low) : 0;
     if (carry > f.n)
         return QN_FAIL(err, QN_E_INPUT, 0, "fast: too many streams for %zu weights", f.n);
     const size_t n_raw = f.n * f.raw_unit - carry, n_behind = n_raw2 + n_raw;
-    QN_TRY(qn_fast_stream_open(&cx->kern->fast, &s, f.n, n_values, payload, n_bytes, n_behind, 0, cx->scratch, err));
+    QN_TRY(qn_fast_stream_open(&cx->kern->fast, &s, f.n, n_values, payload, n_bytes, n_behind, 0,
+                               cx->scratch, err));
     f.raw = payload + (n_bytes - n_raw);
     f.raw2 = f.raw - n_raw2;
     /* spare bits of the last byte of raw2: one spelling only */

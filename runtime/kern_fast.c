@@ -4,7 +4,8 @@
 #include "base/num.h"
 #include <string.h>
 
-bool qn_fast_tab_build(qn_fast_tab *t, const uint8_t *sym, const uint8_t *freq, unsigned n, unsigned esc)
+bool qn_fast_tab_build(qn_fast_tab *t, const uint8_t *sym, const uint8_t *freq, unsigned n,
+                       unsigned esc)
 {
     uint64_t seen = 0;
     unsigned at = 0;
@@ -43,7 +44,8 @@ bool qn_fast_tab_build(qn_fast_tab *t, const uint8_t *sym, const uint8_t *freq, 
     return true;
 }
 
-/* All four formats hold the sign in the last raw bit, so a weight is a word rotated right by one. */
+/* All four formats hold the sign in the last raw bit, so a weight is a word rotated right by one.
+ */
 static void merge16(const uint8_t *sym, size_t n, const uint8_t *raw, uint8_t *dst)
 {
     for (size_t i = 0; i < n; i++) {
@@ -52,7 +54,8 @@ static void merge16(const uint8_t *sym, size_t n, const uint8_t *raw, uint8_t *d
     }
 }
 
-static void merge_f16(const uint8_t *sym, size_t n, const uint8_t *raw, const uint8_t *raw2, size_t at, uint8_t *dst)
+static void merge_f16(const uint8_t *sym, size_t n, const uint8_t *raw, const uint8_t *raw2,
+                      size_t at, uint8_t *dst)
 {
     for (size_t i = 0; i < n; i++) {
         const size_t q = at % 4 + i;
@@ -64,14 +67,14 @@ static void merge_f16(const uint8_t *sym, size_t n, const uint8_t *raw, const ui
 static void merge32(const uint8_t *sym, size_t n, const uint8_t *raw, uint8_t *dst)
 {
     for (size_t i = 0; i < n; i++) {
-        const uint32_t w =
-            (uint32_t)sym[i] << 24 | (uint32_t)raw[3 * i + 2] << 16 | (uint32_t)raw[3 * i + 1] << 8 | raw[3 * i];
+        const uint32_t w = (uint32_t)sym[i] << 24 | (uint32_t)raw[3 * i + 2] << 16 |
+                           (uint32_t)raw[3 * i + 1] << 8 | raw[3 * i];
         qn_store32(dst + 4 * i, w >> 1 | w << 31);
     }
 }
 
-void qn_fast_merge(qn_fast_kind kind, const uint8_t *sym, size_t n, const uint8_t *raw, const uint8_t *raw2, size_t at,
-                   uint8_t *dst)
+void qn_fast_merge(qn_fast_kind kind, const uint8_t *sym, size_t n, const uint8_t *raw,
+                   const uint8_t *raw2, size_t at, uint8_t *dst)
 {
     switch (kind) {
     case QN_FAST_BF16:
@@ -88,8 +91,11 @@ void qn_fast_merge(qn_fast_kind kind, const uint8_t *sym, size_t n, const uint8_
     }
 }
 
-/* n ≤ n_streams weights of one round. The caller has made sure that n code bytes may be read, or sets `careful`. */
-static inline __attribute__((always_inline)) bool symbols(const qn_fast_tab *t, qn_fast_state *st, uint16_t *x, unsigned n, uint8_t *sym, bool careful)
+/* n ≤ n_streams weights of one round. The caller has made sure that n code bytes may be read, or
+ * sets `careful`. */
+static inline __attribute__((always_inline)) bool symbols(const qn_fast_tab *t, qn_fast_state *st,
+                                                          uint16_t *x, unsigned n, uint8_t *sym,
+                                                          bool careful)
 {
     const uint8_t *p = st->p;
 #pragma GCC unroll 4
@@ -108,7 +114,8 @@ static inline __attribute__((always_inline)) bool symbols(const qn_fast_tab *t, 
         x[j] = (uint16_t)y;
     }
     st->p = p;
-    for (uint8_t *s = sym; t->esc != QN_FAST_NO_ESC && (s = memchr(s, (int)t->esc, (size_t)(sym + n - s))); s++) {
+    for (uint8_t *s = sym;
+         t->esc != QN_FAST_NO_ESC && (s = memchr(s, (int)t->esc, (size_t)(sym + n - s))); s++) {
         if (st->esc == st->esc_end) {
             st->failed = true;
             return false;
@@ -132,19 +139,23 @@ static void store_states(qn_fast_state *st, const uint16_t *x)
     }
 }
 
-size_t qn_fast_run_c(qn_fast_kind kind, const qn_fast_tab *t, qn_fast_state *st, size_t n_rounds, const uint8_t *raw,
-                     const uint8_t *raw2, uint8_t *dst)
+size_t qn_fast_run_c(qn_fast_kind kind, const qn_fast_tab *t, qn_fast_state *st, size_t n_rounds,
+                     const uint8_t *raw, const uint8_t *raw2, uint8_t *dst)
 {
     const size_t S = st->n_streams, raw_step = kind == QN_FAST_F32 ? 3 * S : S,
-                 dst_step = S * (kind == QN_FAST_SYM ? 1 : kind == QN_FAST_F32 ? 4 : 2);
+                 dst_step = S * (kind == QN_FAST_SYM   ? 1
+                                 : kind == QN_FAST_F32 ? 4
+                                                       : 2);
     uint16_t x[QN_FAST_STREAMS];
     uint8_t sym[QN_FAST_STREAMS];
     size_t r = 0;
     load_states(st, x);
     for (; r < n_rounds && !st->failed; r++) {
-        /* one byte more than a round can take: the byte under a conditional move is read either way */
+        /* one byte more than a round can take: the byte under a conditional move is read either way
+         */
         const bool slack = (size_t)(st->end - st->p) > S;
-        if (!(slack ? symbols(t, st, x, (unsigned)S, sym, false) : symbols(t, st, x, (unsigned)S, sym, true)))
+        if (!(slack ? symbols(t, st, x, (unsigned)S, sym, false)
+                    : symbols(t, st, x, (unsigned)S, sym, true)))
             break;
         const size_t at = r * S;
         qn_fast_merge(kind, sym, S, kind == QN_FAST_SYM ? NULL : raw + r * raw_step,
@@ -163,26 +174,26 @@ bool qn_fast_part_c(const qn_fast_tab *t, qn_fast_state *st, unsigned n, uint8_t
     return ok;
 }
 
-static size_t run_sym(const qn_fast_tab *t, qn_fast_state *st, size_t n, const uint8_t *raw, const uint8_t *raw2,
-                      uint8_t *dst)
+static size_t run_sym(const qn_fast_tab *t, qn_fast_state *st, size_t n, const uint8_t *raw,
+                      const uint8_t *raw2, uint8_t *dst)
 {
     return qn_fast_run_c(QN_FAST_SYM, t, st, n, raw, raw2, dst);
 }
 
-static size_t run_bf16(const qn_fast_tab *t, qn_fast_state *st, size_t n, const uint8_t *raw, const uint8_t *raw2,
-                       uint8_t *dst)
+static size_t run_bf16(const qn_fast_tab *t, qn_fast_state *st, size_t n, const uint8_t *raw,
+                       const uint8_t *raw2, uint8_t *dst)
 {
     return qn_fast_run_c(QN_FAST_BF16, t, st, n, raw, raw2, dst);
 }
 
-static size_t run_f16(const qn_fast_tab *t, qn_fast_state *st, size_t n, const uint8_t *raw, const uint8_t *raw2,
-                      uint8_t *dst)
+static size_t run_f16(const qn_fast_tab *t, qn_fast_state *st, size_t n, const uint8_t *raw,
+                      const uint8_t *raw2, uint8_t *dst)
 {
     return qn_fast_run_c(QN_FAST_F16, t, st, n, raw, raw2, dst);
 }
 
-static size_t run_f32(const qn_fast_tab *t, qn_fast_state *st, size_t n, const uint8_t *raw, const uint8_t *raw2,
-                      uint8_t *dst)
+static size_t run_f32(const qn_fast_tab *t, qn_fast_state *st, size_t n, const uint8_t *raw,
+                      const uint8_t *raw2, uint8_t *dst)
 {
     return qn_fast_run_c(QN_FAST_F32, t, st, n, raw, raw2, dst);
 }

@@ -1,16 +1,21 @@
-/* kern_fast_avx512.c: fast codec, AVX-512 with VBMI and VBMI2: no memory access but code in, raw bits in, weights out.
+/* kern_fast_avx512.c: fast codec, AVX-512 with VBMI and VBMI2: no memory access but code in, raw
+ * bits in, weights out.
  *
- * 64 streams fill two registers, one with the low bytes of the states and one with the high ones. Then the slot is the
- * low register as it is, "needs a byte" is "the high byte is zero", and taking a byte is a move and an expanding load.
- * All tables live in registers: slot → symbol is two two-register permutes, frequency and start are 64-entry permutes
- * indexed by the low six bits of the symbol, which is why symbols must be distinct mod 64. The only dependency from one
- * group of 64 to the next is the code pointer; 256 streams keep four groups in flight and hide the latency of the rest. */
+ * 64 streams fill two registers, one with the low bytes of the states and one with the high ones.
+ * Then the slot is the low register as it is, "needs a byte" is "the high byte is zero", and taking
+ * a byte is a move and an expanding load. All tables live in registers: slot → symbol is two
+ * two-register permutes, frequency and start are 64-entry permutes indexed by the low six bits of
+ * the symbol, which is why symbols must be distinct mod 64. The only dependency from one group of
+ * 64 to the next is the code pointer; 256 streams keep four groups in flight and hide the latency
+ * of the rest. */
 #include "runtime/kern_fast.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
 
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2,bmi,bmi2,popcnt")))
+#define TARGET                                                                                     \
+    __attribute__((                                                                                \
+        target("avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2,bmi,bmi2,popcnt")))
 #define INLINE static inline __attribute__((always_inline)) TARGET
 
 typedef struct tables {
@@ -44,10 +49,11 @@ INLINE __m512i step(const tables *t, __m512i *lo, __m512i *hi, feed *f, bool esc
     const __m512i freq = _mm512_permutexvar_epi8(s, t->freq),
                   rest = _mm512_sub_epi8(*lo, _mm512_permutexvar_epi8(s, t->start));
     /* 8 × 8 → 16 bits: even bytes and odd bytes in turn; freq × hi + rest stays below 2^16 */
-    const __m512i even = _mm512_add_epi16(
-                      _mm512_mullo_epi16(_mm512_and_si512(freq, low_bytes), _mm512_and_si512(*hi, low_bytes)),
-                      _mm512_and_si512(rest, low_bytes)),
-                  odd = _mm512_add_epi16(_mm512_mulhi_epu16(_mm512_andnot_si512(low_bytes, freq), _mm512_andnot_si512(low_bytes, *hi)),
+    const __m512i even = _mm512_add_epi16(_mm512_mullo_epi16(_mm512_and_si512(freq, low_bytes),
+                                                             _mm512_and_si512(*hi, low_bytes)),
+                                          _mm512_and_si512(rest, low_bytes)),
+                  odd = _mm512_add_epi16(_mm512_mulhi_epu16(_mm512_andnot_si512(low_bytes, freq),
+                                                            _mm512_andnot_si512(low_bytes, *hi)),
                                          _mm512_srli_epi16(rest, 8));
     /* bit select: where low_bytes is 1 the first, else the second (0xca) */
     __m512i x_lo = _mm512_ternarylogic_epi64(low_bytes, even, _mm512_slli_epi16(odd, 8), 0xca);
@@ -55,7 +61,10 @@ INLINE __m512i step(const tables *t, __m512i *lo, __m512i *hi, feed *f, bool esc
     const __mmask64 need = _mm512_testn_epi8_mask(x_hi, x_hi);
     *hi = _mm512_mask_mov_epi8(x_hi, need, x_lo);
     __m512i next = _mm512_loadu_si512(f->p);
-    __asm__("" : "+v"(next)); /* kept apart from the expansion: with a memory operand some processors crawl */
+    __asm__(
+        ""
+        : "+v"(
+            next)); /* kept apart from the expansion: with a memory operand some processors crawl */
     *lo = _mm512_mask_expand_epi8(x_lo, need, next);
     f->p += _mm_popcnt_u64(need);
     if (escapes) {
@@ -65,7 +74,8 @@ INLINE __m512i step(const tables *t, __m512i *lo, __m512i *hi, feed *f, bool esc
             if (n > left) {
                 f->failed = true;
             } else {
-                s = _mm512_mask_expand_epi8(s, m, _mm512_maskz_loadu_epi8(_bzhi_u64(~UINT64_C(0), (unsigned)n), f->esc));
+                s = _mm512_mask_expand_epi8(
+                    s, m, _mm512_maskz_loadu_epi8(_bzhi_u64(~UINT64_C(0), (unsigned)n), f->esc));
                 f->esc += n;
             }
         }
@@ -73,14 +83,17 @@ INLINE __m512i step(const tables *t, __m512i *lo, __m512i *hi, feed *f, bool esc
     return s;
 }
 
-/* Adjacent halves of 16-bit words from two registers of bytes: index 64 + i is byte i of the second. */
+/* Adjacent halves of 16-bit words from two registers of bytes: index 64 + i is byte i of the
+ * second. */
 static const uint8_t pair_lo[64] __attribute__((aligned(64))) = {
-    0,  64, 1,  65, 2,  66, 3,  67, 4,  68, 5,  69, 6,  70, 7,  71, 8,  72, 9,  73, 10, 74, 11, 75, 12, 76, 13, 77, 14, 78, 15, 79,
-    16, 80, 17, 81, 18, 82, 19, 83, 20, 84, 21, 85, 22, 86, 23, 87, 24, 88, 25, 89, 26, 90, 27, 91, 28, 92, 29, 93, 30, 94, 31, 95};
+    0,  64, 1,  65, 2,  66, 3,  67, 4,  68, 5,  69, 6,  70, 7,  71, 8,  72, 9,  73, 10, 74,
+    11, 75, 12, 76, 13, 77, 14, 78, 15, 79, 16, 80, 17, 81, 18, 82, 19, 83, 20, 84, 21, 85,
+    22, 86, 23, 87, 24, 88, 25, 89, 26, 90, 27, 91, 28, 92, 29, 93, 30, 94, 31, 95};
 /* Three bytes of the first register and one of the second: sixteen weights of 32 bits. */
 static const uint8_t quad[64] __attribute__((aligned(64))) = {
-    0,  1,  2,  64, 3,  4,  5,  65, 6,  7,  8,  66, 9,  10, 11, 67, 12, 13, 14, 68, 15, 16, 17, 69, 18, 19, 20, 70, 21, 22, 23, 71,
-    24, 25, 26, 72, 27, 28, 29, 73, 30, 31, 32, 74, 33, 34, 35, 75, 36, 37, 38, 76, 39, 40, 41, 77, 42, 43, 44, 78, 45, 46, 47, 79};
+    0,  1,  2,  64, 3,  4,  5,  65, 6,  7,  8,  66, 9,  10, 11, 67, 12, 13, 14, 68, 15, 16,
+    17, 69, 18, 19, 20, 70, 21, 22, 23, 71, 24, 25, 26, 72, 27, 28, 29, 73, 30, 31, 32, 74,
+    33, 34, 35, 75, 36, 37, 38, 76, 39, 40, 41, 77, 42, 43, 44, 78, 45, 46, 47, 79};
 
 INLINE __m512i ror1_16(__m512i w)
 {
@@ -89,7 +102,8 @@ INLINE __m512i ror1_16(__m512i w)
 
 INLINE void put16(__m512i high, __m512i low, uint8_t *dst)
 {
-    const __m512i first = _mm512_load_si512(pair_lo), second = _mm512_add_epi8(first, _mm512_set1_epi8(32));
+    const __m512i first = _mm512_load_si512(pair_lo),
+                  second = _mm512_add_epi8(first, _mm512_set1_epi8(32));
     _mm512_storeu_si512(dst, ror1_16(_mm512_permutex2var_epi8(low, first, high)));
     _mm512_storeu_si512(dst + 64, ror1_16(_mm512_permutex2var_epi8(low, second, high)));
 }
@@ -102,20 +116,26 @@ INLINE __m512i spread2(const uint8_t *raw2)
     return _mm512_and_si512(_mm512_multishift_epi64_epi8(shifts, words), _mm512_set1_epi8(3));
 }
 
-INLINE void emit(qn_fast_kind kind, __m512i s, const uint8_t *raw, const uint8_t *raw2, uint8_t *dst)
+INLINE void emit(qn_fast_kind kind, __m512i s, const uint8_t *raw, const uint8_t *raw2,
+                 uint8_t *dst)
 {
     switch (kind) {
     case QN_FAST_BF16:
         put16(s, _mm512_loadu_si512(raw), dst);
         break;
     case QN_FAST_F16: /* symbols are below 64: no bits cross bytes */
-        put16(_mm512_or_si512(_mm512_slli_epi16(s, 2), spread2(raw2)), _mm512_loadu_si512(raw), dst);
+        put16(_mm512_or_si512(_mm512_slli_epi16(s, 2), spread2(raw2)), _mm512_loadu_si512(raw),
+              dst);
         break;
     case QN_FAST_F32:
         for (int i = 0; i < 4; i++) {
-            const __m512i at = _mm512_add_epi8(_mm512_load_si512(quad), _mm512_maskz_set1_epi8(0x8888888888888888, (char)(16 * i)));
-            const __m512i r = i < 3 ? _mm512_loadu_si512(raw + 48 * i) : _mm512_maskz_loadu_epi8(0xffffffffffff, raw + 144);
-            _mm512_storeu_si512(dst + 64 * i, _mm512_ror_epi32(_mm512_permutex2var_epi8(r, at, s), 1));
+            const __m512i at =
+                _mm512_add_epi8(_mm512_load_si512(quad),
+                                _mm512_maskz_set1_epi8(0x8888888888888888, (char)(16 * i)));
+            const __m512i r = i < 3 ? _mm512_loadu_si512(raw + 48 * i)
+                                    : _mm512_maskz_loadu_epi8(0xffffffffffff, raw + 144);
+            _mm512_storeu_si512(dst + 64 * i,
+                                _mm512_ror_epi32(_mm512_permutex2var_epi8(r, at, s), 1));
         }
         break;
     default:
@@ -124,11 +144,14 @@ INLINE void emit(qn_fast_kind kind, __m512i s, const uint8_t *raw, const uint8_t
 }
 
 /* G groups of 64 streams; kind, G and escapes are constants after inlining. */
-INLINE size_t run(qn_fast_kind kind, unsigned G, bool escapes, const qn_fast_tab *tab, qn_fast_state *st, size_t n_rounds,
-                  const uint8_t *raw, const uint8_t *raw2, uint8_t *dst)
+INLINE size_t run(qn_fast_kind kind, unsigned G, bool escapes, const qn_fast_tab *tab,
+                  qn_fast_state *st, size_t n_rounds, const uint8_t *raw, const uint8_t *raw2,
+                  uint8_t *dst)
 {
     const tables t = tables_load(tab);
-    const size_t raw_step = kind == QN_FAST_F32 ? 192 : 64, dst_step = kind == QN_FAST_F32 ? 256 : kind == QN_FAST_SYM ? 64 : 128;
+    const size_t raw_step = kind == QN_FAST_F32 ? 192 : 64, dst_step = kind == QN_FAST_F32   ? 256
+                                                                       : kind == QN_FAST_SYM ? 64
+                                                                                             : 128;
     __m512i lo[4], hi[4];
     feed f = {st->p, st->esc, st->esc_end, false};
     size_t r = 0;
@@ -161,13 +184,14 @@ INLINE size_t run(qn_fast_kind kind, unsigned G, bool escapes, const qn_fast_tab
     return r;
 }
 
-INLINE size_t dispatch(qn_fast_kind kind, const qn_fast_tab *t, qn_fast_state *st, size_t n, const uint8_t *raw,
-                       const uint8_t *raw2, uint8_t *dst)
+INLINE size_t dispatch(qn_fast_kind kind, const qn_fast_tab *t, qn_fast_state *st, size_t n,
+                       const uint8_t *raw, const uint8_t *raw2, uint8_t *dst)
 {
     const bool esc = t->esc != QN_FAST_NO_ESC;
     switch (st->n_streams) {
     case 256:
-        return esc ? run(kind, 4, true, t, st, n, raw, raw2, dst) : run(kind, 4, false, t, st, n, raw, raw2, dst);
+        return esc ? run(kind, 4, true, t, st, n, raw, raw2, dst)
+                   : run(kind, 4, false, t, st, n, raw, raw2, dst);
     case 128:
         return run(kind, 2, esc, t, st, n, raw, raw2, dst);
     case 64:
@@ -177,11 +201,11 @@ INLINE size_t dispatch(qn_fast_kind kind, const qn_fast_tab *t, qn_fast_state *s
     }
 }
 
-#define KERNEL(name, kind)                                                                                            \
-    static TARGET size_t name(const qn_fast_tab *t, qn_fast_state *st, size_t n, const uint8_t *raw,                  \
-                              const uint8_t *raw2, uint8_t *dst)                                                      \
-    {                                                                                                                 \
-        return dispatch(kind, t, st, n, raw, raw2, dst);                                                              \
+#define KERNEL(name, kind)                                                                         \
+    static TARGET size_t name(const qn_fast_tab *t, qn_fast_state *st, size_t n,                   \
+                              const uint8_t *raw, const uint8_t *raw2, uint8_t *dst)               \
+    {                                                                                              \
+        return dispatch(kind, t, st, n, raw, raw2, dst);                                           \
     }
 KERNEL(run_sym, QN_FAST_SYM)
 KERNEL(run_bf16, QN_FAST_BF16)

@@ -18,11 +18,12 @@ RULES = [
     ("printf vprintf puts putchar perror exit _exit quick_exit", "only cli/ speaks to the user", LIBRARY, set()),
     ("fprintf vfprintf fputs fputc fwrite abort", "only cli/ speaks to the user", LIBRARY, {"base/err.c"}),
     ("strcpy strcat sprintf vsprintf gets atoi atol atoll atof alloca strtok scanf sscanf tmpnam mktemp system popen rand "
-     "srand strncpy strncat setlocale", "no bounds, no error, or hidden state", LIBRARY + ["cli"], set()),
+     "srand strncpy strncat", "no bounds, no error, or hidden state", LIBRARY + ["cli"], set()),
+    ("setlocale", "the locale is the program's, not a library's", LIBRARY + ["cli"], {"cli/main.c"}),
     ("getenv setenv putenv", "the environment is read in base/cpu.c and cli/", LIBRARY, {"base/cpu.c"}),
     ("fopen fread fscanf open openat creat pread pwrite rename unlink mkdir opendir mmap",
      "files go through base/io.h", LIBRARY + ["cli"],
-     {"base/io_posix.c", "base/threads.c", "base/io_fault.c"}),  # the last passes on members of these names
+     {"base/io_posix.c", "base/threads.c", "cli/main.c", "base/io_fault.c"}),  # the last passes on members of these names
     ("time gettimeofday localtime gmtime strftime", "output must not depend on the date", LIBRARY, set()),
 ]
 

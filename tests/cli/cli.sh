@@ -2,7 +2,13 @@
 # The command line as a user meets it. Arguments: the quern program, the tool beside this script, the testdata folder.
 # Speaks TAP. Commands run in a scratch folder; each `ok` states what should hold.
 set -u
-quern=$1 tool=$2 data=$3
+absolute() {
+    case $1 in
+    /*) echo "$1" ;;
+    *) echo "$PWD/$1" ;;
+    esac
+}
+quern=$(absolute "$1") tool=$(absolute "$2") data=$(absolute "$3")
 dir=$(mktemp -d) || exit 99
 trap 'chmod -R u+w "$dir"; rm -rf "$dir"' EXIT
 cd "$dir" || exit 99

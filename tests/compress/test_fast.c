@@ -1,4 +1,5 @@
-/* test_fast.c: the fast float codec: every size, every pattern, hostile payloads, and the sizes it promises. */
+/* test_fast.c: the fast float codec: every size, every pattern, hostile payloads, and the sizes it
+ * promises. */
 #include "base/num.h"
 #include "tests/support/testkit.h"
 #include <criterion/criterion.h>
@@ -31,13 +32,15 @@ Test(fast, every_small_size_of_every_dtype)
         for (size_t n = 1; n <= 257; n++) {
             qt_fill_normal(&r, types[t], 0.02, n, src);
             const size_t m = trip(types[t], n, src, NULL);
-            cr_assert(n < 100 || (m > 0 && m < n * qn_unit_bytes(types[t])), "%u %zu: %zu", t, n, m);
+            cr_assert(n < 100 || (m > 0 && m < n * qn_unit_bytes(types[t])), "%u %zu: %zu", t, n,
+                      m);
         }
 }
 
 Test(fast, sizes_around_every_choice_of_streams)
 {
-    static const size_t sizes[] = {511, 1023, 1024, 1025, 4095, 8191, 8192, 8193, 20001, 131071, 131072, 131073, 200003};
+    static const size_t sizes[] = {511,  1023,  1024,   1025,   4095,   8191,  8192,
+                                   8193, 20001, 131071, 131072, 131073, 200003};
     qt_rng r = qt_seed(2);
     for (unsigned t = 0; t < N_TYPES; t++)
         for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
@@ -91,7 +94,8 @@ static void fill_exponents(qt_rng *r, qn_dtype t, unsigned recipe, size_t n, uin
         else if (t == QN_F16)
             qn_store16(src + 2 * i, (uint16_t)((w & 0x83ff) | (e & 31) << 10));
         else if (t == QN_F64)
-            qn_store64(src + 8 * i, (w & 0x800fffffffffffff) | (uint64_t)(e < 2 ? 2047 * e : e + 900) << 52);
+            qn_store64(src + 8 * i,
+                       (w & 0x800fffffffffffff) | (uint64_t)(e < 2 ? 2047 * e : e + 900) << 52);
         else
             qn_store32(src + 4 * i, (uint32_t)((w & 0x807fffff) | e << 23));
     }
@@ -143,7 +147,9 @@ Test(fast, damage_is_refused_alike)
                 const size_t m = trip(types[t], n, src, payload);
                 const qn_block b = {types[t], (uint32_t)n, (uint32_t)n};
                 if (m)
-                    cr_assert_gt(qt_codec_mutate(QN_CODEC_FAST, &b, payload, m, NULL, 10 * n + recipe, 60), 0);
+                    cr_assert_gt(
+                        qt_codec_mutate(QN_CODEC_FAST, &b, payload, m, NULL, 10 * n + recipe, 60),
+                        0);
             }
 }
 
@@ -179,7 +185,8 @@ Test(fast, one_byte_too_many_or_too_few)
         for (size_t len = m - 1; len <= m + 1 && m > 0; len++) {
             qn_err err;
             const qn_code rc = qn_codec_decode(&cx, QN_CODEC_FAST, &b, payload, len, out, &err);
-            cr_assert_eq(rc, len == m ? QN_OK : QN_E_INPUT, "n %zu, %zu of %zu bytes: %d", n, len, m, rc);
+            cr_assert_eq(rc, len == m ? QN_OK : QN_E_INPUT, "n %zu, %zu of %zu bytes: %d", n, len,
+                         m, rc);
         }
         qn_arena_release(&scratch);
     }
@@ -208,9 +215,10 @@ Test(fast, size_near_entropy)
 Test(fast, documented_example)
 {
     static const uint16_t five[5] = {0x3c10, 0xbc93, 0x3d05, 0xbc21, 0x3b7f};
-    static const uint8_t want[33] = {0x01, 0x83, 0x9d, 0x06, 0x27, 0xf0, 0x04, 0x27, 0x95, 0xa6, 0x67,
-                                     0xb2, 0x39, 0xba, 0xb3, 0x20, 0x20, 0x27, 0x0a, 0x43, 0xfe, 0x20,
-                                     0x27, 0x0a, 0x43, 0xfe, 0x20, 0x27, 0x0a, 0x43, 0xfe, 0x20, 0x27};
+    static const uint8_t want[33] = {0x01, 0x83, 0x9d, 0x06, 0x27, 0xf0, 0x04, 0x27, 0x95,
+                                     0xa6, 0x67, 0xb2, 0x39, 0xba, 0xb3, 0x20, 0x20, 0x27,
+                                     0x0a, 0x43, 0xfe, 0x20, 0x27, 0x0a, 0x43, 0xfe, 0x20,
+                                     0x27, 0x0a, 0x43, 0xfe, 0x20, 0x27};
     uint8_t src[40], payload[40 + 512];
     for (unsigned i = 0; i < 20; i++)
         qn_store16(src + 2 * i, five[i % 5]);

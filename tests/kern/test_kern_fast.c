@@ -1,17 +1,21 @@
-/* test_kern_fast.c: every variant of the fast codec's kernels against the C reference, between guard pages.
+/* test_kern_fast.c: every variant of the fast codec's kernels against the C reference, between
+ * guard pages.
  *
- * Any bytes are a valid code, so tables, states, code, raw bits and escapes are random. A variant may stop early: then
- * the reference finishes, as runtime/dec_fast.c does, and the outcome must be what the reference alone gives. */
+ * Any bytes are a valid code, so tables, states, code, raw bits and escapes are random. A variant
+ * may stop early: then the reference finishes, as runtime/dec_fast.c does, and the outcome must be
+ * what the reference alone gives. */
 #include "compress/ekern_fast.h"
 #include "tests/support/testkit.h"
 #include <criterion/criterion.h>
 #include <string.h>
 
-static const unsigned raw_bytes[QN_FAST_KINDS] = {0, 1, 1, 3}, dst_bytes[QN_FAST_KINDS] = {1, 2, 2, 4};
+static const unsigned raw_bytes[QN_FAST_KINDS] = {0, 1, 1, 3},
+                      dst_bytes[QN_FAST_KINDS] = {1, 2, 2, 4};
 
-/* n symbols below n_values, distinct mod 64, in random order; skew 0: about equal frequencies, 1: random, 2: one has
- * nearly everything. */
-static void random_table(qt_rng *r, unsigned n, unsigned n_values, unsigned skew, bool esc, qn_fast_tab *t)
+/* n symbols below n_values, distinct mod 64, in random order; skew 0: about equal frequencies, 1:
+ * random, 2: one has nearly everything. */
+static void random_table(qt_rng *r, unsigned n, unsigned n_values, unsigned skew, bool esc,
+                         qn_fast_tab *t)
 {
     uint8_t sym[64], freq[64];
     unsigned left = 256 - n;
@@ -37,8 +41,8 @@ typedef struct room {
     qt_guarded code, raw, raw2, esc, dst;
 } room;
 
-static size_t go(qn_fast_run_fn run, qn_fast_kind kind, const qn_fast_tab *t, qn_fast_state *st, size_t n_rounds,
-                 const room *m, uint8_t *dst)
+static size_t go(qn_fast_run_fn run, qn_fast_kind kind, const qn_fast_tab *t, qn_fast_state *st,
+                 size_t n_rounds, const room *m, uint8_t *dst)
 {
     size_t done = 0;
     st->p = m->code.p;
@@ -49,13 +53,13 @@ static size_t go(qn_fast_run_fn run, qn_fast_kind kind, const qn_fast_tab *t, qn
         done = run(t, st, n_rounds, m->raw.p, m->raw2.p, dst);
     const size_t at = done * st->n_streams;
     if (!st->failed && done < n_rounds)
-        done += qn_fast_run_c(kind, t, st, n_rounds - done, m->raw.p + at * raw_bytes[kind], m->raw2.p + at / 4,
-                              dst + at * dst_bytes[kind]);
+        done += qn_fast_run_c(kind, t, st, n_rounds - done, m->raw.p + at * raw_bytes[kind],
+                              m->raw2.p + at / 4, dst + at * dst_bytes[kind]);
     return done;
 }
 
-static void compare(qt_rng *r, const qn_kern_fast *k, qn_fast_kind kind, unsigned log_s, unsigned n_syms, unsigned skew,
-                    bool esc, bool starve)
+static void compare(qt_rng *r, const qn_kern_fast *k, qn_fast_kind kind, unsigned log_s,
+                    unsigned n_syms, unsigned skew, bool esc, bool starve)
 {
     qn_fast_tab t;
     qn_fast_state a = {.n_streams = 1u << log_s}, b;
@@ -80,14 +84,16 @@ static void compare(qt_rng *r, const qn_kern_fast *k, qn_fast_kind kind, unsigne
     for (size_t i = 0; i < m.esc.n; i++)
         m.esc.p[i] = (uint8_t)qt_below(r, kind == QN_FAST_F16 ? 64 : 256);
     b = a;
-    const size_t done_a = go(NULL, kind, &t, &a, n_rounds, &m, want), done_b = go(k->run[kind], kind, &t, &b, n_rounds, &m, m.dst.p);
+    const size_t done_a = go(NULL, kind, &t, &a, n_rounds, &m, want),
+                 done_b = go(k->run[kind], kind, &t, &b, n_rounds, &m, m.dst.p);
     cr_assert_eq(a.failed, b.failed, "kind %d streams %u symbols %u", kind, 1u << log_s, n_syms);
     if (!a.failed) {
         cr_assert(done_a == n_rounds && done_b == n_rounds);
         cr_assert(a.p == b.p && a.esc == b.esc);
         cr_assert_eq(memcmp(a.lo, b.lo, a.n_streams), 0);
         cr_assert_eq(memcmp(a.hi, b.hi, a.n_streams), 0);
-        cr_assert_eq(memcmp(want, m.dst.p, m.dst.n), 0, "kind %d streams %u symbols %u", kind, 1u << log_s, n_syms);
+        cr_assert_eq(memcmp(want, m.dst.p, m.dst.n), 0, "kind %d streams %u symbols %u", kind,
+                     1u << log_s, n_syms);
     }
     free(want);
     qt_guard_free(&m.code);
@@ -110,7 +116,8 @@ Test(kern_fast, decoders_agree)
                 for (unsigned n_syms = 2; n_syms <= 64; n_syms += n_syms < 20 ? 1 : 11)
                     for (unsigned skew = 0; skew < 3; skew++)
                         for (unsigned flags = 0; flags < 4; flags++)
-                            compare(&r, &k, (qn_fast_kind)kind, log_s, n_syms, skew, flags & 1, flags & 2);
+                            compare(&r, &k, (qn_fast_kind)kind, log_s, n_syms, skew, flags & 1,
+                                    flags & 2);
     }
 }
 
@@ -130,7 +137,8 @@ Test(kern_fast, encoders_agree)
         qn_ekern_fast_init(&k, cpu[i]);
         for (unsigned kind = QN_FAST_BF16; kind < QN_FAST_KINDS; kind++)
             for (size_t n = 1; n <= N; n += 1 + n / 3) {
-                qt_guarded in = qt_guard_tail(n * dst_bytes[kind]), out = qt_guard_tail(n * raw_bytes[kind]),
+                qt_guarded in = qt_guard_tail(n * dst_bytes[kind]),
+                           out = qt_guard_tail(n * raw_bytes[kind]),
                            out2 = qt_guard_tail((n + 3) / 4), out_sym = qt_guard_tail(n);
                 const size_t n_raw = out.n - qt_below(&r, n);
                 memcpy(in.p, src, in.n);
@@ -146,12 +154,14 @@ Test(kern_fast, encoders_agree)
                 qt_guard_free(&out2);
                 qt_guard_free(&out_sym);
             }
-        /* counting: from flat, where no symbol is common, to a few that are and rarities between them */
+        /* counting: from flat, where no symbol is common, to a few that are and rarities between
+         * them */
         for (unsigned spread = 1; spread <= 256; spread *= 2)
             for (size_t n = 16000; n < N; n += 4111) {
                 uint32_t a[256] = {0}, b[256] = {0};
                 for (size_t j = 0; j < n; j++)
-                    sym[j] = (uint8_t)(qt_below(&r, 1000) ? 60 + qt_below(&r, spread) : qt_next(&r));
+                    sym[j] =
+                        (uint8_t)(qt_below(&r, 1000) ? 60 + qt_below(&r, spread) : qt_next(&r));
                 c.count(sym, n, a);
                 k.count(sym, n, b);
                 cr_assert_eq(memcmp(a, b, sizeof a), 0);
