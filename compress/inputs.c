@@ -60,33 +60,6 @@ qn_code qn_inputs_refuse(const qn_inputs *in, const char *path, qn_err *err)
     return QN_OK;
 }
 
-qn_code qn_inputs_keep_outside(const qn_env *env, const qn_source *src, const char *out_path, qn_err *err)
-{
-    enum { LEVELS = 64 };
-    qn_stat top, at, before = {0};
-    bool there;
-    if (!src->whole_dir)
-        return QN_OK;
-    QN_TRY(qn_fs_stat(env->fs, src->path, &top, err));
-    char *dir = qn_path_dir(env->alloc, out_path, err);
-    qn_code rc = dir ? QN_OK : QN_E_MEMORY;
-    for (unsigned i = 0; i < LEVELS && rc == QN_OK; i++) {
-        rc = qn_fs_find(env->fs, dir, &at, &there, err);
-        if (rc == QN_OK && there && at.dev == top.dev && at.ino == top.ino)
-            rc = qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "lies in the folder that is to be packed: give "
-                                             "the output another place"), out_path);
-        if (rc != QN_OK || !there || (at.dev == before.dev && at.ino == before.ino))
-            break; /* the root is its own parent */
-        before = at;
-        char *up = qn_path_join(env->alloc, dir, "..", err);
-        qn_mem_put(env->alloc, dir);
-        dir = up;
-        rc = up ? QN_OK : QN_E_MEMORY;
-    }
-    qn_mem_put(env->alloc, dir);
-    return rc;
-}
-
 qn_code qn_inputs_unchanged(const qn_inputs *in, qn_err *err)
 {
     for (uint64_t i = 0; i < in->n; i++) {

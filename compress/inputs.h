@@ -15,9 +15,6 @@ typedef struct qn_inputs {
 qn_code qn_inputs_add(qn_inputs *in, const qn_env *env, const qn_source *src, qn_err *err) QN_MUST_CHECK;
 /* QN_E_USAGE when `path` is one of them under whatever name (hard link, symlink, ./x). */
 qn_code qn_inputs_refuse(const qn_inputs *in, const char *path, qn_err *err) QN_MUST_CHECK;
-/* QN_E_USAGE when OUT lies in a folder that is packed as a whole: it would be another folder the next time, and when the
- * run is resumed. */
-qn_code qn_inputs_keep_outside(const qn_env *env, const qn_source *src, const char *out_path, qn_err *err) QN_MUST_CHECK;
 /* QN_E_INPUT when one of them is no longer what it was. */
 qn_code qn_inputs_unchanged(const qn_inputs *in, qn_err *err) QN_MUST_CHECK;
 void qn_inputs_release(qn_inputs *in);

@@ -12,6 +12,7 @@
 #include "compress/dedup.h"
 #include "compress/inputs.h"
 #include "compress/output.h"
+#include "compress/place.h"
 #include "compress/walk.h"
 #include "formats/quern/write.h"
 #include <string.h>
@@ -464,7 +465,7 @@ static qn_code note_inputs(struct pack *p, const char *out_path, qn_err *err)
     QN_TRY(qn_inputs_add(&p->inputs, p->env, p->src, err));
     if (p->opt->base)
         QN_TRY(qn_inputs_add(&p->inputs, p->env, p->opt->base, err));
-    QN_TRY(qn_inputs_keep_outside(p->env, p->src, out_path, err));
+    QN_TRY(qn_place_outside(p->src, out_path, err));
     QN_TRY(qn_inputs_refuse(&p->inputs, p->out.partial_path, err));
     return qn_inputs_refuse(&p->inputs, p->out.journal_path, err);
 }
