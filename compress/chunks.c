@@ -13,7 +13,7 @@ qn_code qn_chunks_plan(qn_index *ix, qn_arena *arena, const qn_source *src, qn_e
 {
     *ix = (qn_index){.n_files = src->n_files,
                      .n_objects = src->n_objects,
-                     .n_tensors = src->n_tensors,
+                     .n_tensors = src->n_tensor_objects,
                      .is_dir = src->is_dir};
     ix->files = qn_arena_get(arena, ix->n_files * sizeof *ix->files, 8, err);
     ix->objects = qn_arena_get(arena, (ix->n_objects + 1) * sizeof *ix->objects, 8, err);

@@ -331,7 +331,7 @@ static uint64_t table_memory(const qn_index *ix)
     for (uint64_t i = 0; i < n; i++)
         names += strlen(ix->objects[i].name) + 9 + 8u * ix->objects[i].rank;
     const uint64_t index = names + n * 24 + c * 16; /* as bytes */
-    const uint64_t source = n * (sizeof(qn_object) * 3 / 2 + 16) + names;
+    const uint64_t source = n * (sizeof(qn_object) * 3 / 2 + sizeof(qn_source_tensor) + 16) + names;
     const uint64_t ours = n * (sizeof(qn_index_object) + sizeof(qn_pack_row)) +
                           c * (sizeof(qn_index_chunk) + sizeof(qn_journal_record) * 3 / 2);
     const uint64_t encoding = c * 4 * 24 + 2 * index; /* 24: a slot of dedup.c */

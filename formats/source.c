@@ -49,6 +49,8 @@ void qn_source_close(qn_source *s)
         qn_mem_put(alloc, s->warnings[i]);
     qn_mem_put(alloc, s->files);
     qn_mem_put(alloc, s->objects);
+    qn_mem_put(alloc, s->tensors);
+    qn_mem_put(alloc, s->tensor_names.slots);
     qn_mem_put(alloc, s->names.slots);
     qn_arena_release(&s->arena);
     qn_mem_put(alloc, s);
@@ -76,12 +78,100 @@ uint64_t qn_source_find(const qn_source *s, const char *name)
     return i == QN_NAMES_NONE ? UINT64_MAX : i;
 }
 
+static const char *tensor_name(const void *ctx, uint32_t item)
+{
+    return ((const qn_source *)ctx)->tensors[item].name;
+}
+
+/* Tensors that seal has listed are in the order of their objects: no table of their own. */
+static uint64_t tensor_of_object(const qn_source *s, uint64_t object)
+{
+    uint64_t lo = 0, hi = s->n_tensors;
+    while (lo < hi) {
+        const uint64_t mid = lo + (hi - lo) / 2;
+        if (s->tensors[mid].object < object)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+uint64_t qn_source_tensor_find(const qn_source *s, const char *name)
+{
+    if (!s->tensor_names.slots) {
+        const uint64_t o = qn_source_find(s, name);
+        return o == UINT64_MAX ? o : tensor_of_object(s, o);
+    }
+    const uint32_t i = qn_names_find(&s->tensor_names, name, tensor_name, s);
+    return i == QN_NAMES_NONE ? UINT64_MAX : i;
+}
+
+qn_code qn_source_tensor_read(qn_source *s, uint64_t tensor, uint64_t off, uint64_t n, void *dst, qn_err *err)
+{
+    if (tensor >= s->n_tensors || off > s->tensors[tensor].n_bytes || n > s->tensors[tensor].n_bytes - off)
+        return QN_BUG(err, "read of %llu bytes at %llu of tensor %llu", (unsigned long long)n, (unsigned long long)off,
+                      (unsigned long long)tensor);
+    const qn_source_tensor *t = &s->tensors[tensor];
+    if (n == 0)
+        return QN_OK;
+    if (t->object != QN_NO_OBJECT)
+        return qn_source_read(s, t->object, off, n, dst, err);
+    return qn_err_in_tensor(err, s->ops->read_tensor(s, tensor, off, n, dst, err), t->name);
+}
+
+/* Unless the format has listed them: a tensor for each TENSOR object. */
+static qn_code list_tensors(qn_source *s, qn_err *err)
+{
+    s->tensors = qn_mem_get(s->env->alloc, s->n_tensor_objects * sizeof *s->tensors, err);
+    if (!s->tensors)
+        return QN_E_MEMORY;
+    for (uint64_t i = 0; i < s->n_objects; i++) {
+        const qn_object *o = &s->objects[i];
+        if (o->kind == QN_OBJECT_TENSOR)
+            s->tensors[s->n_tensors++] = (qn_source_tensor){.name = o->name, .dims = o->dims, .n_bytes = o->n_bytes,
+                                                            .object = i, .dtype = o->dtype, .rank = o->rank};
+    }
+    return QN_OK;
+}
+
+static qn_code check_tensor(const qn_source *s, const qn_source_tensor *t, qn_err *err)
+{
+    uint64_t n_elems, n_bytes;
+    if (!qn_shape_bytes((qn_dtype)t->dtype, t->dims, t->rank, &n_elems, &n_bytes) || n_bytes != t->n_bytes)
+        return QN_BUG(err, "tensor '%s' has another length than its shape", t->name);
+    if (t->object == QN_NO_OBJECT ? !s->ops->read_tensor
+                                  : t->object >= s->n_objects || s->objects[t->object].n_bytes != n_bytes)
+        return QN_BUG(err, "tensor '%s' stands for an object that it does not fit", t->name);
+    return QN_OK;
+}
+
+static qn_code index_tensors(qn_source *s, qn_err *err)
+{
+    if (s->n_tensors >= UINT32_MAX)
+        return qn_err_in_path(err, QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "%llu tensors: below 2^32 are allowed",
+                                           (unsigned long long)s->n_tensors), s->path);
+    const uint64_t n_slots = qn_names_slots(s->n_tensors);
+    qn_name_slot *slots = qn_mem_zeros(s->env->alloc, n_slots, sizeof *slots, err);
+    if (!slots)
+        return QN_E_MEMORY;
+    qn_names_init(&s->tensor_names, slots, n_slots);
+    for (uint64_t i = 0; i < s->n_tensors; i++) {
+        const qn_source_tensor *t = &s->tensors[i];
+        QN_TRY(check_tensor(s, t, err));
+        if (qn_names_add(&s->tensor_names, t->name, (uint32_t)i, tensor_name, s) != QN_NAMES_NONE)
+            return qn_err_in_path(err, qn_err_in_tensor(err, QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET,
+                                                                     "two tensors have this name"), t->name), s->path);
+    }
+    return QN_OK;
+}
+
 static qn_code index_names(qn_source *s, qn_err *err)
 {
     if (s->n_objects >= UINT32_MAX)
         return qn_err_in_path(err, QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "%llu tensors: below 2^32 are allowed",
                                            (unsigned long long)s->n_objects), s->path);
-    const uint64_t n_slots = qn_names_slots(s->n_tensors);
+    const uint64_t n_slots = qn_names_slots(s->n_tensor_objects);
     qn_name_slot *slots = qn_mem_zeros(s->env->alloc, n_slots, sizeof *slots, err);
     if (!slots)
         return QN_E_MEMORY;
@@ -124,10 +214,11 @@ qn_code qn_source_seal(qn_source *s, qn_err *err)
 {
     for (uint64_t i = 0; i < s->n_files; i++)
         QN_TRY(qn_err_in_path(err, check_file(s, i, err), s->files[i].path));
-    s->n_tensors = 0;
+    s->n_tensor_objects = 0;
     for (uint64_t i = 0; i < s->n_objects; i++)
-        s->n_tensors += s->objects[i].kind == QN_OBJECT_TENSOR;
-    return index_names(s, err);
+        s->n_tensor_objects += s->objects[i].kind == QN_OBJECT_TENSOR;
+    QN_TRY(index_names(s, err));
+    return s->tensors ? index_tensors(s, err) : list_tensors(s, err);
 }
 
 void qn_source_warn(qn_source *s, const char *fmt, ...)

@@ -5,7 +5,10 @@
  * the payload of one tensor; a BLOB is everything between (a header, a tokenizer, a whole config.json). So the
  * concatenation of a file's objects is the file, byte for byte: this is what lossless packing restores.
  *
- * Objects of file f are objects[file.first_object … + n_objects). Tensor names are unique in a source. */
+ * Objects of file f are objects[file.first_object … + n_objects). Names of TENSOR objects are unique in a source.
+ *
+ * Beside them stands the list of *tensors*: what the checkpoint means rather than how its bytes lie. Packing goes by
+ * objects, everything that asks for weights goes by tensors. */
 #ifndef QN_FORMATS_SOURCE_H
 #define QN_FORMATS_SOURCE_H
 
@@ -33,12 +36,27 @@ typedef struct qn_source_file {
     uint64_t first_object, n_objects;
 } qn_source_file;
 
+#define QN_NO_OBJECT UINT64_MAX
+
+/* A tensor as the model means it: `n_bytes` in `dtype`, row-major, outermost dimension first. Mostly these are the very
+ * bytes of one object; a format whose files hold tensors otherwise (deflated, strided, sharing storage, byte-swapped)
+ * puts them together on demand. */
+typedef struct qn_source_tensor {
+    const char *name;     /* UTF-8, no NUL inside. Owned by the source.        */
+    const uint64_t *dims; /* rank of them. Owned by the source.                */
+    uint64_t n_bytes;
+    uint64_t object;      /* whose bytes these are, or QN_NO_OBJECT            */
+    uint8_t dtype, rank;
+} qn_source_tensor;
+
 typedef struct qn_source qn_source;
 
 typedef struct qn_source_ops {
     const char *format; /* "safetensors", "hf", "quern", … */
     /* n bytes of object `obj` from byte `off` within it. Thread-safe. Range already checked by the caller. */
     qn_code (*read)(qn_source *s, uint64_t obj, uint64_t off, uint64_t n, void *dst, qn_err *err);
+    /* The same of a tensor that is no object; NULL when there are none. */
+    qn_code (*read_tensor)(qn_source *s, uint64_t tensor, uint64_t off, uint64_t n, void *dst, qn_err *err);
     void (*close)(qn_source *s);
 } qn_source_ops;
 
@@ -50,10 +68,12 @@ struct qn_source {
     const char *path;       /* as the user gave it                                                    */
     bool is_dir;            /* files go into a directory when restored; else there is exactly one file */
     bool whole_dir;         /* all that lies in the folder `path` belongs to it, and would if it were put there     */
-    uint64_t n_files, n_objects, n_tensors;
-    qn_source_file *files;  /* files, objects: owned, from the allocator                               */
+    uint64_t n_files, n_objects, n_tensor_objects, n_tensors;
+    qn_source_file *files;  /* files, objects, tensors: owned, from the allocator                      */
     qn_object *objects;
+    qn_source_tensor *tensors; /* filled by the format, or by qn_source_seal: one for each TENSOR object */
     qn_names names;         /* tensor objects by name, made by qn_source_seal; slots owned             */
+    qn_names tensor_names;  /* tensors by name when the format has listed them, else empty             */
     uint64_t n_warnings;    /* things a user should see but that are no errors; first QN_SOURCE_WARNINGS kept */
     char *warnings[8];
     void *impl;             /* the format's own */
@@ -64,8 +84,12 @@ struct qn_source {
 qn_code qn_source_open(const qn_env *env, const char *path, qn_source **out, qn_err *err) QN_MUST_CHECK;
 void qn_source_close(qn_source *s); /* NULL is fine */
 qn_code qn_source_read(qn_source *s, uint64_t obj, uint64_t off, uint64_t n, void *dst, qn_err *err) QN_MUST_CHECK;
-/* Object index of the tensor of that name, or UINT64_MAX. O(1), thread-safe. */
+/* Object index of the TENSOR object of that name, or UINT64_MAX. O(1), thread-safe. */
 uint64_t qn_source_find(const qn_source *s, const char *name);
+/* n bytes of a tensor from byte `off` of its row-major content. Thread-safe. */
+qn_code qn_source_tensor_read(qn_source *s, uint64_t tensor, uint64_t off, uint64_t n, void *dst, qn_err *err) QN_MUST_CHECK;
+/* Index of the tensor of that name, or UINT64_MAX. O(1), thread-safe. */
+uint64_t qn_source_tensor_find(const qn_source *s, const char *name);
 /* Called by a format's open when objects and files are filled: checks the invariants above (bytes cover each file,
  * names unique, paths safe and unique), counts tensors, builds the name index. */
 qn_code qn_source_seal(qn_source *s, qn_err *err) QN_MUST_CHECK;

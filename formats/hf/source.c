@@ -188,7 +188,7 @@ static qn_code build(qn_source *s, char **rel, uint64_t n, qn_err *err)
     qn_mem_put(s->env->alloc, names.table.slots);
     QN_TRY(rc);
     QN_TRY(qn_source_seal(s, err));
-    if (s->n_tensors == 0)
+    if (s->n_tensor_objects == 0)
         return qn_err_in_path(err, QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "no tensors found: a folder with "
                                                                           ".safetensors files is expected"), s->path);
     for (uint64_t i = 0; i < s->n_files; i++)
