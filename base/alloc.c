@@ -114,7 +114,8 @@ char *qn_arena_str(qn_arena *ar, const char *s, size_t n, qn_err *err)
 {
     char *p = qn_arena_get(ar, (uint64_t)n + 1, 1, err);
     if (p) {
-        memcpy(p, s, n);
+        if (n) /* s may be NULL then */
+            memcpy(p, s, n);
         p[n] = '\0';
     }
     return p;

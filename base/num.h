@@ -102,7 +102,7 @@ typedef struct qn_cur {
 
 static inline qn_cur qn_cur_over(const void *p, size_t n_bytes)
 {
-    return (qn_cur){.p = p, .n_bytes = n_bytes};
+    return (qn_cur){.p = p ? p : (const uint8_t *)"", .n_bytes = n_bytes}; /* p may be NULL when n_bytes is 0 */
 }
 
 static inline size_t qn_cur_left(const qn_cur *c)
