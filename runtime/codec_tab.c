@@ -6,6 +6,13 @@ const qn_codec_row qn_codec_tab[QN_CODEC_COUNT] = {
     [QN_CODEC_RAW] = {"raw", "the bytes themselves", qn_dec_raw},
     [QN_CODEC_FILL] = {"fill", "one value, repeated", qn_dec_fill},
     [QN_CODEC_ZSTD] = {"zstd", "a zstd frame", qn_dec_zstd},
+    [QN_CODEC_SHUFFLE] = {"shuffle", "byte planes", qn_dec_shuffle},
+    [QN_CODEC_NARROW] = {"narrow", "a narrower dtype inside a wide one", qn_dec_narrow},
+    [QN_CODEC_DEQUANT] = {"dequant", "scales and small numbers, multiplied", qn_dec_dequant},
+    [QN_CODEC_PALETTE] = {"palette", "a table of values and indices", qn_dec_palette},
+    [QN_CODEC_ROWDUP] = {"rowdup", "unique rows and a row map", qn_dec_rowdup},
+    [QN_CODEC_DELTA] = {"delta", "difference to a base checkpoint", qn_dec_delta},
+    [QN_CODEC_SPARSE] = {"sparse", "a mask of zeros, and the rest", qn_dec_sparse},
 };
 
 qn_code qn_codec_decode(const qn_dec_ctx *cx, unsigned codec, const qn_block *b, const uint8_t *payload, size_t n_bytes,
