@@ -13,10 +13,12 @@ qn_code qn_enc_shuffle(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *s
     if (unit < 2 || !qn_nest_allowed(cx))
         return QN_OK;
     /* Planes can hold runs and repeats that order-0 does not see: only large blocks are judged by the sample, and
-     * those with repeats are let through. */
+     * those with repeats are let through. The sample is good to a percent or so, and where a float codec has set `cap`
+     * a win is unlikely: at the fast level it must be a clear one. */
     if (total > SMALL && cx->level < QN_LEVEL_MAX) {
         const size_t guess = qn_sample_planes(src, b->n, unit);
-        if (guess - guess / 50 > cap && qn_sample_repeats(src, total) < 16)
+        const size_t margin = cx->level == QN_LEVEL_FAST && cap < total - 1 ? guess / 16 : 0;
+        if (guess + margin > cap && qn_sample_repeats(src, total) < 16)
             return QN_OK;
     }
     const qn_arena_mark mark = qn_arena_tell(cx->scratch);
