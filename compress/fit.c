@@ -172,14 +172,14 @@ static bool narrow_down(const qn_fit *f, double top, double *lo_out, double *hi_
         skipped = false;
         for (uint32_t i = 0; i < f->len; i++) {
             const double a = f->abs[i], r = a * inv, step = grid_step(f->grid, r);
-            const double slack = f->half[i] * inv + r * (spread + 0x1p-40);
+            const double g = (double)(uint32_t)(r / step + 0.5) * step, off = r > g ? r - g : g - r;
+            const double slack = f->half[i] * inv + (r + off) * (spread + 0x1p-40);
             if (a == 0)
                 continue;
             if (slack > 0.45 * step) {
                 skipped = true; /* which grid value it is will be clear when s is known better */
                 continue;
             }
-            const double g = (double)(uint32_t)(r / step + 0.5) * step, off = r > g ? r - g : g - r;
             if (off > slack || g == 0)
                 return false;
             const double least_s = (a - f->half[i]) / g, most_s = (a + f->half[i]) / g;
