@@ -30,14 +30,22 @@ static int exponent_of(double v)
     return (int)(x.u >> 52 & 0x7ff) - 1023;
 }
 
-/* Distance of neighbours of grid values near r > 0. */
-static double grid_step(unsigned grid, double r)
+static bool is_int(unsigned grid)
 {
-    if (grid != QN_GRID_E4M3 && grid != QN_GRID_E5M2)
-        return 1;
+    return grid != QN_GRID_E4M3 && grid != QN_GRID_E5M2;
+}
+
+/* The grid value nearest to r ≥ 0, and the distance of its neighbours. r is at most a little beyond the largest. */
+static inline double snap(unsigned grid, double r, double *step)
+{
+    if (is_int(grid)) {
+        *step = 1;
+        return (double)(uint32_t)(r + 0.5);
+    }
     const int lowest = grid == QN_GRID_E4M3 ? -6 : -14, bits = grid == QN_GRID_E4M3 ? 3 : 2;
     const int e = r < 1e-30 ? lowest : exponent_of(r);
-    return power_of_two((e < lowest ? lowest : e) - bits);
+    *step = power_of_two((e < lowest ? lowest : e) - bits);
+    return (double)(uint32_t)(r / *step + 0.5) * *step;
 }
 
 static double grid_max(unsigned grid)
@@ -112,8 +120,10 @@ bool qn_fit_load(qn_fit *f, const uint8_t *src, uint32_t len)
 
 static uint8_t code_of(unsigned grid, double g, bool neg)
 {
+    if (is_int(grid))
+        return (uint8_t)(neg ? -(int)g : (int)g);
     const float v = (float)(neg ? -g : g);
-    return grid == QN_GRID_E4M3 ? qn_f32_to_e4m3(v) : grid == QN_GRID_E5M2 ? qn_f32_to_e5m2(v) : (uint8_t)(int8_t)v;
+    return grid == QN_GRID_E4M3 ? qn_f32_to_e4m3(v) : qn_f32_to_e5m2(v);
 }
 
 /* With few mantissa bits several integers can give the same v or the nearest one can miss it: look beside it. */
@@ -147,13 +157,13 @@ bool qn_fit_try(qn_fit *f, float scale, uint8_t *codes)
         return false;
     const double inv = s == 0 ? 0 : 1 / s;
     for (uint32_t i = 0; i < f->len; i++) {
-        const double r = f->abs[i] * inv, step = grid_step(f->grid, r);
-        const double g = (double)(uint32_t)(r / step + 0.5) * step, off = r > g ? r - g : g - r;
+        double step;
+        const double r = f->abs[i] * inv, g = snap(f->grid, r, &step), off = r > g ? r - g : g - r;
         /* the true code is within the rounding of v, so the nearest one is too */
         if (off > f->half[i] * inv * 1.001 + r * 0x1p-22)
             return false;
         const bool neg = f->neg[i] != flip;
-        if (g > max || (g == 128 && !neg && step == 1 && f->grid != QN_GRID_E4M3 && f->grid != QN_GRID_E5M2))
+        if (g > max || (g == 128 && !neg && is_int(f->grid)))
             return false;
         codes[i] = code_of(f->grid, g, neg);
     }
@@ -171,8 +181,8 @@ static bool narrow_down(const qn_fit *f, double top, double *lo_out, double *hi_
         double mid = (lo + hi) / 2, inv = 1 / mid, spread = (hi - lo) / 2 * inv;
         skipped = false;
         for (uint32_t i = 0; i < f->len; i++) {
-            const double a = f->abs[i], r = a * inv, step = grid_step(f->grid, r);
-            const double g = (double)(uint32_t)(r / step + 0.5) * step, off = r > g ? r - g : g - r;
+            double step;
+            const double a = f->abs[i], r = a * inv, g = snap(f->grid, r, &step), off = r > g ? r - g : g - r;
             const double slack = f->half[i] * inv + (r + off) * (spread + 0x1p-40);
             if (a == 0)
                 continue;
@@ -245,12 +255,12 @@ static bool search_fp8(qn_fit *f, float *scale, uint8_t *codes)
 bool qn_fit_search(qn_fit *f, float *scale, uint8_t *codes)
 {
     if (f->max == 0) {
-        if (f->neg_zero && f->pos_zero && f->grid != QN_GRID_E4M3 && f->grid != QN_GRID_E5M2)
+        if (f->neg_zero && f->pos_zero && is_int(f->grid))
             return false;
         *scale = f->neg_zero && !f->pos_zero ? -1.0f : 1.0f;
         return qn_fit_try(f, *scale, codes);
     }
-    if (f->grid == QN_GRID_E4M3 || f->grid == QN_GRID_E5M2)
+    if (!is_int(f->grid))
         return search_fp8(f, scale, codes);
     if (f->neg_zero && f->pos_zero)
         return false;

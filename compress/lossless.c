@@ -17,10 +17,15 @@ enum {
     ON_ALL = 7
 };
 
+/* Blocks up to this size may try everything: they cost little, and headers and tables weigh more than in theory. */
+enum { SMALL = 64 << 10 };
+
 enum how {
     PLAIN,
     FINAL,       /* when it applies nothing else can be smaller: stop there              */
     SEE_THROUGH, /* not inside a nested payload where it cannot pay; a big win ends it    */
+    DISSOLVES,   /* see-through, and all that is worth trying is tried on what it leaves: */
+                 /* whatever could be done with the block as it was cannot be better      */
     IF_PROMISING /* slow: only when a cheap look says that it could win                   */
 };
 
@@ -35,9 +40,10 @@ static const struct candidate candidates[] = {
     {QN_CODEC_FILL, ON_ALL, QN_LEVEL_FAST, QN_LEVEL_MAX, FINAL, qn_enc_fill},
     {QN_CODEC_DELTA, ON_ALL, QN_LEVEL_FAST, QN_LEVEL_MAX, SEE_THROUGH, qn_enc_delta},
     {QN_CODEC_PALETTE, ON_ALL, QN_LEVEL_FAST, QN_LEVEL_MAX, SEE_THROUGH, qn_enc_palette},
-    {QN_CODEC_ROWDUP, ON_ALL, QN_LEVEL_FAST, QN_LEVEL_MAX, SEE_THROUGH, qn_enc_rowdup},
-    {QN_CODEC_DEQUANT, ON_FLOAT, QN_LEVEL_FAST, QN_LEVEL_MAX, SEE_THROUGH, qn_enc_dequant},
-    {QN_CODEC_NARROW, ON_FLOAT | ON_WIDE, QN_LEVEL_FAST, QN_LEVEL_MAX, SEE_THROUGH, qn_enc_narrow},
+    {QN_CODEC_ROWDUP, ON_ALL, QN_LEVEL_FAST, QN_LEVEL_MAX, DISSOLVES, qn_enc_rowdup},
+    {QN_CODEC_DEQUANT, ON_FLOAT, QN_LEVEL_FAST, QN_LEVEL_MAX, DISSOLVES, qn_enc_dequant},
+    {QN_CODEC_NARROW, ON_FLOAT, QN_LEVEL_FAST, QN_LEVEL_MAX, DISSOLVES, qn_enc_narrow},
+    {QN_CODEC_NARROW, ON_WIDE, QN_LEVEL_FAST, QN_LEVEL_MAX, SEE_THROUGH, qn_enc_narrow},
     {QN_CODEC_SPARSE, ON_FLOAT | ON_WIDE, QN_LEVEL_FAST, QN_LEVEL_MAX, SEE_THROUGH, qn_enc_sparse},
     /* ---- coders of plain data: rows of FAST, DENSE, ORDER0 and MAX go here ---- */
     /* ---- end of plain coders ---- */
@@ -66,7 +72,6 @@ static unsigned kind_of(qn_dtype t)
 /* Could zstd come below `best` bytes? It sees repeats, and the order-0 entropy of single bytes. */
 static bool zstd_promising(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src, size_t best)
 {
-    enum { SMALL = 64 << 10 };
     const size_t total = (size_t)b->n * qn_unit_bytes(b->dtype);
     if (total <= SMALL || cx->level == QN_LEVEL_MAX || b->dtype == QN_BYTES || b->dtype == QN_BOOL)
         return true;
@@ -76,17 +81,21 @@ static bool zstd_promising(const qn_enc_ctx *cx, const qn_block *b, const uint8_
     return guess + guess / 64 < best;
 }
 
-/* A see-through result so small that plain coders, and mostly other see-throughs, cannot come near. */
-static bool decisive(const qn_enc_ctx *cx, size_t best, size_t total)
+/* Is the candidate that gave `best` bytes the last one to try? A see-through that halves a block leaves plain coders, and
+ * mostly the other see-throughs, nothing to win. */
+static bool decisive(const qn_enc_ctx *cx, const struct candidate *c, size_t best, size_t total)
 {
-    return cx->level == QN_LEVEL_FAST ? best <= total / 2 : cx->level == QN_LEVEL_DENSE && best <= total / 4;
+    if (c->how == FINAL || (c->how == DISSOLVES && total > SMALL))
+        return true;
+    return c->how == SEE_THROUGH &&
+           (cx->level == QN_LEVEL_FAST ? best <= total / 2 : cx->level == QN_LEVEL_DENSE && best <= total / 4);
 }
 
 static bool tried(const qn_enc_ctx *cx, const struct candidate *c, const qn_block *b, const uint8_t *src, size_t best)
 {
     if (!(c->on & kind_of(b->dtype)) || cx->level < c->from || cx->level > c->to)
         return false;
-    if (c->how == SEE_THROUGH)
+    if (c->how == SEE_THROUGH || c->how == DISSOLVES)
         return !cx->no_lookthrough;
     return c->how != IF_PROMISING || zstd_promising(cx, b, src, best);
 }
@@ -118,7 +127,7 @@ qn_code qn_encode_best(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *s
         uint8_t *swap = kept;
         kept = trial;
         trial = swap;
-        if (c->how == FINAL || (c->how == SEE_THROUGH && decisive(cx, best, total)))
+        if (decisive(cx, c, best, total))
             break;
     }
     if (*codec == QN_CODEC_RAW)

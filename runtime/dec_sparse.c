@@ -15,13 +15,18 @@ static uint64_t count_ones(const uint8_t *mask, uint32_t n)
     return n % 8 && mask[n / 8] >> n % 8 ? UINT64_MAX : ones;
 }
 
+/* Without branches: the next value is read for every unit and kept for those whose bit is set, so one unit of room
+ * behind the values is read too. */
 static inline void spread(const uint8_t *mask, const uint8_t *values, uint32_t n, unsigned unit, uint8_t *dst)
 {
-    for (uint32_t i = 0; i < n; i += 8)
-        for (unsigned m = mask[i / 8]; m; m &= m - 1) {
-            memcpy(dst + (i + (size_t)__builtin_ctz(m)) * unit, values, unit);
-            values += unit;
-        }
+    for (uint32_t i = 0; i < n; i++) {
+        const uint64_t on = mask[i / 8] >> i % 8 & 1;
+        uint64_t v = 0;
+        memcpy(&v, values, unit);
+        v &= 0 - on;
+        memcpy(dst + (size_t)i * unit, &v, unit);
+        values += on * unit;
+    }
 }
 
 qn_code qn_dec_sparse(const qn_dec_ctx *cx, const qn_block *b, const uint8_t *payload, size_t n_bytes, uint8_t *dst,
@@ -38,13 +43,14 @@ qn_code qn_dec_sparse(const qn_dec_ctx *cx, const qn_block *b, const uint8_t *pa
     const uint8_t *mask = qn_nest_get(cx, &c, &mb, "sparse: mask", &rc, err);
     if (!mask)
         return rc;
-    const uint8_t *values = qn_nest_get(cx, &c, &vb, "sparse: values", &rc, err);
+    uint8_t *values = qn_arena_get(cx->scratch, (k + 1) * unit, 64, err);
     if (!values)
-        return rc;
+        return QN_E_MEMORY;
+    memset(values + k * unit, 0, unit);
+    QN_TRY(qn_nest_decode(cx, &c, &vb, values, "sparse: values", err));
     QN_TRY(qn_nest_end(&c, "sparse", err));
     if (count_ones(mask, b->n) != k)
         return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "sparse: the mask does not hold %llu ones", (unsigned long long)k);
-    memset(dst, 0, (size_t)b->n * unit);
     switch (unit) { /* constant sizes: a copy becomes a move */
     case 1:
         spread(mask, values, b->n, 1, dst);
