@@ -89,6 +89,8 @@ static uint32_t list_misses(const qn_block *b, const uint8_t *src, const uint8_t
 {
     const unsigned unit = qn_unit_bytes(b->dtype);
     uint32_t n = 0;
+    if (memcmp(src, back, (size_t)b->n * unit) == 0)
+        return 0;
     for (uint32_t i = 0; i < b->n && n < limit; i++)
         if (!same(src + (size_t)i * unit, back + (size_t)i * unit, unit))
             at[n++] = i;

@@ -8,7 +8,8 @@
 
 enum { FAST_MIN = 64, MIN = 24 }; /* zeros in 1/1024 */
 
-static inline uint32_t gather(const uint8_t *src, uint32_t n, unsigned unit, uint8_t *mask, uint8_t *values)
+__attribute__((always_inline)) static inline uint32_t gather(const uint8_t *src, uint32_t n, unsigned unit,
+                                                             uint8_t *mask, uint8_t *values)
 {
     uint32_t k = 0;
     for (uint32_t i = 0; i < n; i++) {

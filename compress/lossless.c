@@ -75,7 +75,7 @@ static bool zstd_promising(const qn_enc_ctx *cx, const qn_block *b, const uint8_
     const size_t total = (size_t)b->n * qn_unit_bytes(b->dtype);
     if (total <= SMALL || cx->level == QN_LEVEL_MAX || b->dtype == QN_BYTES || b->dtype == QN_BOOL)
         return true;
-    if (qn_sample_repeats(src, total) >= 16)
+    if (qn_sample_repeats(src, total) >= 32)
         return true;
     const size_t guess = qn_sample_planes(src, (uint32_t)total, 1);
     return guess + guess / 64 < best;

@@ -29,17 +29,22 @@ static bool numbers(unsigned grid, const uint8_t *codes, uint32_t len, float *ou
     return !bad;
 }
 
+/* len ≤ PIECE */
 static void store(qn_dtype t, const float *v, uint32_t len, uint8_t *dst)
 {
-    if (t == QN_BF16)
-        for (uint32_t i = 0; i < len; i++)
-            qn_store16(dst + 2 * (size_t)i, qn_bf16_narrow(qn_f32_bits(v[i])));
-    else if (t == QN_F16)
-        for (uint32_t i = 0; i < len; i++)
-            qn_store16(dst + 2 * (size_t)i, qn_f16_narrow(qn_f32_bits(v[i])));
-    else
+    uint16_t half[PIECE];
+    if (t == QN_F32 || t == QN_C64) {
         for (uint32_t i = 0; i < len; i++)
             qn_store32(dst + 4 * (size_t)i, qn_f32_bits(v[i]));
+        return;
+    }
+    if (t == QN_BF16)
+        for (uint32_t i = 0; i < len; i++)
+            half[i] = qn_bf16_narrow(qn_f32_bits(v[i]));
+    else
+        for (uint32_t i = 0; i < len; i++)
+            half[i] = qn_f16_narrow(qn_f32_bits(v[i]));
+    qn_pack16(dst, half, len);
 }
 
 bool qn_dequant_group(qn_dtype t, unsigned grid, const uint8_t *codes, uint32_t len, float scale, float bias,

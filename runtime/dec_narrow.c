@@ -81,14 +81,27 @@ static uint64_t f32_to_f64_bits(uint32_t u)
     return (u & 0x7fffffff) > 0x7f800000 ? nan : x.u;
 }
 
+enum { PIECE = 256 };
+
+static void bf16_to_f16(const uint8_t *src, uint32_t n, uint8_t *dst)
+{
+    uint16_t in[PIECE], out[PIECE];
+    for (uint32_t at = 0; at < n; at += PIECE) {
+        const uint32_t m = n - at < PIECE ? n - at : PIECE;
+        qn_unpack16(in, src + 2 * (size_t)at, m);
+        for (uint32_t i = 0; i < m; i++)
+            out[i] = qn_f16_narrow((uint32_t)in[i] << 16);
+        qn_pack16(dst + 2 * (size_t)at, out, m);
+    }
+}
+
 static void widen_float(qn_dtype wide, qn_dtype narrow, const uint8_t *restrict src, uint32_t n, uint8_t *restrict dst)
 {
     if (wide == QN_F64)
         for (uint32_t i = 0; i < n; i++)
             qn_store64(dst + 8 * (size_t)i, f32_to_f64_bits(qn_load32(src + 4 * (size_t)i)));
     else if (wide == QN_F16)
-        for (uint32_t i = 0; i < n; i++)
-            qn_store16(dst + 2 * (size_t)i, qn_f16_narrow((uint32_t)qn_load16(src + 2 * (size_t)i) << 16));
+        bf16_to_f16(src, n, dst);
     else if (narrow == QN_BF16)
         for (uint32_t i = 0; i < n; i++)
             qn_store32(dst + 4 * (size_t)i, (uint32_t)qn_load16(src + 2 * (size_t)i) << 16);

@@ -17,7 +17,8 @@ static uint64_t count_ones(const uint8_t *mask, uint32_t n)
 
 /* Without branches: the next value is read for every unit and kept for those whose bit is set, so one unit of room
  * behind the values is read too. */
-static inline void spread(const uint8_t *mask, const uint8_t *values, uint32_t n, unsigned unit, uint8_t *dst)
+__attribute__((always_inline)) static inline void spread(const uint8_t *mask, const uint8_t *values, uint32_t n,
+                                                         unsigned unit, uint8_t *dst)
 {
     for (uint32_t i = 0; i < n; i++) {
         const uint64_t on = mask[i / 8] >> i % 8 & 1;

@@ -4,6 +4,28 @@
 #define QN_RUNTIME_WIDTHS_H
 
 #include "base/half.h"
+#include "base/num.h"
+
+/* Little-endian bytes ↔ numbers, in bulk: byte-wise loads keep compilers from using SIMD in the loops around them. */
+static inline void qn_unpack16(uint16_t *dst, const uint8_t *src, size_t n)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    memcpy(dst, src, n * 2);
+#else
+    for (size_t i = 0; i < n; i++)
+        dst[i] = qn_load16(src + 2 * i);
+#endif
+}
+
+static inline void qn_pack16(uint8_t *dst, const uint16_t *src, size_t n)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    memcpy(dst, src, n * 2);
+#else
+    for (size_t i = 0; i < n; i++)
+        qn_store16(dst + 2 * i, src[i]);
+#endif
+}
 
 static inline uint32_t qn_f16_wide(uint16_t h)
 {
