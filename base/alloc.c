@@ -10,7 +10,7 @@ void *qn_mem_get(const qn_alloc *a, uint64_t n_bytes, qn_err *err)
     void *p = NULL;
     if (n_bytes == 0)
         n_bytes = 1;
-    if (n_bytes <= SIZE_MAX - 64) {
+    if (n_bytes <= PTRDIFF_MAX) { /* no object may be larger: differences of pointers into it would overflow */
         if (a)
             p = a->get(a->ctx, (size_t)n_bytes);
         else if (posix_memalign(&p, 64, (size_t)n_bytes) != 0)
@@ -48,7 +48,7 @@ void qn_mem_put(const qn_alloc *a, void *p)
 
 void *qn_mem_grow(const qn_alloc *a, void *p, uint64_t n_used, uint64_t *cap, uint64_t want, uint64_t size, qn_err *err)
 {
-    if (want <= *cap)
+    if (want <= *cap && p)
         return p;
     bool ovf = false;
     const uint64_t half_more = qn_add(*cap, *cap / 2, &ovf);
@@ -79,10 +79,11 @@ void qn_arena_init(qn_arena *ar, const qn_alloc *a)
     *ar = (qn_arena){.alloc = a};
 }
 
-/* Blocks double up to 16 MiB, so that a million small strings cost few calls and a small model little memory. */
+/* Blocks grow with what has been handed out, up to 16 MiB: a million small strings cost few calls, and the room left over
+ * is at most a quarter of what was asked for. */
 static struct qn_arena_block *new_block(qn_arena *ar, uint64_t n_bytes, qn_err *err)
 {
-    uint64_t cap = ar->head ? qn_min_u64(ar->head->cap * 2, 16u << 20) : BLOCK_MIN;
+    uint64_t cap = qn_min_u64(qn_max_u64(ar->used_bytes / 4, BLOCK_MIN), 16u << 20);
     cap = qn_max_u64(cap, n_bytes);
     if (cap > UINT64_MAX - BLOCK_HEAD)
         cap = UINT64_MAX - BLOCK_HEAD; /* qn_mem_get refuses it */

@@ -43,7 +43,8 @@ qn_code qn_err_in_tensor(qn_err *err, qn_code code, const char *tensor);
  * Control characters in names are escaped, so hostile names cannot drive a terminal. */
 void qn_err_line(const qn_err *err, char *buf, size_t n_bytes);
 
-/* Copies a name into a fixed buffer with control bytes escaped as \xNN; cuts at the end. */
+/* Copies a name into a fixed buffer; bytes that are not UTF-8, control characters and those that turn the reading direction
+ * become \xNN. Cuts between characters. */
 void qn_printable(char *dst, size_t dst_bytes, const char *src, size_t src_bytes);
 
 #endif

@@ -9,6 +9,11 @@ uint64_t qn_hash64(const void *p, size_t n_bytes)
     return XXH3_64bits(p, n_bytes);
 }
 
+uint64_t qn_hash64_keyed(const void *p, size_t n_bytes, uint64_t key)
+{
+    return XXH3_64bits_withSeed(p, n_bytes, key);
+}
+
 static qn_digest canonical(XXH128_hash_t h)
 {
     XXH128_canonical_t c;

@@ -9,6 +9,8 @@ typedef struct qn_digest {
 } qn_digest;
 
 uint64_t qn_hash64(const void *p, size_t n_bytes);
+/* For tables in memory only: see names.h. */
+uint64_t qn_hash64_keyed(const void *p, size_t n_bytes, uint64_t key);
 qn_digest qn_hash128(const void *p, size_t n_bytes);
 bool qn_digest_equal(const qn_digest *a, const qn_digest *b);
 /* 32 lower-case hex digits and a NUL. */

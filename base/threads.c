@@ -69,7 +69,7 @@ static void *worker(void *arg)
 qn_code qn_run(const qn_env *env, const qn_job *job, uint64_t n_tasks, unsigned n_slots, qn_err *err)
 {
     struct run r = {.job = job, .n_tasks = n_tasks, .err = err};
-    const unsigned n_threads = (unsigned)qn_min_u64(n_slots, qn_max_u64(n_tasks, 1)), n_extra = n_threads - 1;
+    const unsigned n_threads = (unsigned)qn_max_u64(1, qn_min_u64(n_slots, n_tasks)), n_extra = n_threads - 1;
     pthread_t *ids = qn_mem_get(env->alloc, (uint64_t)n_threads * sizeof *ids, err);
     if (!ids)
         return QN_E_MEMORY;

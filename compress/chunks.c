@@ -80,3 +80,17 @@ uint64_t qn_chunks_max_bytes(const qn_index *ix)
         max = qn_max_u64(max, (uint64_t)ix->objects[i].chunk_units * qn_unit_bytes((qn_dtype)ix->objects[i].dtype));
     return max;
 }
+
+qn_code qn_chunks_workers(const qn_env *env, uint64_t n_tasks, uint64_t fixed_bytes, uint64_t each_bytes, unsigned *n,
+                          qn_err *err)
+{
+    const uint64_t limit = env->memory_bytes;
+    *n = (unsigned)qn_min_u64(env->n_threads, qn_max_u64(1, n_tasks));
+    if (limit == 0 || each_bytes == 0)
+        return QN_OK;
+    if (limit < fixed_bytes || limit - fixed_bytes < each_bytes)
+        return QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "memory limit of %llu MiB: at least %llu MiB are needed",
+                       (unsigned long long)(limit >> 20), (unsigned long long)((fixed_bytes + each_bytes) >> 20) + 1);
+    *n = (unsigned)qn_min_u64(*n, (limit - fixed_bytes) / each_bytes);
+    return QN_OK;
+}

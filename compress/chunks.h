@@ -15,6 +15,14 @@ qn_digest qn_chunks_digest(const qn_index *ix);
 /* Largest chunk of the list in bytes. */
 uint64_t qn_chunks_max_bytes(const qn_index *ix);
 
+/* What a reader of packed chunks holds for one worker, in largest chunks: payload, base, and decoders' scratch. */
+#define QN_READ_CHUNKS 5
+
+/* Workers for n_tasks (≥ 1) when each holds `each_bytes` and all share `fixed_bytes`: as many as threads and the memory
+ * limit allow. QN_E_MEMORY when the limit does not hold even one. */
+qn_code qn_chunks_workers(const qn_env *env, uint64_t n_tasks, uint64_t fixed_bytes, uint64_t each_bytes, unsigned *n,
+                          qn_err *err) QN_MUST_CHECK;
+
 /* A run of chunks in task order: which chunk of which object is task t. */
 static inline void qn_chunks_locate(const qn_index *ix, uint64_t chunk, uint64_t *object, uint64_t *i)
 {

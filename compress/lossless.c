@@ -45,8 +45,10 @@ static const struct candidate candidates[] = {
     {QN_CODEC_NARROW, ON_FLOAT, QN_LEVEL_FAST, QN_LEVEL_MAX, DISSOLVES, qn_enc_narrow},
     {QN_CODEC_NARROW, ON_WIDE, QN_LEVEL_FAST, QN_LEVEL_MAX, SEE_THROUGH, qn_enc_narrow},
     {QN_CODEC_SPARSE, ON_FLOAT | ON_WIDE, QN_LEVEL_FAST, QN_LEVEL_MAX, SEE_THROUGH, qn_enc_sparse},
-    /* ---- coders of plain data: rows of FAST, DENSE, ORDER0 and MAX go here ---- */
-    /* ---- end of plain coders ---- */
+    {QN_CODEC_FAST, ON_FLOAT, QN_LEVEL_FAST, QN_LEVEL_MAX, PLAIN, qn_enc_fast},
+    {QN_CODEC_ORDER0, ON_BYTE | ON_FLOAT, QN_LEVEL_FAST, QN_LEVEL_MAX, PLAIN, qn_enc_order0},
+    {QN_CODEC_DENSE, ON_FLOAT, QN_LEVEL_DENSE, QN_LEVEL_MAX, PLAIN, qn_enc_dense},
+    {QN_CODEC_MAX, ON_FLOAT, QN_LEVEL_MAX, QN_LEVEL_MAX, PLAIN, qn_enc_max},
     {QN_CODEC_SHUFFLE, ON_FLOAT | ON_WIDE, QN_LEVEL_FAST, QN_LEVEL_MAX, PLAIN, qn_enc_shuffle},
     {QN_CODEC_ZSTD, ON_ALL, QN_LEVEL_FAST, QN_LEVEL_MAX, IF_PROMISING, qn_enc_zstd},
 };

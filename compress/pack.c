@@ -24,7 +24,9 @@
 enum {
     CHECKPOINT_BYTES = 64 << 20, /* payloads between two journal commits: what a kill can cost  */
     SAMPLE_BYTES = 256 << 20,    /* a dry run on more than this looks at a sample               */
-    SCRATCH_CHUNKS = 10          /* scratch of one worker in largest chunks: source, payload, check, base, encoders' own */
+    SCRATCH_CHUNKS = 10,         /* scratch of one worker in largest chunks: source, payload, check, base, encoders' own */
+    SEARCH_CHUNKS = 18           /* and what zstd's match finders take above the fast level: two tables of 4 bytes for each
+                                    of twice as many positions, and the window */
 };
 
 struct slot {
@@ -197,6 +199,7 @@ static qn_code append_chunk(struct pack *p, struct slot *s, uint64_t chunk, uint
         QN_TRY(qn_quern_writer_add(&p->writer, s->out, c->stored_bytes, &c->off, err));
         qn_dedup_add(&p->dedup, &s->digest, chunk);
         row->raw_by_codec[s->codec] += n;
+        row->stored_by_codec[s->codec] += s->n_out;
     }
     if (p->opt->dry_run)
         return QN_OK;
@@ -211,8 +214,19 @@ static qn_code adopt_chunk(struct pack *p, struct slot *s, uint64_t chunk, uint6
     if (p->ix.chunks[chunk].codec != QN_CODEC_SHARED) {
         qn_dedup_add(&p->dedup, &s->digest, chunk);
         p->report->rows[object].raw_by_codec[p->ix.chunks[chunk].codec] += n;
+        p->report->rows[object].stored_by_codec[p->ix.chunks[chunk].codec] += p->ix.chunks[chunk].stored_bytes;
     }
     return QN_OK;
+}
+
+/* Remembers whose chunk this one shares; one object only, or none. */
+static void note_twin(const struct pack *p, qn_pack_row *row, uint64_t twin)
+{
+    const uint64_t owner = qn_index_object_of(&p->ix, twin);
+    if (row->n_shared == 0)
+        row->same_as = owner;
+    else if (row->same_as != owner)
+        row->same_as = UINT64_MAX;
 }
 
 static qn_code commit(void *ctx, uint64_t task, unsigned slot, qn_err *err)
@@ -230,6 +244,8 @@ static qn_code commit(void *ctx, uint64_t task, unsigned slot, qn_err *err)
         QN_TRY(append_chunk(p, s, chunk, object, &b, n, err));
     const qn_index_chunk *c = &p->ix.chunks[chunk];
     qn_pack_row *row = &p->report->rows[object];
+    if (c->codec == QN_CODEC_SHARED)
+        note_twin(p, row, c->off);
     row->n_chunks++;
     row->stored_bytes += c->stored_bytes;
     row->n_shared += c->codec == QN_CODEC_SHARED;
@@ -284,9 +300,9 @@ static void slots_release(struct pack *p)
     qn_mem_put(a, p->slots);
 }
 
-static uint64_t slot_memory(uint64_t max_bytes)
+static uint64_t slot_memory(qn_level level, uint64_t max_bytes)
 {
-    return (uint64_t)SCRATCH_CHUNKS * max_bytes;
+    return (SCRATCH_CHUNKS + (level == QN_LEVEL_FAST ? 0u : SEARCH_CHUNKS)) * max_bytes;
 }
 
 static uint64_t table_memory(const qn_index *ix)
@@ -299,15 +315,7 @@ static uint64_t table_memory(const qn_index *ix)
 static qn_code plan_memory(struct pack *p, qn_err *err)
 {
     p->max_bytes = qn_chunks_max_bytes(&p->ix);
-    p->n_slots = (unsigned)qn_min_u64(p->env->n_threads, qn_max_u64(1, p->ix.n_chunks));
-    const uint64_t limit = p->env->memory_bytes, tables = table_memory(&p->ix), each = slot_memory(p->max_bytes);
-    if (limit == 0)
-        return QN_OK;
-    if (limit < tables + each)
-        return QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "memory limit of %llu MiB: at least %llu MiB are needed",
-                       (unsigned long long)(limit >> 20), (unsigned long long)((tables + each) >> 20) + 1);
-    p->n_slots = (unsigned)qn_min_u64(p->n_slots, (limit - tables) / each);
-    return QN_OK;
+    return qn_chunks_workers(p->env, p->ix.n_chunks, table_memory(&p->ix), slot_memory(p->opt->level, p->max_bytes), &p->n_slots, err);
 }
 
 uint64_t qn_pack_memory(const qn_env *env, const qn_source *src, const qn_pack_options *opt)
@@ -315,11 +323,10 @@ uint64_t qn_pack_memory(const qn_env *env, const qn_source *src, const qn_pack_o
     uint64_t memory = 0;
     qn_arena arena;
     qn_index ix;
-    (void)opt;
     qn_arena_init(&arena, env->alloc);
     if (qn_chunks_plan(&ix, &arena, src, NULL) == QN_OK)
         memory = table_memory(&ix) +
-                 qn_min_u64(env->n_threads, qn_max_u64(1, ix.n_chunks)) * slot_memory(qn_chunks_max_bytes(&ix));
+                 qn_min_u64(env->n_threads, qn_max_u64(1, ix.n_chunks)) * slot_memory(opt->level, qn_chunks_max_bytes(&ix));
     qn_arena_release(&arena);
     return env->memory_bytes ? qn_min_u64(memory, env->memory_bytes) : memory;
 }
@@ -466,6 +473,45 @@ static void clean_up(struct pack *p, qn_code rc)
     (void)fs->unlink(fs->ctx, p->journal_path);
 }
 
+/* OUT itself may be an input (it is replaced at the end by a rename), what we write on the way may not. */
+static qn_code check_not_input(const struct pack *p, const char *path, qn_err *err)
+{
+    const qn_fs *fs = p->env->fs;
+    qn_stat st;
+    if (fs->stat(fs->ctx, path, &st) != 0)
+        return QN_OK;
+    if (qn_source_is_file(p->src, &st) || (p->opt->base && qn_source_is_file(p->opt->base, &st)))
+        return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "is an input, and would be overwritten on the "
+                                           "way: give the output another name"), path);
+    return QN_OK;
+}
+
+/* A packed folder that holds its own output would be another folder the next time, and when it is resumed. */
+static qn_code check_outside(const struct pack *p, const char *out_path, qn_err *err)
+{
+    enum { LEVELS = 64 };
+    const qn_fs *fs = p->env->fs;
+    qn_stat top, at, before = {0};
+    if (!p->src->whole_dir || fs->stat(fs->ctx, p->src->path, &top) != 0)
+        return QN_OK;
+    char *dir = qn_path_dir(p->env->alloc, out_path, err);
+    qn_code rc = dir ? QN_OK : QN_E_MEMORY;
+    for (unsigned i = 0; i < LEVELS && rc == QN_OK && fs->stat(fs->ctx, dir, &at) == 0; i++) {
+        if (at.dev == top.dev && at.ino == top.ino)
+            rc = qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "lies in the folder that is to be packed: give "
+                                             "the output another place"), out_path);
+        if (rc != QN_OK || (at.dev == before.dev && at.ino == before.ino))
+            break; /* the root is its own parent */
+        before = at;
+        char *up = qn_path_join(p->env->alloc, dir, "..", err);
+        qn_mem_put(p->env->alloc, dir);
+        dir = up;
+        rc = up ? QN_OK : QN_E_MEMORY;
+    }
+    qn_mem_put(p->env->alloc, dir);
+    return rc;
+}
+
 static qn_code check_output(struct pack *p, const char *out_path, qn_err *err)
 {
     const qn_fs *fs = p->env->fs;
@@ -480,13 +526,17 @@ static qn_code check_output(struct pack *p, const char *out_path, qn_err *err)
     }
     p->partial_path = qn_path_cat(p->env->alloc, out_path, ".partial", err);
     p->journal_path = qn_path_cat(p->env->alloc, out_path, ".journal", err);
-    return p->partial_path && p->journal_path ? QN_OK : QN_E_MEMORY;
+    if (!p->partial_path || !p->journal_path)
+        return QN_E_MEMORY;
+    QN_TRY(check_outside(p, out_path, err));
+    QN_TRY(check_not_input(p, p->partial_path, err));
+    return check_not_input(p, p->journal_path, err);
 }
 
 static qn_code report_open(struct pack *p, qn_err *err)
 {
     qn_pack_report *r = p->report;
-    *r = (qn_pack_report){.n_chunks = p->ix.n_chunks, .n_rows = p->ix.n_objects};
+    *r = (qn_pack_report){.n_chunks = p->ix.n_chunks, .n_rows = p->ix.n_objects, .n_threads = p->n_slots};
     for (uint64_t i = 0; i < p->ix.n_files; i++)
         r->source_bytes += p->ix.files[i].n_bytes;
     if (p->opt->dry_run && r->source_bytes > SAMPLE_BYTES) {
@@ -497,7 +547,7 @@ static qn_code report_open(struct pack *p, qn_err *err)
     if (!r->rows)
         return QN_E_MEMORY;
     for (uint64_t i = 0; i < r->n_rows; i++)
-        r->rows[i].object = i;
+        r->rows[i] = (qn_pack_row){.object = i, .same_as = UINT64_MAX};
     return QN_OK;
 }
 
@@ -514,6 +564,8 @@ static qn_code pack(struct pack *p, const char *out_path, qn_err *err)
     QN_TRY(plan_memory(p, err));
     QN_TRY(report_open(p, err));
     QN_TRY(make_key(p, &key, err));
+    if (out_path || !p->opt->dry_run)
+        QN_TRY(check_output(p, out_path, err));
     if (p->opt->dry_run) {
         QN_TRY(qn_quern_writer_open(&p->writer, p->env, NULL, 0, err));
         QN_TRY(run(p, &key, err));
@@ -523,7 +575,6 @@ static qn_code pack(struct pack *p, const char *out_path, qn_err *err)
                 (uint64_t)((double)p->report->source_bytes * (double)p->sampled_stored / (double)p->sampled_bytes);
         return QN_OK;
     }
-    QN_TRY(check_output(p, out_path, err));
     QN_TRY(open_partial(p, &key, err));
     QN_TRY(run(p, &key, err));
     p->report->packed_bytes = p->writer.at;

@@ -14,7 +14,7 @@ typedef struct qn_pack_options {
     qn_source *base;   /* --base: pack tensors of equal name, dtype and shape as differences; NULL: none */
     bool overwrite;    /* replace an existing OUT                                                        */
     bool restart;      /* throw a partial result away instead of resuming it                             */
-    bool dry_run;      /* encode (all, or a sample when large) but write nothing                         */
+    bool dry_run;      /* encode (all, or a sample when large) but write nothing; OUT may be NULL        */
 } qn_pack_options;
 
 /* What happened to one object, for reports. */
@@ -22,12 +22,16 @@ typedef struct qn_pack_row {
     uint64_t object;                     /* index in the source                                */
     uint64_t stored_bytes;               /* payloads; chunks shared with earlier ones count 0  */
     uint64_t n_chunks, n_shared;         /* shared: equal to an earlier chunk, stored once     */
-    uint64_t raw_by_codec[QN_CODEC_COUNT]; /* uncompressed bytes that each codec took          */
+    uint64_t raw_by_codec[QN_CODEC_COUNT];    /* uncompressed bytes that each codec took      */
+    uint64_t stored_by_codec[QN_CODEC_COUNT]; /* and what it made of them                     */
+    uint64_t same_as;                    /* with n_shared == n_chunks: the object that holds all of its chunks;
+                                            UINT64_MAX when there is no single one      */
 } qn_pack_row;
 
 typedef struct qn_pack_report {
     uint64_t source_bytes, packed_bytes; /* whole files; packed is an estimate when sampled     */
     uint64_t n_chunks, n_shared, n_resumed;
+    unsigned n_threads;                  /* workers that the memory limit allowed                       */
     bool sampled;                        /* dry run on a large source                          */
     uint64_t n_rows;
     qn_pack_row *rows;                   /* one per object, source order                       */

@@ -24,6 +24,7 @@ struct slot {
 
 struct unpack {
     const qn_env *env;
+    const qn_source *packed;
     qn_reader *reader;
     const qn_index *ix;
     const qn_unpack_options *opt;
@@ -233,6 +234,9 @@ static qn_code check_output(struct unpack *u, qn_err *err)
     if (u->opt->dry_run)
         return QN_OK;
     if (fs->stat(fs->ctx, u->tmp, &st) == 0) {
+        if (qn_source_is_file(u->packed, &st))
+            return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "is the input, and the name that is needed on the "
+                                               "way: give the output another name"), u->tmp);
         const int r = remove_tree(u, u->tmp, 0);
         if (r < 0)
             return qn_err_in_path(err, QN_FAIL_SYS(err, -r, "left by an earlier run, cannot be removed"), u->tmp);
@@ -268,7 +272,7 @@ static qn_code publish(struct unpack *u, qn_err *err)
 static qn_code slots_open(struct unpack *u, qn_err *err)
 {
     const uint64_t max = qn_chunks_max_bytes(u->ix);
-    u->n_slots = (unsigned)qn_min_u64(u->env->n_threads, qn_max_u64(1, u->ix->n_chunks));
+    QN_TRY(qn_chunks_workers(u->env, u->ix->n_chunks, 0, (1 + QN_READ_CHUNKS) * max, &u->n_slots, err));
     u->slots = qn_mem_zeros(u->env->alloc, u->n_slots, sizeof *u->slots, err);
     if (!u->slots)
         return QN_E_MEMORY;
@@ -301,7 +305,7 @@ static qn_code unpack(struct unpack *u, qn_err *err)
 qn_code qn_unpack(const qn_env *env, qn_source *packed, const char *out_path, const qn_unpack_options *opt,
                   uint64_t *n_bytes, qn_err *err)
 {
-    struct unpack u = {.env = env, .opt = opt, .out = out_path, .file = QN_FILE_CLOSED};
+    struct unpack u = {.env = env, .packed = packed, .opt = opt, .out = out_path, .file = QN_FILE_CLOSED};
     u.reader = qn_quern_source_reader(packed);
     if (!u.reader)
         return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "is not a .quern file"), packed->path);

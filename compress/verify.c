@@ -27,7 +27,7 @@ struct verify {
     void *bad_ctx;
     qn_walk walk;
     uint64_t damaged_object; /* its digest cannot match: reported already */
-    uint64_t n_bad, done_bytes;
+    uint64_t n_bad, done_bytes, total_bytes;
     qn_err first;
 };
 
@@ -87,7 +87,7 @@ static qn_code commit(void *ctx, uint64_t task, unsigned slot, qn_err *err)
     const qn_block b = qn_index_block(&v->ix->objects[object], i);
     v->done_bytes += (uint64_t)b.n * qn_unit_bytes(b.dtype);
     if (v->env->progress)
-        v->env->progress(v->env->progress_ctx, "verifying", v->done_bytes, 0);
+        v->env->progress(v->env->progress_ctx, "verifying", v->done_bytes, v->total_bytes);
     if (v->decode)
         QN_TRY(qn_walk_to(&v->walk, object, err));
     if (s->rc != QN_OK) {
@@ -115,7 +115,7 @@ static qn_code object_done(void *ctx, uint64_t object, const qn_digest *digest, 
 static qn_code slots_open(struct verify *v, qn_err *err)
 {
     const uint64_t max = qn_chunks_max_bytes(v->ix);
-    v->n_slots = (unsigned)qn_min_u64(v->env->n_threads, qn_max_u64(1, v->ix->n_chunks));
+    QN_TRY(qn_chunks_workers(v->env, v->ix->n_chunks, 0, (1 + QN_READ_CHUNKS) * max, &v->n_slots, err));
     v->slots = qn_mem_zeros(v->env->alloc, v->n_slots, sizeof *v->slots, err);
     if (!v->slots)
         return QN_E_MEMORY;
@@ -133,6 +133,8 @@ static qn_code verify(struct verify *v, qn_err *err)
 {
     v->ix = qn_reader_index(v->reader);
     v->damaged_object = UINT64_MAX;
+    for (uint64_t f = 0; f < v->ix->n_files; f++)
+        v->total_bytes += v->ix->files[f].n_bytes;
     qn_code rc = slots_open(v, err);
     if (rc == QN_OK)
         rc = qn_walk_open(&v->walk, v->ix, object_done, v, err);

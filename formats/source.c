@@ -49,7 +49,7 @@ void qn_source_close(qn_source *s)
         qn_mem_put(alloc, s->warnings[i]);
     qn_mem_put(alloc, s->files);
     qn_mem_put(alloc, s->objects);
-    qn_mem_put(alloc, s->name_table);
+    qn_mem_put(alloc, s->names.slots);
     qn_arena_release(&s->arena);
     qn_mem_put(alloc, s);
 }
@@ -65,39 +65,38 @@ qn_code qn_source_read(qn_source *s, uint64_t obj, uint64_t off, uint64_t n, voi
     return qn_err_in_tensor(err, rc, s->objects[obj].kind == QN_OBJECT_TENSOR ? s->objects[obj].name : NULL);
 }
 
+static const char *object_name(const void *ctx, uint32_t item)
+{
+    return ((const qn_source *)ctx)->objects[item].name;
+}
+
 uint64_t qn_source_find(const qn_source *s, const char *name)
 {
-    uint64_t slot = qn_hash64(name, strlen(name)) & s->name_mask;
-    for (; s->name_table[slot] != UINT32_MAX; slot = (slot + 1) & s->name_mask)
-        if (strcmp(s->objects[s->name_table[slot]].name, name) == 0)
-            return s->name_table[slot];
-    return UINT64_MAX;
+    const uint32_t i = qn_names_find(&s->names, name, object_name, s);
+    return i == QN_NAMES_NONE ? UINT64_MAX : i;
 }
 
 static qn_code index_names(qn_source *s, qn_err *err)
 {
-    uint64_t cap = 16;
     if (s->n_objects >= UINT32_MAX)
         return qn_err_in_path(err, QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "%llu tensors: below 2^32 are allowed",
                                            (unsigned long long)s->n_objects), s->path);
-    while (cap < s->n_objects * 2)
-        cap *= 2;
-    s->name_table = qn_mem_get(s->env->alloc, cap * sizeof *s->name_table, err);
-    if (!s->name_table)
+    const uint64_t n_slots = qn_names_slots(s->n_tensors);
+    qn_name_slot *slots = qn_mem_zeros(s->env->alloc, n_slots, sizeof *slots, err);
+    if (!slots)
         return QN_E_MEMORY;
-    memset(s->name_table, 0xff, cap * sizeof *s->name_table);
-    s->name_mask = cap - 1;
+    qn_names_init(&s->names, slots, n_slots);
     for (uint64_t i = 0; i < s->n_objects; i++) {
         const qn_object *o = &s->objects[i];
         if (o->kind != QN_OBJECT_TENSOR)
             continue;
-        uint64_t slot = qn_hash64(o->name, strlen(o->name)) & s->name_mask;
-        for (; s->name_table[slot] != UINT32_MAX; slot = (slot + 1) & s->name_mask)
-            if (strcmp(s->objects[s->name_table[slot]].name, o->name) == 0)
-                return qn_err_in_path(err, qn_err_in_tensor(err, QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET,
-                                                                         "two tensors have this name"), o->name),
-                                      s->path);
-        s->name_table[slot] = (uint32_t)i;
+        const uint32_t twin = qn_names_add(&s->names, o->name, (uint32_t)i, object_name, s);
+        if (twin == QN_NAMES_NONE)
+            continue;
+        const qn_code rc = QN_FAIL(err, QN_E_INPUT, o->off, "two tensors have this name: the other one's data begin at "
+                                   "byte 0x%llx of %s", (unsigned long long)s->objects[twin].off,
+                                   s->files[s->objects[twin].file].path);
+        return qn_err_in_path(err, qn_err_in_tensor(err, rc, o->name), s->files[o->file].path);
     }
     return QN_OK;
 }
@@ -141,8 +140,29 @@ void qn_source_warn(qn_source *s, const char *fmt, ...)
     s->warnings[at] = qn_mem_get(s->env->alloc, WARNING_BYTES, NULL);
     if (!s->warnings[at])
         return;
+    char raw[WARNING_BYTES];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(s->warnings[at], WARNING_BYTES, fmt, ap);
+    vsnprintf(raw, sizeof raw, fmt, ap);
     va_end(ap);
+    qn_printable(s->warnings[at], WARNING_BYTES, raw, strlen(raw));
+}
+
+static bool is_this_file(const qn_source *s, const char *path, const qn_stat *st)
+{
+    qn_stat mine;
+    return s->env->fs->stat(s->env->fs->ctx, path, &mine) == 0 && mine.dev == st->dev && mine.ino == st->ino;
+}
+
+bool qn_source_is_file(const qn_source *s, const qn_stat *st)
+{
+    if (is_this_file(s, s->path, st))
+        return true;
+    bool hit = false;
+    for (uint64_t i = 0; i < s->n_files && s->is_dir && !hit; i++) {
+        char *path = qn_path_join(s->env->alloc, s->path, s->files[i].path, NULL);
+        hit = path && is_this_file(s, path, st);
+        qn_mem_put(s->env->alloc, path);
+    }
+    return hit;
 }

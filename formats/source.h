@@ -12,6 +12,7 @@
 #include "base/alloc.h"
 #include "base/env.h"
 #include "base/hash.h"
+#include "base/names.h"
 #include "base/path.h"
 #include "base/shape.h"
 
@@ -48,11 +49,11 @@ struct qn_source {
     qn_arena arena;         /* names and dims                                                         */
     const char *path;       /* as the user gave it                                                    */
     bool is_dir;            /* files go into a directory when restored; else there is exactly one file */
+    bool whole_dir;         /* all that lies in the folder `path` belongs to it, and would if it were put there     */
     uint64_t n_files, n_objects, n_tensors;
     qn_source_file *files;  /* files, objects: owned, from the allocator                               */
     qn_object *objects;
-    uint32_t *name_table;   /* open addressing over tensor objects, made by qn_source_seal             */
-    uint64_t name_mask;
+    qn_names names;         /* tensor objects by name, made by qn_source_seal; slots owned             */
     uint64_t n_warnings;    /* things a user should see but that are no errors; first QN_SOURCE_WARNINGS kept */
     char *warnings[8];
     void *impl;             /* the format's own */
@@ -70,5 +71,9 @@ uint64_t qn_source_find(const qn_source *s, const char *name);
 qn_code qn_source_seal(qn_source *s, qn_err *err) QN_MUST_CHECK;
 /* Adds a warning (printf-like); never fails, drops past the limit but counts. */
 void qn_source_warn(qn_source *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Is this (dev, ino) one of the files the source was opened from? So that no output is made on top of an input, whatever
+ * names, links or symlinks lead there. A name that cannot be looked up is not one. */
+bool qn_source_is_file(const qn_source *s, const qn_stat *st);
 
 #endif

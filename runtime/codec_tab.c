@@ -13,6 +13,10 @@ const qn_codec_row qn_codec_tab[QN_CODEC_COUNT] = {
     [QN_CODEC_ROWDUP] = {"rowdup", "unique rows and a row map", qn_dec_rowdup},
     [QN_CODEC_DELTA] = {"delta", "difference to a base checkpoint", qn_dec_delta},
     [QN_CODEC_SPARSE] = {"sparse", "a mask of zeros, and the rest", qn_dec_sparse},
+    [QN_CODEC_FAST] = {"fast", "floats: exponents in 8-bit-probability rANS, the rest raw", qn_dec_fast},
+    [QN_CODEC_MAX] = {"max", "float context mixing", qn_dec_max},
+    [QN_CODEC_DENSE] = {"dense", "floats: scale-relative exponents and top fraction bits in rANS", qn_dec_dense},
+    [QN_CODEC_ORDER0] = {"order0", "bytes in rANS", qn_dec_order0},
 };
 
 qn_code qn_codec_decode(const qn_dec_ctx *cx, unsigned codec, const qn_block *b, const uint8_t *payload, size_t n_bytes,

@@ -5,10 +5,6 @@
 #include <string.h>
 #include <zstd.h>
 
-/* An index compresses well only where names repeat; every stored chunk brings 24 bytes of hashes that do not. A larger
- * ratio than this is not an index of ours but a bomb. */
-enum { INDEX_SLACK_BYTES = 16 << 20, INDEX_RATIO = 32 };
-
 struct footer {
     uint64_t index_off, stored_bytes, index_bytes, file_bytes;
     qn_digest digest;
@@ -57,7 +53,7 @@ static qn_code read_footer(const qn_bytes_in *in, struct footer *f, qn_err *err)
     const uint64_t end = qn_align_up(qn_add(f->index_off, f->stored_bytes, &ovf), 64, &ovf);
     if (ovf || f->index_off < QN_HEADER_BYTES || f->index_off % 64 != 0 || end != at)
         return QN_FAIL(err, QN_E_INPUT, at, "footer: the index does not lie between payloads and footer");
-    if (f->flags & QN_FOOTER_ZSTD ? f->index_bytes / INDEX_RATIO > f->stored_bytes + INDEX_SLACK_BYTES / INDEX_RATIO
+    if (f->flags & QN_FOOTER_ZSTD ? !qn_index_ratio_ok(f->stored_bytes, f->index_bytes)
                                   : f->index_bytes != f->stored_bytes)
         return QN_FAIL(err, QN_E_INPUT, at + 16, "footer: index of %llu bytes in %llu stored is out of range",
                        (unsigned long long)f->index_bytes, (unsigned long long)f->stored_bytes);
@@ -98,6 +94,10 @@ static qn_code read_index(qn_index *ix, qn_arena *arena, const qn_alloc *alloc, 
             rc = QN_E_MEMORY;
             goto out;
         }
+        if (ZSTD_findFrameCompressedSize(stored, (size_t)f->stored_bytes) != f->stored_bytes) {
+            rc = QN_FAIL(err, QN_E_INPUT, f->index_off, "index is not exactly one zstd frame");
+            goto out;
+        }
         const size_t got = ZSTD_decompress(plain, (size_t)f->index_bytes, stored, (size_t)f->stored_bytes);
         if (ZSTD_isError(got) || got != f->index_bytes) {
             rc = QN_FAIL(err, QN_E_INPUT, f->index_off, "index does not decompress: %s",
@@ -108,7 +108,15 @@ static qn_code read_index(qn_index *ix, qn_arena *arena, const qn_alloc *alloc, 
         stored = NULL;
         bytes = plain;
     }
-    rc = qn_index_parse(ix, arena, bytes, (size_t)f->index_bytes, err);
+    qn_err inner;
+    qn_err_clear(&inner);
+    rc = qn_index_parse(ix, arena, bytes, (size_t)f->index_bytes, &inner);
+    if (rc != QN_OK && err && err->code == QN_OK) {
+        /* make the position one in the file: of a compressed index only its beginning is one */
+        if (inner.off != QN_NO_OFFSET)
+            inner.off = f->index_off + (bytes == stored ? inner.off : 0);
+        *err = inner;
+    }
 out:
     qn_mem_put(alloc, stored);
     qn_mem_put(alloc, plain);

@@ -15,6 +15,7 @@
 #include "base/alloc.h"
 #include "base/hash.h"
 #include "base/io.h"
+#include "base/names.h"
 #include "runtime/codec.h"
 
 #define QN_MAGIC "\x8bQUERN\r\n" /* 8 bytes; the high bit and CR LF catch text-mode transfers */
@@ -27,6 +28,14 @@ enum {
     QN_FOOTER_ZSTD = 1, /* footer flag: the index is one zstd frame */
     QN_INDEX_DIR = 1    /* index flag: files belong into a directory */
 };
+
+/* What a compressed index may expand to. Every object and stored chunk brings 8 to 24 bytes of hashes, which do not
+ * compress; only long runs of shared chunks expand further than this, and a writer stores such an index plain.
+ * So a small file cannot make a reader allocate much. */
+static inline bool qn_index_ratio_ok(uint64_t stored_bytes, uint64_t plain_bytes)
+{
+    return plain_bytes / 16 <= stored_bytes + (64 << 10) / 16;
+}
 
 /* Payloads begin at multiples of this. Large ones are aligned for mapping and SIMD; small ones would waste
  * more than they hold. */
@@ -68,8 +77,7 @@ typedef struct qn_index {
     qn_index_object *objects; /* n_objects + 1: the last is a sentinel holding first_chunk = n_chunks */
     qn_index_chunk *chunks;
     uint64_t *tensors;         /* object of tensor i */
-    uint32_t *name_table;      /* open addressing: tensor + 1, 0 = empty */
-    uint64_t name_table_mask;
+    qn_names names;            /* tensors by name; slots in the arena */
     uint64_t payload_end;      /* first byte after the last payload */
     uint64_t index_off, file_bytes;
     bool is_dir;

@@ -63,6 +63,27 @@ static qn_code parse_props(struct parse *p)
     return QN_OK;
 }
 
+/* A file that is also the folder of another cannot be restored. Paths are sorted: each parent is looked for. */
+static qn_code check_parents(struct parse *p, const char *path, uint64_t n_before)
+{
+    for (const char *slash = strchr(path, '/'); slash; slash = strchr(slash + 1, '/')) {
+        const size_t n = (size_t)(slash - path);
+        uint64_t lo = 0, hi = n_before;
+        while (lo < hi) {
+            const uint64_t mid = lo + (hi - lo) / 2;
+            const char *other = p->ix->files[mid].path;
+            const int c = strncmp(other, path, n);
+            if (c == 0 && other[n] == '\0')
+                return BAD(p, "file path %llu is used as a folder", (unsigned long long)mid);
+            if (c < 0)
+                lo = mid + 1;
+            else
+                hi = mid;
+        }
+    }
+    return QN_OK;
+}
+
 static qn_code parse_files(struct parse *p, uint64_t *n_objects)
 {
     qn_index *ix = p->ix;
@@ -84,6 +105,9 @@ static qn_code parse_files(struct parse *p, uint64_t *n_objects)
             return BAD(p, "file path is not a plain relative path");
         if (i > 0 && strcmp(ix->files[i - 1].path, f->path) >= 0)
             return BAD(p, "file paths are not in ascending order");
+        if (!ix->is_dir && strchr(f->path, '/'))
+            return BAD(p, "a single file's path has a folder");
+        QN_TRY(check_parents(p, f->path, i));
         f->n_objects = qn_cur_varint(&p->cur);
         *n_objects = qn_add(*n_objects, f->n_objects, &ovf);
     }
@@ -144,9 +168,11 @@ static qn_code parse_chunks(struct parse *p, qn_index_object *o)
         qn_index_chunk c = {.codec = qn_cur_u8(&p->cur)};
         c.hash = qn_cur_u64(&p->cur);
         c.off = qn_align_up(p->at, qn_payload_align(stored), &ovf);
-        if (p->cur.failed || (tag & 1) || stored > limit || c.codec == QN_CODEC_SHARED)
-            return BAD(p, "chunk record of %llu stored bytes, at most %llu allowed", (unsigned long long)stored,
+        if (p->cur.failed || (tag & 1) || stored == 0 || stored > limit)
+            return BAD(p, "chunk record of %llu stored bytes, 1 to %llu allowed", (unsigned long long)stored,
                        (unsigned long long)limit);
+        if (c.codec == QN_CODEC_SHARED)
+            return BAD(p, "chunk record: codec 0x%02x is reserved", c.codec);
         c.stored_bytes = (uint32_t)stored;
         p->at = qn_add(c.off, stored, &ovf);
         if (ovf)
@@ -232,31 +258,32 @@ static qn_code parse_objects(struct parse *p, uint64_t n_objects)
     return QN_OK;
 }
 
+static const char *tensor_name(const void *ctx, uint32_t item)
+{
+    const qn_index *ix = ctx;
+    return ix->objects[ix->tensors[item]].name;
+}
+
 static qn_code index_names(struct parse *p)
 {
     qn_index *ix = p->ix;
     if (ix->n_tensors >= UINT32_MAX)
         return BAD(p, "tensor count: %llu found, below 2^32 allowed", (unsigned long long)ix->n_tensors);
-    uint64_t cap = 16;
-    while (cap < ix->n_tensors * 2)
-        cap *= 2;
-    ix->name_table_mask = cap - 1;
-    ix->name_table = qn_arena_get(p->arena, cap * sizeof *ix->name_table, 8, p->err);
+    const uint64_t n_slots = qn_names_slots(ix->n_tensors);
+    qn_name_slot *slots = qn_arena_get(p->arena, n_slots * sizeof *slots, 8, p->err);
     ix->tensors = qn_arena_get(p->arena, ix->n_tensors * sizeof *ix->tensors, 8, p->err);
-    if (!ix->name_table || !ix->tensors)
+    if (!slots || !ix->tensors)
         return QN_E_MEMORY;
-    memset(ix->name_table, 0, cap * sizeof *ix->name_table);
-    uint64_t t = 0;
+    memset(slots, 0, n_slots * sizeof *slots);
+    qn_names_init(&ix->names, slots, n_slots);
+    uint32_t t = 0;
     for (uint64_t i = 0; i < ix->n_objects; i++) {
         if (!ix->objects[i].is_tensor)
             continue;
-        if (qn_index_find(ix, ix->objects[i].name) != UINT64_MAX)
+        ix->tensors[t] = i;
+        if (qn_names_add(&ix->names, ix->objects[i].name, t, tensor_name, ix) != QN_NAMES_NONE)
             return qn_err_in_tensor(p->err, BAD(p, "two tensors of one name"), ix->objects[i].name);
-        uint64_t slot = qn_hash64(ix->objects[i].name, strlen(ix->objects[i].name)) & ix->name_table_mask;
-        while (ix->name_table[slot])
-            slot = (slot + 1) & ix->name_table_mask;
-        ix->name_table[slot] = (uint32_t)t + 1;
-        ix->tensors[t++] = i;
+        t++;
     }
     return QN_OK;
 }
@@ -281,13 +308,8 @@ qn_code qn_index_parse(qn_index *ix, qn_arena *arena, const uint8_t *bytes, size
 
 uint64_t qn_index_find(const qn_index *ix, const char *name)
 {
-    uint64_t slot = qn_hash64(name, strlen(name)) & ix->name_table_mask;
-    for (; ix->name_table[slot]; slot = (slot + 1) & ix->name_table_mask) {
-        const uint64_t t = ix->name_table[slot] - 1;
-        if (strcmp(ix->objects[ix->tensors[t]].name, name) == 0)
-            return t;
-    }
-    return UINT64_MAX;
+    const uint32_t t = qn_names_find(&ix->names, name, tensor_name, ix);
+    return t == QN_NAMES_NONE ? UINT64_MAX : t;
 }
 
 uint64_t qn_index_object_of(const qn_index *ix, uint64_t chunk)

@@ -4,6 +4,7 @@
 #include "base/num.h"
 #include "formats/hf/hf.h"
 #include "formats/json/json.h"
+#include <stdio.h>
 #include <string.h>
 
 struct reading {
@@ -99,7 +100,15 @@ static bool lies_in(const struct check *c, const char *path, const char *shard)
 static qn_code check_pair(void *ctx, const char *tensor, const char *shard, uint64_t at, qn_err *err)
 {
     struct check *c = ctx;
-    const uint64_t o = qn_source_find(c->s, tensor);
+    uint64_t o = qn_source_find(c->s, tensor);
+    if (o == UINT64_MAX || !lies_in(c, c->s->files[c->s->objects[o].file].path, shard)) {
+        /* another file has the name too and came first: this one's is qualified by its path */
+        char qualified[QN_JSON_STRING_MAX + 2048 + 2];
+        const int n = snprintf(qualified, sizeof qualified, "%.*s%s:%s", (int)c->n_dir, c->s->files[c->file].path, shard,
+                               tensor);
+        const uint64_t q = n > 0 && (size_t)n < sizeof qualified ? qn_source_find(c->s, qualified) : UINT64_MAX;
+        o = q == UINT64_MAX ? o : q;
+    }
     const char *path = o == UINT64_MAX ? NULL : c->s->files[c->s->objects[o].file].path;
     if (!path || !lies_in(c, path, shard))
         return qn_err_in_tensor(err, QN_FAIL(err, QN_E_INPUT, at, "the index says it is in %s: it is %s%s", shard,

@@ -92,36 +92,34 @@ static int by_bytes(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Tensor names so far: open addressing over object indices, rebuilt when half full. Two files may hold the same names
- * (consolidated beside model, fp16 variants, adapters in folders): the later file's are then qualified by its path. */
+/* Tensor names so far, rebuilt larger when full. Two files may hold the same names (consolidated beside model, fp16
+ * variants, adapters in folders): the later file's are then qualified by its path. */
 struct names {
-    uint32_t *slots; /* object + 1 */
-    uint64_t mask, n;
+    qn_names table;
+    uint64_t n, room;
 };
 
-static uint32_t *name_slot(const struct names *t, const qn_source *s, const char *name)
+static const char *object_name(const void *ctx, uint32_t item)
 {
-    uint64_t i = qn_hash64(name, strlen(name)) & t->mask;
-    while (t->slots[i] && strcmp(s->objects[t->slots[i] - 1].name, name) != 0)
-        i = (i + 1) & t->mask;
-    return &t->slots[i];
+    return ((const qn_source *)ctx)->objects[item].name;
 }
 
 static qn_code names_grow(struct names *t, const qn_source *s, uint64_t n_more, qn_err *err)
 {
-    const qn_alloc *a = s->env->alloc;
-    struct names bigger = {.mask = 63, .n = t->n};
-    if (t->slots && (t->n + n_more) * 2 <= t->mask)
+    if (t->n + n_more <= t->room && t->table.slots)
         return QN_OK;
-    while (bigger.mask < (t->n + n_more) * 4)
-        bigger.mask = bigger.mask * 2 + 1;
-    bigger.slots = qn_mem_zeros(a, bigger.mask + 1, sizeof *bigger.slots, err);
-    if (!bigger.slots)
+    struct names bigger = {.n = t->n, .room = (t->n + n_more) * 2};
+    const uint64_t n_slots = qn_names_slots(bigger.room);
+    qn_name_slot *slots = qn_mem_zeros(s->env->alloc, n_slots, sizeof *slots, err);
+    if (!slots)
         return QN_E_MEMORY;
-    for (uint64_t i = 0; t->slots && i <= t->mask; i++)
-        if (t->slots[i])
-            *name_slot(&bigger, s, s->objects[t->slots[i] - 1].name) = t->slots[i];
-    qn_mem_put(a, t->slots);
+    qn_names_init(&bigger.table, slots, n_slots);
+    for (uint64_t i = 0; t->table.slots && i <= t->table.mask; i++) {
+        const uint32_t item = t->table.slots[i].item;
+        if (item)
+            (void)qn_names_add(&bigger.table, s->objects[item - 1].name, item - 1, object_name, s);
+    }
+    qn_mem_put(s->env->alloc, t->table.slots);
     *t = bigger;
     return QN_OK;
 }
@@ -134,12 +132,11 @@ static qn_code names_add(struct names *t, const qn_source *s, uint64_t first, bo
     QN_TRY(names_grow(t, s, s->n_objects - first, err));
     *collide = false;
     for (uint64_t i = first; i < s->n_objects && !*collide; i++)
-        *collide = s->objects[i].kind == QN_OBJECT_TENSOR && *name_slot(t, s, s->objects[i].name) != 0;
+        *collide = s->objects[i].kind == QN_OBJECT_TENSOR &&
+                   qn_names_find(&t->table, s->objects[i].name, object_name, s) != QN_NAMES_NONE;
     for (uint64_t i = first; i < s->n_objects && !*collide; i++)
-        if (s->objects[i].kind == QN_OBJECT_TENSOR) {
-            *name_slot(t, s, s->objects[i].name) = (uint32_t)i + 1;
-            t->n++;
-        }
+        if (s->objects[i].kind == QN_OBJECT_TENSOR)
+            t->n += qn_names_add(&t->table, s->objects[i].name, (uint32_t)i, object_name, s) == QN_NAMES_NONE;
     return QN_OK;
 }
 
@@ -179,11 +176,16 @@ static qn_code build(qn_source *s, char **rel, uint64_t n, qn_err *err)
 {
     if (n)
         qsort(rel, n, sizeof *rel, by_bytes);
+    uint64_t n_kept = 0; /* an index names its shards over and over */
+    for (uint64_t i = 0; i < n; i++)
+        if (n_kept == 0 || strcmp(rel[n_kept - 1], rel[i]) != 0)
+            rel[n_kept++] = rel[i];
+    n = n_kept;
     struct names names = {0};
     qn_code rc = QN_OK;
     for (uint64_t i = 0; i < n && rc == QN_OK; i++)
         rc = add_file(s, rel[i], &names, err);
-    qn_mem_put(s->env->alloc, names.slots);
+    qn_mem_put(s->env->alloc, names.table.slots);
     QN_TRY(rc);
     QN_TRY(qn_source_seal(s, err));
     if (s->n_tensors == 0)
@@ -206,6 +208,7 @@ static qn_code open_dir(const qn_env *env, const char *path, qn_source **out, qn
     *out = NULL;
     QN_TRY(qn_fileset_new(env, "hf", path, &s, err));
     s->is_dir = true;
+    s->whole_dir = true;
     struct found f = {.s = s, .err = err, .dir = ""};
     qn_code rc = list_dir(&f, "", 0, err);
     if (rc == QN_OK)
@@ -229,9 +232,8 @@ static bool probe_index(const qn_probe *p)
 static qn_code add_shard(void *ctx, const char *shard, qn_err *err)
 {
     struct found *f = ctx;
-    for (uint64_t i = f->n; i-- > 0;) /* names come in runs: the last one mostly */
-        if (strcmp(f->rel[i], shard) == 0)
-            return QN_OK;
+    if (f->n > 0 && strcmp(f->rel[f->n - 1], shard) == 0) /* names come in runs; build() drops the other doubles */
+        return QN_OK;
     char **p = qn_mem_grow(f->s->env->alloc, f->rel, f->n, &f->cap, f->n + 1, sizeof *p, err);
     char *own = p ? qn_arena_str(&f->s->arena, shard, strlen(shard), err) : NULL;
     f->rel = p ? p : f->rel;

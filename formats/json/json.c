@@ -113,8 +113,9 @@ static qn_code take_unicode(qn_json *j, qn_err *err)
         return BAD(j, "lone surrogate \\u%04x", u);
     if (u >= 0xd800 && u < 0xdc00) {
         QN_TRY(take(j, &c, err));
-        if (c == '\\')
-            QN_TRY(take(j, &c, err));
+        if (c != '\\')
+            return BAD(j, "lone surrogate \\u%04x", u);
+        QN_TRY(take(j, &c, err));
         if (c != 'u')
             return BAD(j, "lone surrogate \\u%04x", u);
         QN_TRY(take_hex4(j, &low, err));
@@ -331,6 +332,7 @@ qn_code qn_json_next(qn_json *j, qn_json_token *tok, qn_err *err)
     }
     if (c < 0)
         return QN_FAIL(err, QN_E_INPUT, j->end_off, "JSON: ends early");
+    j->token_off = position(j);
     const int end = j->depth && j->is_object[j->depth - 1] ? '}' : ']';
     if (c == end && j->depth && (j->state == COMMA_OR_END || j->state == KEY_OR_END || j->state == VALUE_OR_END))
         return pop(j, tok);

@@ -95,7 +95,7 @@ qn_code qn_quern_writer_finish(qn_quern_writer *w, const qn_index *ix, qn_err *e
         rc = QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "zstd: %s", ZSTD_getErrorName(n_packed));
         goto out;
     }
-    const bool use = n_packed < n_plain;
+    const bool use = n_packed < n_plain && qn_index_ratio_ok(n_packed, n_plain);
     const uint8_t *stored = use ? packed : plain;
     const uint64_t n_stored = use ? n_packed : n_plain;
     const qn_digest digest = qn_hash128(stored, (size_t)n_stored);

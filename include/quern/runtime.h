@@ -2,7 +2,7 @@
  *
  *     qn_err err = {0};
  *     qn_reader *r;
- *     if (qn_reader_open("model.quern", NULL, &r, &err) != QN_OK) 
+ *     if (qn_reader_open("model.quern", NULL, &r, &err) != QN_OK)
  *         return report(&err);             // qn_err_format makes the line for the user
  *     ...
  *     qn_reader_close(r);

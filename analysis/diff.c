@@ -1,0 +1,253 @@
+/* diff.c: see diff.h.
+ *
+ * First the structure is laid side by side; what can be compared becomes a list of items. Then passes over the items (see
+ * diff_pass.c) find which are equal and measure the tensors that are not. */
+#include "analysis/diff.h"
+#include "analysis/diff_impl.h"
+#include "base/err.h"
+#include "base/num.h"
+#include "runtime/container.h"
+#include <string.h>
+
+static bool wanted(const struct diff *d, const qn_object *o)
+{
+    return o->kind == QN_OBJECT_TENSOR && (!d->opt->want || d->opt->want(d->opt->want_ctx, o->name));
+}
+
+static bool same_shape(const qn_object *a, const qn_object *b)
+{
+    return a->rank == b->rank && memcmp(a->dims, b->dims, a->rank * sizeof *a->dims) == 0;
+}
+
+static void add_item(struct diff *d, const struct item *item)
+{
+    d->items[d->n_items++] = *item;
+}
+
+static void add_tensor_pair(struct diff *d, uint64_t row)
+{
+    qn_diff_row *r = &d->out->rows[row];
+    const qn_object *a = &d->a->objects[r->a], *b = &d->b->objects[r->b];
+    if (!same_shape(a, b)) {
+        r->status = QN_DIFF_SHAPE;
+        return;
+    }
+    if (a->dtype != b->dtype) {
+        r->status = QN_DIFF_DTYPE;
+        r->measured = qn_value_bits((qn_dtype)a->dtype) && qn_value_bits((qn_dtype)b->dtype) &&
+                      qn_values_per_element((qn_dtype)a->dtype) == qn_values_per_element((qn_dtype)b->dtype);
+        if (!r->measured)
+            return;
+    }
+    uint64_t units = qn_chunk_units((qn_dtype)a->dtype, a->dims, a->rank, a->n_bytes);
+    if (a->dtype != b->dtype)
+        units = (units + 7) / 8 * 8; /* B's pieces must begin on bytes also when its elements are smaller than one */
+    add_item(d, &(struct item){.is_tensor = true, .row = row, .a = r->a, .b = r->b, .n_bytes = a->n_bytes,
+                               .piece_bytes = units * qn_unit_bytes((qn_dtype)a->dtype)});
+}
+
+static qn_code list_tensors(struct diff *d, qn_err *err)
+{
+    const uint64_t most = d->a->n_tensors + d->b->n_tensors;
+    d->out->rows = qn_mem_zeros(d->env->alloc, most, sizeof *d->out->rows, err);
+    if (!d->out->rows)
+        return QN_E_MEMORY;
+    for (uint64_t i = 0; i < d->a->n_objects; i++) {
+        const qn_object *o = &d->a->objects[i];
+        if (!wanted(d, o))
+            continue;
+        const uint64_t row = d->out->n_rows++, twin = qn_source_find(d->b, o->name);
+        d->out->rows[row] = (qn_diff_row){.name = o->name, .a = i, .b = twin, .first_differing = UINT64_MAX};
+        if (twin == UINT64_MAX)
+            d->out->rows[row].status = QN_DIFF_ONLY_A;
+        else
+            add_tensor_pair(d, row);
+    }
+    for (uint64_t i = 0; i < d->b->n_objects; i++) {
+        const qn_object *o = &d->b->objects[i];
+        if (wanted(d, o) && qn_source_find(d->a, o->name) == UINT64_MAX)
+            d->out->rows[d->out->n_rows++] = (qn_diff_row){.name = o->name, .a = UINT64_MAX, .b = i,
+                                                           .status = QN_DIFF_ONLY_B, .first_differing = UINT64_MAX};
+    }
+    return QN_OK;
+}
+
+static bool has_tensors(const qn_source *s, uint64_t file)
+{
+    const qn_source_file *f = &s->files[file];
+    for (uint64_t i = f->first_object; i < f->first_object + f->n_objects; i++)
+        if (s->objects[i].kind == QN_OBJECT_TENSOR)
+            return true;
+    return false;
+}
+
+static void add_file(struct diff *d, uint64_t fa, uint64_t fb, qn_diff_status status)
+{
+    const qn_source_file *a = fa == UINT64_MAX ? NULL : &d->a->files[fa], *b = fb == UINT64_MAX ? NULL : &d->b->files[fb];
+    d->out->files[d->out->n_files++] = (qn_diff_file){.path = a ? a->path : b->path,
+                                                      .status = status,
+                                                      .a_bytes = a ? a->n_bytes : 0,
+                                                      .b_bytes = b ? b->n_bytes : 0};
+}
+
+/* Do two files hold the same tensors, so that the bytes between them can be compared one by one? */
+static bool same_layout(const struct diff *d, const qn_source_file *a, const qn_source_file *b)
+{
+    for (uint64_t i = 0; i < a->n_objects && i < b->n_objects; i++) {
+        const qn_object *x = &d->a->objects[a->first_object + i], *y = &d->b->objects[b->first_object + i];
+        if (x->kind != y->kind || x->n_bytes != y->n_bytes || strcmp(x->name, y->name) != 0)
+            return false;
+    }
+    return a->n_objects == b->n_objects;
+}
+
+/* Do two files list the same tensors of equal dtype and shape, in whatever order? */
+static bool same_tensors(const struct diff *d, const qn_source_file *a, const qn_source_file *b)
+{
+    uint64_t n_a = 0, n_b = 0;
+    for (uint64_t i = b->first_object; i < b->first_object + b->n_objects; i++)
+        n_b += d->b->objects[i].kind == QN_OBJECT_TENSOR;
+    for (uint64_t i = a->first_object; i < a->first_object + a->n_objects; i++) {
+        const qn_object *x = &d->a->objects[i];
+        if (x->kind != QN_OBJECT_TENSOR)
+            continue;
+        n_a++;
+        const uint64_t twin = qn_source_find(d->b, x->name);
+        if (twin < b->first_object || twin >= b->first_object + b->n_objects ||
+            d->b->objects[twin].dtype != x->dtype || !same_shape(x, &d->b->objects[twin]))
+            return false;
+    }
+    return n_a == n_b;
+}
+
+static void add_header_pair(struct diff *d, uint64_t fa, uint64_t fb)
+{
+    const qn_source_file *a = &d->a->files[fa], *b = &d->b->files[fb];
+    if (!same_tensors(d, a, b))
+        return;
+    const uint64_t file = d->out->n_files;
+    if (!same_layout(d, a, b)) {
+        add_file(d, fa, fb, QN_DIFF_HEADER);
+        return;
+    }
+    add_file(d, fa, fb, QN_DIFF_EQUAL);
+    for (uint64_t i = 0; i < a->n_objects; i++) {
+        const qn_object *x = &d->a->objects[a->first_object + i], *y = &d->b->objects[b->first_object + i];
+        if (x->kind == QN_OBJECT_BLOB)
+            add_item(d, &(struct item){.row = file, .a = fa, .b = fb, .a_off = x->off, .b_off = y->off,
+                                       .n_bytes = x->n_bytes, .if_differs = QN_DIFF_HEADER, .piece_bytes = BYTES_PIECE});
+    }
+}
+
+static void add_file_pair(struct diff *d, uint64_t fa, uint64_t fb)
+{
+    const bool ta = has_tensors(d->a, fa), tb = has_tensors(d->b, fb);
+    if (ta && tb)
+        add_header_pair(d, fa, fb);
+    else if (ta || tb || d->a->files[fa].n_bytes != d->b->files[fb].n_bytes)
+        add_file(d, fa, fb, QN_DIFF_VALUES);
+    else {
+        add_item(d, &(struct item){.row = d->out->n_files, .a = fa, .b = fb, .n_bytes = d->a->files[fa].n_bytes,
+                                   .if_differs = QN_DIFF_VALUES, .piece_bytes = BYTES_PIECE});
+        add_file(d, fa, fb, QN_DIFF_EQUAL);
+    }
+}
+
+static bool same_extension(const char *a, const char *b)
+{
+    const char *x = strrchr(a, '.'), *y = strrchr(b, '.');
+    return x && y && strcmp(x, y) == 0;
+}
+
+/* Files are sorted by path on both sides. A file of tensors that has no twin is not missing: its tensors are compared. */
+static qn_code list_files(struct diff *d, qn_err *err)
+{
+    d->out->files = qn_mem_zeros(d->env->alloc, d->a->n_files + d->b->n_files, sizeof *d->out->files, err);
+    if (!d->out->files)
+        return QN_E_MEMORY;
+    if (d->opt->tensors_only)
+        return QN_OK;
+    if (!d->a->is_dir && !d->b->is_dir) { /* whatever their names are */
+        if (same_extension(d->a->files[0].path, d->b->files[0].path))
+            add_file_pair(d, 0, 0);
+        return QN_OK;
+    }
+    const bool both = d->a->is_dir && d->b->is_dir;
+    for (uint64_t fa = 0, fb = 0; fa < d->a->n_files || fb < d->b->n_files;) {
+        const int order = fa == d->a->n_files   ? 1
+                          : fb == d->b->n_files ? -1
+                                                : strcmp(d->a->files[fa].path, d->b->files[fb].path);
+        if (order == 0)
+            add_file_pair(d, fa++, fb++);
+        else if (order < 0) {
+            if (both && !has_tensors(d->a, fa))
+                add_file(d, fa, UINT64_MAX, QN_DIFF_ONLY_A);
+            fa++;
+        } else {
+            if (both && !has_tensors(d->b, fb))
+                add_file(d, UINT64_MAX, fb, QN_DIFF_ONLY_B);
+            fb++;
+        }
+    }
+    return QN_OK;
+}
+
+static bool tolerated(const qn_diff_row *r, const qn_tolerance *t)
+{
+    if (r->status == QN_DIFF_EQUAL)
+        return true;
+    if (!t || !r->measured || r->e.n_nan_mismatch || r->e.n_inf_mismatch)
+        return false;
+    /* written so that a NaN in a measure fails */
+    return r->e.max_abs <= t->max_abs && qn_errsum_rel_rms(&r->e) <= t->max_rel_rms &&
+           qn_errsum_cosine(&r->e) >= t->min_cosine && qn_errsum_sqnr_db(&r->e) >= t->min_sqnr_db;
+}
+
+static void judge(struct diff *d)
+{
+    qn_diff *out = d->out;
+    for (uint64_t i = 0; i < out->n_rows; i++) {
+        qn_diff_row *r = &out->rows[i];
+        if (r->measured)
+            qn_errsum_merge(&out->total, &r->e);
+        r->within = tolerated(r, d->opt->tolerance);
+        out->n_within += r->within && r->status != QN_DIFF_EQUAL;
+        out->n_by_status[r->status]++;
+        out->different = out->different || !r->within;
+    }
+    for (uint64_t i = 0; i < out->n_files; i++)
+        out->n_files_differing += out->files[i].status != QN_DIFF_EQUAL;
+    out->different = out->different || out->n_files_differing;
+}
+
+static qn_code run(struct diff *d, qn_err *err)
+{
+    /* every object of A gives at most one item (tensor or blob), every file at most one more */
+    d->items = qn_mem_zeros(d->env->alloc, d->a->n_objects + d->a->n_files + 1, sizeof *d->items, err);
+    if (!d->items)
+        return QN_E_MEMORY;
+    QN_TRY(list_tensors(d, err));
+    QN_TRY(list_files(d, err));
+    QN_TRY(qn_diff_passes(d, err));
+    judge(d);
+    return QN_OK;
+}
+
+qn_code qn_diff_run(const qn_env *env, qn_source *a, qn_source *b, const qn_diff_options *opt, qn_diff *out, qn_err *err)
+{
+    static const qn_diff_options none;
+    struct diff d = {.env = env, .a = a, .b = b, .opt = opt ? opt : &none, .out = out};
+    *out = (qn_diff){0};
+    const qn_code rc = run(&d, err);
+    qn_mem_put(env->alloc, d.items);
+    if (rc != QN_OK)
+        qn_diff_release(env, out);
+    return rc;
+}
+
+void qn_diff_release(const qn_env *env, qn_diff *d)
+{
+    qn_mem_put(env->alloc, d->rows);
+    qn_mem_put(env->alloc, d->files);
+    *d = (qn_diff){0};
+}

@@ -1,0 +1,128 @@
+/* cmd_compress.c: quern compress INPUT. */
+#include "base/err.h"
+#include "cli/commands.h"
+#include "cli/names.h"
+#include "cli/pack_report.h"
+#include <string.h>
+
+struct args {
+    qn_common common;
+    const char *output, *base;
+    int level; /* position in levels[] */
+    bool force, restart, dry_run;
+};
+
+static const char *const levels[] = {"fast", "dense", "max", NULL};
+static const qn_level level_of[] = {QN_LEVEL_FAST, QN_LEVEL_DENSE, QN_LEVEL_MAX};
+
+static const qn_option options[] = {
+    {.name = "output", .letter = 'o', .type = QN_OPT_PATH, .at = offsetof(struct args, output), .arg = "FILE",
+     .help = "write FILE; without it INPUT.quern beside the input"},
+    {.name = "lossless", .type = QN_OPT_CHOICE, .at = offsetof(struct args, level), .arg = "LEVEL", .choices = levels,
+     .fallback = "dense", .implied = "dense",
+     .help = "how much effort: fast (packs and unpacks quicker than most disks), dense (smaller, still quick) or max "
+             "(smallest, a few MB/s, for archives). Every level gives back every bit"},
+    {.name = "base", .type = QN_OPT_PATH, .at = offsetof(struct args, base), .arg = "CHECKPOINT",
+     .help = "write tensors as differences to those of the same name, type and shape in CHECKPOINT, for fine-tuned "
+             "models. CHECKPOINT is needed again to decompress"},
+    {.name = "force", .letter = 'f', .type = QN_OPT_FLAG, .at = offsetof(struct args, force),
+     .help = "replace the output when it exists"},
+    {.name = "restart", .type = QN_OPT_FLAG, .at = offsetof(struct args, restart),
+     .help = "begin again instead of resuming an unfinished run"},
+    {.name = "dry-run", .letter = 'n', .type = QN_OPT_FLAG, .at = offsetof(struct args, dry_run),
+     .help = "tell what would be written, and the memory it takes, and write nothing"},
+};
+
+static void hint_after(qn_cli *cli, qn_code rc, const struct args *a, const char *out)
+{
+    if (rc == QN_E_CANCELLED && !a->dry_run)
+        qn_hint_set(&cli->hint, "the same command again goes on from here; what is done waits in %s.partial and %s.journal",
+                    out, out);
+}
+
+static qn_code pack(qn_cli *cli, const struct args *a, qn_source *src, qn_source *base, const char *out, qn_err *err)
+{
+    const qn_pack_options opt = {.level = level_of[a->level], .base = base, .overwrite = a->force, .restart = a->restart,
+                                 .dry_run = a->dry_run};
+    qn_pack_report report;
+    const double began = qn_cli_now();
+    qn_code rc = qn_pack(&cli->env, src, out, &opt, &report, err);
+    qn_progress_clear(&cli->progress);
+    if (rc != QN_OK) {
+        hint_after(cli, rc, a, out);
+        return rc;
+    }
+    const qn_pack_facts facts = {.source = src, .report = &report, .out_path = out, .level = levels[a->level],
+                                 .base_path = a->base, .dry_run = a->dry_run, .seconds = qn_cli_now() - began,
+                                 .memory_bytes = qn_pack_memory(&cli->env, src, &opt)};
+    if (cli->common->json)
+        rc = qn_pack_report_json(cli, &facts, err);
+    else if (!cli->common->quiet)
+        rc = qn_pack_report_text(cli, &facts, err);
+    qn_pack_report_release(&cli->env, &report);
+    return rc;
+}
+
+static qn_code run(qn_cli *cli, const void *args, qn_err *err)
+{
+    const struct args *a = args;
+    const char *in = cli->operands.items[0], *out = a->output;
+    qn_source *src = NULL, *base = NULL;
+    if (!out)
+        QN_TRY(qn_name_packed(&cli->arena, in, &out, err));
+    qn_code rc = qn_cli_open(cli, in, &src, err);
+    if (rc == QN_OK && a->base)
+        rc = qn_cli_open(cli, a->base, &base, err);
+    if (rc == QN_OK)
+        rc = pack(cli, a, src, base, out, err);
+    qn_source_close(src);
+    qn_source_close(base);
+    return rc;
+}
+
+static const qn_example examples[] = {
+    {"quern compress model.safetensors", "write model.safetensors.quern beside it"},
+    {"quern compress llama-7b/ -o llama-7b.quern --lossless=max", "pack a whole model folder as small as it gets"},
+    {"quern compress tuned.safetensors --base original.safetensors", "store a fine-tuned model as what was changed"},
+    {"quern compress model.safetensors --dry-run", "see what it would bring"},
+    {NULL, NULL},
+};
+
+static const qn_json_key keys[] = {
+    {"input, output, base", "paths as given; base is null without --base"},
+    {"level", "fast, dense or max"},
+    {"dry_run", "true when nothing was written"},
+    {"estimated", "true when a dry run on a large input looked at a sample only"},
+    {"source_bytes, packed_bytes", "sizes of all files before, and of the packed file"},
+    {"ratio", "source_bytes / packed_bytes"},
+    {"tensors, weights", "how many tensors, and elements in them"},
+    {"bits_per_weight", "stored bits per element over all tensors; null when estimated"},
+    {"dtypes[]", "dtype, tensors, weights, source_bytes, stored_bytes"},
+    {"codecs[]", "codec, and the source_bytes it took and stored_bytes it made"},
+    {"tied[]", "tensor, same_as, bytes: tensors that are stored once because they are equal"},
+    {"chunks, chunks_shared, chunks_resumed", "pieces of work; stored once for several; done by an earlier run"},
+    {"threads, memory_bytes, seconds", "workers used, planned peak memory, time taken"},
+    {"verified", "true: every chunk was decoded and compared and the finished file read back"},
+    {NULL, NULL},
+};
+
+const qn_command qn_cmd_compress = {
+    .name = "compress",
+    .summary = "pack a checkpoint without losing a bit",
+    .synopsis = "INPUT [-o FILE] [--lossless[=LEVEL]] [options]",
+    .description =
+        "Packs a checkpoint into one .quern file from which 'quern decompress' restores the original, bit for bit: "
+        "tensors, headers and all other files of a model folder.\n\n"
+        "Every chunk is decoded again and compared before it is written, and the finished file is read back before it "
+        "gets its name. A run that was stopped (Ctrl-C, kill, power cut) is resumed by the same command; it keeps its "
+        "work in FILE.partial and FILE.journal until then. The output depends on the input and the level only, not on "
+        "threads, memory, or how often the run was resumed.",
+    .options = {options, sizeof options / sizeof options[0]},
+    .min_operands = 1,
+    .max_operands = 1,
+    .operand = "the checkpoint to pack",
+    .examples = examples,
+    .json = keys,
+    .args_bytes = sizeof(struct args),
+    .run = run,
+};

@@ -1,0 +1,17 @@
+/* commands.h: the commands, one file each. */
+#ifndef QN_CLI_COMMANDS_H
+#define QN_CLI_COMMANDS_H
+
+#include "cli/cli.h"
+
+extern const qn_command qn_cmd_compress;
+extern const qn_command qn_cmd_decompress;
+extern const qn_command qn_cmd_verify;
+extern const qn_command qn_cmd_inspect;
+extern const qn_command qn_cmd_diff;
+extern const qn_command qn_cmd_help;
+extern const qn_command qn_cmd_version;
+extern const qn_command qn_cmd_man;      /* hidden: the build makes the man pages with it         */
+extern const qn_command qn_cmd_complete; /* hidden: the build makes the shell completions with it */
+
+#endif

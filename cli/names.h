@@ -1,0 +1,13 @@
+/* names.h: output names that follow from the input's. */
+#ifndef QN_CLI_NAMES_H
+#define QN_CLI_NAMES_H
+
+#include "base/alloc.h"
+
+/* The file `compress` writes beside its input: "a/model.safetensors" → "a/model.safetensors.quern", "a/model/" →
+ * "a/model.quern", "m.safetensors.index.json" → "m.quern". QN_E_USAGE for ".", ".." and "/", which name nothing. */
+qn_code qn_name_packed(qn_arena *arena, const char *input, const char **out, qn_err *err) QN_MUST_CHECK;
+/* What `decompress` restores: the name without ".quern"; QN_E_USAGE when it does not end so. */
+qn_code qn_name_unpacked(qn_arena *arena, const char *packed, const char **out, qn_err *err) QN_MUST_CHECK;
+
+#endif

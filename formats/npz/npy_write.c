@@ -1,0 +1,223 @@
+/* npy_write.c: see npy_write.h.
+ *
+ *   "\x93NUMPY" 1 0 │ u16 header length │ {'descr': …, 'fortran_order': False, 'shape': (…), } spaces \n │ elements
+ *
+ * The magic, the length and the header together are a multiple of 64 bytes. With at most QN_RANK_MAX dimensions a header
+ * is always short enough for version 1.0. */
+#include "formats/npz/npy_write.h"
+#include "base/err.h"
+#include "base/half.h"
+#include "base/num.h"
+#include "runtime/container.h"
+#include <stdio.h>
+#include <string.h>
+
+#define TMP_SUFFIX ".quern-npy"
+
+enum {
+    HEADER_MAX = 1024,
+    PREFIX_BYTES = 10
+};
+
+/* How a dtype stands in numpy. as_bits: there is no such dtype, the bits go into an unsigned one. */
+static const struct {
+    const char *descr, *name;
+    bool as_bits;
+} tab[QN_DTYPE_COUNT] = {
+    [QN_BOOL] = {"|b1", "bool", false},
+    [QN_F4] = {"|u1", "uint8", true},
+    [QN_F6_E2M3] = {"|u1", "uint8", true},
+    [QN_F6_E3M2] = {"|u1", "uint8", true},
+    [QN_U8] = {"|u1", "uint8", false},
+    [QN_I8] = {"|i1", "int8", false},
+    [QN_F8_E5M2] = {"|u1", "uint8", true},
+    [QN_F8_E4M3] = {"|u1", "uint8", true},
+    [QN_F8_E8M0] = {"|u1", "uint8", true},
+    [QN_F8_E4M3FNUZ] = {"|u1", "uint8", true},
+    [QN_F8_E5M2FNUZ] = {"|u1", "uint8", true},
+    [QN_I16] = {"<i2", "int16", false},
+    [QN_U16] = {"<u2", "uint16", false},
+    [QN_F16] = {"<f2", "float16", false},
+    [QN_BF16] = {"<u2", "uint16", true},
+    [QN_I32] = {"<i4", "int32", false},
+    [QN_U32] = {"<u4", "uint32", false},
+    [QN_F32] = {"<f4", "float32", false},
+    [QN_C64] = {"<c8", "complex64", false},
+    [QN_F64] = {"<f8", "float64", false},
+    [QN_I64] = {"<i8", "int64", false},
+    [QN_U64] = {"<u8", "uint64", false},
+};
+
+struct job {
+    qn_source *src;
+    uint64_t object, off, n_bytes; /* the bytes of the tensor that are wanted */
+    uint64_t piece_bytes;          /* read, converted and written at a time */
+    bool widen;
+    qn_npy_written w;
+    qn_file file;
+    uint8_t *raw, *wide; /* `wide`: a piece as doubles, then narrowed to f32 in place */
+};
+
+static bool is_narrow_float(qn_dtype t)
+{
+    return qn_dtype_bits(t) < 32 && (tab[t].as_bits || t == QN_F16);
+}
+
+/* Packed elements are written as their bytes: in the innermost dimension when it fills whole bytes, else flat. */
+static void shape_of_bytes(qn_npy_written *w, unsigned bits, uint64_t n_bytes)
+{
+    if (w->rank > 0 && w->dims[w->rank - 1] * bits % 8 == 0) {
+        w->dims[w->rank - 1] = w->dims[w->rank - 1] * bits / 8;
+        return;
+    }
+    w->rank = 1;
+    w->dims[0] = n_bytes;
+}
+
+static qn_code plan(struct job *j, const qn_object *o, const qn_npy_options *opt, qn_err *err)
+{
+    const qn_dtype t = (qn_dtype)o->dtype;
+    const unsigned bits = qn_dtype_bits(t);
+    uint64_t n, n_bytes;
+    if (o->kind != QN_OBJECT_TENSOR || t >= QN_DTYPE_COUNT || !tab[t].descr)
+        return QN_BUG(err, "object %llu is no tensor", (unsigned long long)j->object);
+    if (!qn_shape_bytes(t, o->dims, o->rank, &n, &n_bytes))
+        return QN_BUG(err, "tensor of impossible shape");
+    j->w = (qn_npy_written){.dtype = t, .rank = o->rank};
+    memcpy(j->w.dims, o->dims, o->rank * sizeof *o->dims);
+    j->n_bytes = n_bytes;
+    /* as a packed file is cut: a piece then takes one decode */
+    j->piece_bytes = qn_max_u64(1, (uint64_t)qn_chunk_units(t, o->dims, o->rank, n_bytes) * qn_unit_bytes(t));
+    if (opt->some_rows) {
+        const uint64_t rows = o->rank ? o->dims[0] : 1;
+        if (opt->first_row > rows || opt->n_rows > rows - opt->first_row)
+            return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "rows %llu + %llu wanted, the tensor has %llu",
+                           (unsigned long long)opt->first_row, (unsigned long long)opt->n_rows, (unsigned long long)rows);
+        const uint64_t per_row = rows ? n / rows : 0;
+        if (opt->first_row * per_row * bits % 8 != 0 || opt->n_rows * per_row * bits % 8 != 0)
+            return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "rows of %llu elements of %u bits do not fall on bytes",
+                           (unsigned long long)per_row, bits);
+        j->off = opt->first_row * per_row * bits / 8;
+        j->n_bytes = opt->n_rows * per_row * bits / 8;
+        if (o->rank)
+            j->w.dims[0] = opt->n_rows;
+    }
+    j->widen = opt->widen && is_narrow_float(t);
+    if (j->widen && (t == QN_F6_E2M3 || t == QN_F6_E3M2))
+        return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "%s cannot be widened: its bit order is not specified",
+                       qn_dtype_name(t));
+    const char *descr = j->widen ? "<f4" : tab[t].descr;
+    memcpy(j->w.descr, descr, sizeof j->w.descr);
+    j->w.numpy_name = j->widen ? "float32" : tab[t].name;
+    j->w.as_bits = tab[t].as_bits && !j->widen;
+    if (bits < 8 && !j->widen)
+        shape_of_bytes(&j->w, bits, j->n_bytes);
+    return QN_OK;
+}
+
+/* The whole head of the file; returns its length. */
+static size_t make_header(const qn_npy_written *w, uint8_t head[HEADER_MAX])
+{
+    char *text = (char *)head + PREFIX_BYTES;
+    const size_t room = HEADER_MAX - PREFIX_BYTES;
+    size_t n = (size_t)snprintf(text, room, "{'descr': '%s', 'fortran_order': False, 'shape': (", w->descr);
+    for (unsigned i = 0; i < w->rank; i++)
+        n += (size_t)snprintf(text + n, room - n, i ? ", %llu" : "%llu", (unsigned long long)w->dims[i]);
+    n += (size_t)snprintf(text + n, room - n, w->rank == 1 ? ",), }" : "), }");
+    const size_t total = (PREFIX_BYTES + n + 1 + 63) / 64 * 64;
+    memset(text + n, ' ', total - PREFIX_BYTES - n - 1);
+    head[total - 1] = '\n';
+    memcpy(head, "\x93NUMPY\x01\x00", 8);
+    qn_store16(head + 8, (uint16_t)(total - PREFIX_BYTES));
+    return total;
+}
+
+/* n elements in j->raw → f32 at the start of j->wide. A bf16 goes by its bits, so that signalling NaNs survive. */
+static qn_code widen_piece(struct job *j, uint64_t n, qn_err *err)
+{
+    const double *d = (const double *)(const void *)j->wide;
+    if (j->w.dtype == QN_BF16) {
+        for (uint64_t i = 0; i < n; i++)
+            qn_store32(j->wide + 4 * i, (uint32_t)qn_load16(j->raw + 2 * i) << 16);
+        return QN_OK;
+    }
+    QN_TRY(qn_widen(j->w.dtype, j->raw, n, (double *)(void *)j->wide, err));
+    for (uint64_t i = 0; i < n; i++)
+        qn_store32(j->wide + 4 * i, qn_f32_bits((float)d[i])); /* element i lies behind what is stored */
+    return QN_OK;
+}
+
+static qn_code write_all(struct job *j, qn_err *err)
+{
+    uint8_t head[HEADER_MAX];
+    uint64_t at = make_header(&j->w, head);
+    QN_TRY(qn_file_write(&j->file, head, at, 0, err));
+    for (uint64_t done = 0; done < j->n_bytes;) {
+        QN_TRY(qn_env_check(j->src->env, err));
+        const uint64_t off = j->off + done;
+        const uint64_t n = qn_min_u64(j->piece_bytes - off % j->piece_bytes, j->n_bytes - done);
+        uint64_t n_out = n;
+        QN_TRY(qn_source_read(j->src, j->object, off, n, j->raw, err));
+        if (j->widen) {
+            n_out = n * 8 / qn_dtype_bits(j->w.dtype) * 4;
+            QN_TRY(widen_piece(j, n_out / 4, err));
+        }
+        QN_TRY(qn_file_write(&j->file, j->widen ? j->wide : j->raw, n_out, at, err));
+        at += n_out;
+        done += n;
+    }
+    j->w.n_bytes = at;
+    return QN_OK;
+}
+
+static qn_code write_and_publish(struct job *j, const char *tmp, const char *path, qn_err *err)
+{
+    const qn_env *env = j->src->env;
+    (void)env->fs->unlink(env->fs->ctx, tmp); /* of a run that was cut */
+    QN_TRY(qn_file_open(&j->file, env->fs, env->alloc, tmp, QN_OPEN_NEW, err));
+    qn_code rc = write_all(j, err);
+    if (rc == QN_OK)
+        rc = qn_file_sync(&j->file, err);
+    if (rc == QN_OK)
+        rc = qn_file_close(&j->file, err);
+    if (rc == QN_OK)
+        rc = qn_fs_publish(env->fs, env->alloc, tmp, path, err);
+    qn_file_drop(&j->file);
+    if (rc != QN_OK)
+        (void)env->fs->unlink(env->fs->ctx, tmp);
+    return rc;
+}
+
+static qn_code check_output(const qn_env *env, const char *path, bool overwrite, qn_err *err)
+{
+    qn_stat st;
+    if (env->fs->stat(env->fs->ctx, path, &st) != 0)
+        return QN_OK;
+    if (st.is_dir)
+        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "is a folder: name the file to write");
+    return overwrite ? QN_OK : QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "exists: give --force to replace it");
+}
+
+qn_code qn_npy_write(qn_source *src, uint64_t object, const char *path, const qn_npy_options *opt, qn_npy_written *out,
+                     qn_err *err)
+{
+    static const qn_npy_options none;
+    const qn_alloc *alloc = src->env->alloc;
+    const qn_object *o = &src->objects[object];
+    struct job j = {.src = src, .object = object, .file = QN_FILE_CLOSED};
+    opt = opt ? opt : &none;
+    QN_TRY(qn_err_in_path(err, check_output(src->env, path, opt->overwrite, err), path));
+    QN_TRY(qn_err_in_path(err, qn_err_in_tensor(err, plan(&j, o, opt, err), o->name), src->path));
+    char *tmp = qn_path_cat(alloc, path, TMP_SUFFIX, err);
+    j.raw = qn_mem_get(alloc, j.piece_bytes, err);
+    j.wide = j.widen ? qn_mem_get(alloc, j.piece_bytes * 8 / qn_dtype_bits(j.w.dtype) * sizeof(double), err) : NULL;
+    qn_code rc = QN_E_MEMORY;
+    if (tmp && j.raw && (j.wide || !j.widen))
+        rc = write_and_publish(&j, tmp, path, err);
+    qn_mem_put(alloc, tmp);
+    qn_mem_put(alloc, j.raw);
+    qn_mem_put(alloc, j.wide);
+    if (rc == QN_OK && out)
+        *out = j.w;
+    return rc;
+}

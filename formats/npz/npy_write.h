@@ -1,0 +1,32 @@
+/* npy_write.h: one tensor of a source, or rows of it, as a numpy .npy file.
+ *
+ * numpy has no bfloat16, no 8-bit floats and nothing below a byte. These come out as the unsigned integers of
+ * their bits (uint16, uint8; packed types as their bytes), or widened to float32 on request; either is exact. */
+#ifndef QN_FORMATS_NPZ_NPY_WRITE_H
+#define QN_FORMATS_NPZ_NPY_WRITE_H
+
+#include "formats/source.h"
+
+typedef struct qn_npy_options {
+    bool widen;     /* floats of fewer than 32 bits become float32; others stay what they are */
+    bool overwrite;
+    bool some_rows; /* only rows [first_row, first_row + n_rows) of the outermost dimension   */
+    uint64_t first_row, n_rows;
+} qn_npy_options;
+
+/* What was written, for the line that tells the user. */
+typedef struct qn_npy_written {
+    char descr[4];          /* as in the header: "<f4"                                */
+    const char *numpy_name; /* "float32"; static storage                              */
+    bool as_bits;           /* the values are bit patterns of `dtype`, not its numbers */
+    qn_dtype dtype;         /* of the tensor                                          */
+    uint64_t dims[QN_RANK_MAX];
+    unsigned rank;
+    uint64_t n_bytes; /* of the file */
+} qn_npy_written;
+
+/* Writes to a temporary name beside `path`, syncs, renames. `opt` and `out` may be NULL. */
+qn_code qn_npy_write(qn_source *src, uint64_t object, const char *path, const qn_npy_options *opt, qn_npy_written *out,
+                     qn_err *err) QN_MUST_CHECK;
+
+#endif

@@ -1,0 +1,29 @@
+/* dense.h: what decoder and encoder of the dense codec agree on. Format: docs/codecs/dense.md. */
+#ifndef QN_RUNTIME_DENSE_H
+#define QN_RUNTIME_DENSE_H
+
+#include "runtime/codec.h"
+
+enum {
+    QN_DENSE_M_MAX = 3,      /* fraction bits in a code    */
+    QN_DENSE_TABLES_MAX = 4, /* row classes                */
+    /* first byte of a payload */
+    QN_DENSE_M_BITS = 3,
+    QN_DENSE_SIGN = 4,
+    QN_DENSE_TABLES_SHIFT = 3, /* two bits: tables − 1 */
+    QN_DENSE_ROWS = 32,
+    QN_DENSE_COLS = 64,
+    QN_DENSE_STOCK = 128       /* tables are not stored: those of runtime/dense_stock_tab.c */
+};
+
+/* False when dtype is not a float of 16 bits or more, or has fewer than m fraction bits at hand. */
+bool qn_dense_cut_make(qn_dense_cut *cut, qn_dtype t, unsigned m, bool sign_coded);
+
+/* Row length: what the block says, or 2^log2 when the payload says so. */
+static inline uint32_t qn_dense_row_units(const qn_block *b, unsigned log2)
+{
+    const uint32_t want = log2 ? UINT32_C(1) << log2 : b->cols;
+    return want < b->n ? want : b->n;
+}
+
+#endif

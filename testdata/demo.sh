@@ -1,0 +1,38 @@
+#!/bin/sh
+# Installs what is missing, builds, and does the main job on the trained model beside this script: compress,
+# verify, restore, and show that every file has come back with the same SHA-256.
+set -eu
+cd "$(dirname "$0")/.."
+sh tests/install-deps.sh
+[ -f build/build.ninja ] || CC=gcc meson setup build >/dev/null
+ninja -C build >build/ninja.log 2>&1 || { cat build/ninja.log; exit 1; }
+quern=$PWD/build/cli/quern
+model=testdata/stories260k-bf16
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+
+echo "\$ quern inspect $model"
+"$quern" inspect "$model"
+for level in fast dense max; do
+    echo
+    echo "\$ quern compress $model -o $level.quern --lossless=$level"
+    "$quern" compress "$model" -o "$out/$level.quern" --lossless=$level
+done
+echo
+echo "\$ quern verify dense.quern --against $model"
+"$quern" verify "$out/dense.quern" --against "$model"
+echo
+echo "\$ quern decompress dense.quern -o restored"
+"$quern" decompress "$out/dense.quern" -o "$out/restored"
+echo
+echo "SHA-256 of the original and of the restored files:"
+(cd "$model" && find . -type f | LC_ALL=C sort | xargs sha256sum) >"$out/before"
+(cd "$out/restored" && find . -type f | LC_ALL=C sort | xargs sha256sum) >"$out/after"
+sed 's/^/  original  /' "$out/before"
+sed 's/^/  restored  /' "$out/after"
+if cmp -s "$out/before" "$out/after"; then
+    echo "identical: every file is back, byte for byte"
+else
+    echo "DIFFERENT"
+    exit 7
+fi

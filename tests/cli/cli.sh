@@ -1,0 +1,307 @@
+#!/bin/sh
+# The command line as a user meets it. Arguments: the quern program, the tool beside this script, the testdata folder.
+# Speaks TAP. Commands run in a scratch folder; each `ok` states what should hold.
+set -u
+absolute() {
+    case $1 in
+    /*) echo "$1" ;;
+    *) echo "$PWD/$1" ;;
+    esac
+}
+quern=$(absolute "$1") tool=$(absolute "$2") data=$(absolute "$3")
+dir=$(mktemp -d) || exit 99
+trap 'chmod -R u+w "$dir"; rm -rf "$dir"' EXIT
+cd "$dir" || exit 99
+unset NO_COLOR COLUMNS QUERN_CPU
+n=0 failed=0
+
+ok() { # what, then a command that must succeed
+    what=$1
+    shift
+    n=$((n + 1))
+    if "$@"; then
+        echo "ok $n - $what"
+    else
+        failed=1
+        echo "not ok $n - $what"
+        sed 's/^/#   out: /' out | head -5
+        sed 's/^/#   err: /' err | head -5
+    fi
+}
+
+# Runs quern; output in the files out and err, status in $rc.
+run() {
+    "$quern" "$@" >out 2>err </dev/null
+    rc=$?
+}
+is() { [ "$rc" -eq "$1" ]; }
+err_has() { grep -q -e "$1" err; }
+out_has() { grep -q -e "$1" out; }
+one_error() { [ "$(grep -c '^quern: ' err)" -eq 1 ] && ! grep -qv -e '^quern: ' -e '^hint: ' err; }
+fails() { # status, words: a clean failure
+    is "$1" && one_error && err_has "$2" && [ ! -s out ]
+}
+
+cp -R "$data/stories260k-bf16" m && chmod -R u+w m && cp m/model.safetensors w.safetensors
+"$tool" model 4 big.safetensors
+
+# ---- help, man, completion say the same ----
+run
+ok "no command" fails 2 'a command is missing'
+run --help
+ok "overview" is 0
+ok "overview names the commands" out_has 'decompress'
+for c in $(sed -n '/^commands:/,/^$/s/^  \([a-z]*\) .*/\1/p' out); do
+    run help "$c"
+    cp out help.txt
+    ok "help $c" is 0
+    ok "help $c fits 80 columns" sh -c '! grep -q "^.\{81\}" help.txt'
+    run "$c" --help
+    ok "$c --help is the same" cmp -s out help.txt
+    run __man "$c"
+    cp out man.txt
+    run __complete bash
+    sed -n "/^        $c) /p" out >bash.txt
+    run __complete fish
+    grep "from $c'" out >fish.txt
+    run __complete zsh
+    sed -n "/^        $c)/,/;;/p" out >zsh.txt
+    missing=
+    for o in $(sed -n 's/^ *\(-[a-zA-Z], \)\{0,1\}--\([a-z-]*\).*/\2/p' help.txt); do
+        roff=$(echo "$o" | sed 's/-/\\\\-/g')
+        grep -q -e "--$o" bash.txt && grep -q -e "-l $o" fish.txt && grep -q -e "--$o" zsh.txt &&
+            grep -q -e "\\\\-\\\\-$roff" man.txt || missing="$missing $o"
+    done
+    ok "every option of $c is in man page and completions:$missing" [ -z "$missing" ]
+done
+run __complete bash
+ok "bash can read its completion" bash -n out
+run version -q
+ok "version" grep -qx 'quern [0-9.]*' out
+run version --json
+ok "version --json" "$tool" json schema=quern/version/1 compiler zstd <out
+
+# ---- the line ----
+run comprss w.safetensors
+ok "unknown command" fails 2 "unknown command 'comprss'"
+ok "… with a suggestion" err_has "hint: did you mean 'compress'?"
+run compress --outptu x w.safetensors
+ok "unknown option" fails 2 "unknown option '--outptu'"
+ok "… with a suggestion" err_has 'did you mean --output?'
+run compress
+ok "missing operand" fails 2 'the checkpoint to pack is missing'
+run compress w.safetensors extra
+ok "operand too many" fails 2 "'extra' is one argument too many"
+run compress w.safetensors -o
+ok "missing value" fails 2 'needs a value'
+run compress w.safetensors --force=yes
+ok "value for a flag" fails 2 'takes no value'
+run compress w.safetensors -o a -o b
+ok "given twice" fails 2 'given twice'
+run compress w.safetensors --lossless=tiny
+ok "unknown choice" fails 2 "'tiny' found, allowed is fast, dense or max"
+for v in 0 -1 x 1.5 99999999999999999999; do
+    run compress w.safetensors --threads=$v
+    ok "--threads $v" fails 2 "'$v' found"
+done
+for v in 2Q 1..5G '' 99999999P 5; do
+    run compress w.safetensors --memory="$v"
+    ok "--memory '$v'" fails 2 "'$v' found"
+done
+run compress w.safetensors -o mem.quern --memory 1M
+ok "over the memory limit" fails 6 'at least .* MiB are needed'
+for v in 64M 0.5GiB 100MB 67108864; do
+    run compress w.safetensors --dry-run -qm $v
+    ok "--memory $v" is 0
+done
+run compress -q -o -- -- w.safetensors
+ok "an option's value may be '--'" is 0
+ok "… and names the file" [ -f ./-- ]
+cp w.safetensors ./-w
+run compress -qn -- -w
+ok "'--' ends options" is 0
+
+# ---- compress, verify, decompress ----
+run compress w.safetensors
+ok "compress" is 0
+ok "… says what was saved" out_has 'of the original'
+ok "… and that it was verified" out_has 'verified'
+ok "… nothing on standard error" [ ! -s err ]
+ok "… default name" [ -f w.safetensors.quern ]
+ok "… nothing else left" sh -c '! ls | grep -q -e partial -e journal'
+run compress w.safetensors
+ok "an output that exists is kept" fails 2 'give --force'
+run compress w.safetensors --force --json
+ok "--force --json" "$tool" json schema=quern/compress/1 dry_run=false source_bytes=524992 packed_bytes tensors=47 \
+    weights=260032 bits_per_weight codecs dtypes tied verified=true <out
+run compress w.safetensors -o q.quern --quiet
+ok "--quiet" sh -c '[ ! -s out ] && [ ! -s err ]'
+ok "… the same bytes" cmp -s q.quern w.safetensors.quern
+run compress w.safetensors -o t1.quern -qt 1
+ok "threads change nothing" cmp -s q.quern t1.quern
+run decompress q.quern -o back.safetensors
+ok "decompress" is 0
+ok "… the same file" cmp -s back.safetensors w.safetensors
+run decompress q.quern -o back.safetensors
+ok "… an output that exists is kept" fails 2 'give --force'
+run decompress q.quern -o back.safetensors -f --json
+ok "… --json" "$tool" json schema=quern/decompress/1 bytes=524992 files=1 intact=true damaged_count=0 <out
+run decompress q.quern
+ok "… default name" cmp -s q w.safetensors
+run compress m/ -q
+ok "a folder" [ -f m.quern ]
+run decompress m.quern -q -o m2
+ok "… restored" diff -r m m2
+run verify m.quern
+ok "verify" is 0
+run verify m.quern --json
+ok "verify --json" "$tool" json schema=quern/verify/1 tensors=47 files=4 checksums=true intact=true <out
+run verify m.quern --against m
+ok "verify --against" is 0
+"$tool" flip m2/model.safetensors 300000
+run verify m.quern --against m2
+ok "different" is 1
+ok "… the tensor is named" out_has "tensor 'model.*' at byte 0x"
+ok "… no error line" [ ! -s err ]
+run verify m2 --against m --json
+ok "different --json" "$tool" json equal=false different_count=1 checksums=false <out
+run verify m.quern --against m2 -q
+ok "different --quiet" sh -c '[ ! -s out ] && [ ! -s err ]'
+ok "… exits with 1" is 1
+run verify m
+ok "verify without checksums" fails 2 'not a .quern file'
+run decompress w.safetensors -o x
+ok "decompress of something else" fails 2 'not a .quern file'
+cp w.safetensors tuned.safetensors && "$tool" flip tuned.safetensors 400000
+run compress tuned.safetensors --base w.safetensors -q -o tuned.quern
+ok "compress --base" is 0
+run decompress tuned.quern --base w.safetensors -q -o tuned2
+ok "decompress --base" cmp -s tuned2 tuned.safetensors
+
+# ---- damage ----
+cp q.quern bad.quern && "$tool" flip bad.quern 200000
+run verify bad.quern
+ok "damage" is 3
+ok "… is listed" out_has '^damaged: bad.quern: tensor'
+run verify bad.quern --json
+ok "damage --json" "$tool" json intact=false damaged_count=1 <out
+run decompress bad.quern -o lost
+ok "damage ends decompress" fails 3 'checksum'
+ok "… and leaves nothing" sh -c '! ls -d lost* >/dev/null 2>&1'
+run decompress bad.quern -o lost --salvage
+ok "salvage exits with 3" is 3
+ok "… and writes what is left" [ "$(wc -c <lost)" -eq 524992 ]
+head -c 100000 q.quern >cut.quern
+run verify cut.quern
+ok "cut short" fails 3 'cut.quern at byte'
+echo hello >text
+run compress text
+ok "not a checkpoint" fails 3 'not a checkpoint'
+run compress none.safetensors
+ok "no such file" fails 5 'none.safetensors: .*No such file'
+if [ "$(id -u)" -ne 0 ]; then
+    cp w.safetensors secret.safetensors && chmod 0 secret.safetensors
+    run compress secret.safetensors
+    ok "unreadable file" fails 5 'Permission denied'
+fi
+run compress w.safetensors -o nowhere/x.quern
+ok "no such folder" fails 5 'No such file'
+printf 'GGUF\003\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000' >x.gguf
+run compress x.gguf
+ok "known but not readable" fails 4 'cannot read yet'
+
+# ---- nothing is written that should not be ----
+: >before >after
+ls >before
+run compress w.safetensors -o dry.quern --dry-run
+ok "dry run" is 0
+ok "… says so" out_has 'nothing was written'
+run decompress m.quern -o dry -n
+ok "dry run of decompress" is 0
+run compress w.safetensors -o q.quern --dry-run
+ok "a dry run refuses what the run would" fails 2 'give --force'
+ls >after
+ok "… and nothing was written" cmp -s before after
+cp w.safetensors in && ln in hard && ln -s in sym
+run compress in -o in
+ok "input as output" fails 2 'give --force'
+run compress in -o hard -q
+ok "… by a hard link" fails 2 'give --force'
+run compress in -o sym -q --force
+ok "… by a symlink, forced" is 0
+ok "… the input is what it was" cmp -s in w.safetensors
+run compress in -o in -qf
+ok "in place" is 0
+ok "… the other name is untouched" cmp -s hard w.safetensors
+run decompress in -o in -qf
+ok "… and back" cmp -s in w.safetensors
+cp w.safetensors z.partial
+run compress z.partial -o z --restart
+ok "an input is not taken for a partial output" fails 2 'is an input'
+ok "… and is intact" cmp -s z.partial w.safetensors
+cp q.quern z.quern-unpack
+run decompress z.quern-unpack -o z
+ok "an input is not taken for a temporary" fails 2 'is the input'
+ok "… and is intact" cmp -s z.quern-unpack q.quern
+run compress m -o m/inside.quern
+ok "not inside the folder that is packed" fails 2 'lies in the folder'
+echo mine >y.partial
+run compress w.safetensors -o y
+ok "a stranger's partial file is kept" fails 2 'not ours'
+ok "… as it was" [ "$(cat y.partial)" = mine ]
+
+# ---- standard output ----
+if [ -w /dev/full ]; then
+    "$quern" help >/dev/full 2>err
+    rc=$?
+    : >out
+    ok "full disk behind standard output" fails 5 'standard output: cannot be written'
+fi
+{ "$quern" help compress 2>err; echo $? >status; } | :
+sleep 0.1
+ok "closed pipe is quiet" [ ! -s err ]
+"$quern" version >&- 2>err
+rc=$?
+: >out
+ok "closed standard output" is 5
+"$quern" compress w.safetensors -o c.quern >&- 2>err
+rc=$?
+ok "… is not where a file goes" is 5
+run verify c.quern --against w.safetensors
+ok "… which is whole" is 0
+run compress big.safetensors -o p.quern --progress
+ok "progress goes to standard error" err_has 'compressing'
+ok "… without control characters" sh -c '! grep -q "$(printf "\033")" err'
+run compress m -nf --color=always
+ok "colour when asked for" out_has "$(printf '\033')"
+run compress m -nf
+ok "no colour without a terminal" sh -c '! grep -q "$(printf "\033")" out'
+
+# ---- signals: work is kept, and the same command goes on ----
+"$tool" model 40 long.safetensors
+run compress long.safetensors -q -o whole.quern
+stopped=
+for signal in INT TERM; do
+    expect=130
+    [ $signal = TERM ] && expect=143
+    for after in 0.02 0.05 0.1 0.2 0.4 0.8 1.6 3.2; do
+        rm -f part.quern*
+        timeout --preserve-status -s $signal $after "$quern" compress long.safetensors -t 1 -o part.quern >out 2>err
+        rc=$?
+        [ -f part.quern.journal ] && break
+    done
+    if [ -f part.quern.journal ]; then
+        stopped=1
+        ok "SIG$signal: status $expect" is $expect
+        ok "… one line, and how to go on" sh -c 'grep -q "^quern: .*interrupted" err && grep -q "^hint: " err'
+        ok "… nothing under the final name" [ ! -e part.quern ]
+        run compress long.safetensors -o part.quern --json
+        ok "… resumed" "$tool" json verified=true chunks_resumed <out
+        ok "… to the same bytes" cmp -s part.quern whole.quern
+        ok "… and tidied up" sh -c '! ls | grep -q "^part.quern\\.[pj]"'
+    fi
+done
+ok "a run could be stopped" [ -n "$stopped" ]
+
+echo "1..$n"
+exit $failed
