@@ -6,7 +6,6 @@
 qn_code qn_enc_shuffle(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src, uint8_t *dst, size_t cap,
                        size_t *n_out, qn_err *err)
 {
-    enum { SMALL = 64 << 10 };
     const unsigned unit = qn_unit_bytes(b->dtype);
     const size_t total = (size_t)b->n * unit;
     *n_out = 0;
@@ -15,7 +14,7 @@ qn_code qn_enc_shuffle(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *s
     /* Planes can hold runs and repeats that order-0 does not see: only large blocks are judged by the sample, and
      * those with repeats are let through. The sample is good to a percent or so, and where a float codec has set `cap`
      * a win is unlikely: at the fast level it must be a clear one. */
-    if (total > SMALL && cx->level < QN_LEVEL_MAX) {
+    if (total > qn_level_small_bytes(cx->level) && cx->level < QN_LEVEL_MAX) {
         const size_t guess = qn_sample_planes(src, b->n, unit);
         const size_t margin = cx->level == QN_LEVEL_FAST && cap < total - 1 ? guess / 16 : 0;
         if (guess + margin > cap && qn_sample_repeats(src, total) < 32)

@@ -17,9 +17,6 @@ enum {
     ON_ALL = 7
 };
 
-/* Blocks up to this size may try everything: they cost little, and headers and tables weigh more than in theory. */
-enum { SMALL = 64 << 10 };
-
 enum how {
     PLAIN,
     FINAL,       /* when it applies nothing else can be smaller: stop there              */
@@ -75,7 +72,7 @@ static unsigned kind_of(qn_dtype t)
 static bool zstd_promising(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src, size_t best)
 {
     const size_t total = (size_t)b->n * qn_unit_bytes(b->dtype);
-    if (total <= SMALL || cx->level == QN_LEVEL_MAX || b->dtype == QN_BYTES || b->dtype == QN_BOOL)
+    if (total <= qn_level_small_bytes(cx->level) || cx->level == QN_LEVEL_MAX || b->dtype == QN_BYTES || b->dtype == QN_BOOL)
         return true;
     if (qn_sample_repeats(src, total) >= 32)
         return true;
@@ -87,7 +84,7 @@ static bool zstd_promising(const qn_enc_ctx *cx, const qn_block *b, const uint8_
  * mostly the other see-throughs, nothing to win. */
 static bool decisive(const qn_enc_ctx *cx, const struct candidate *c, size_t best, size_t total)
 {
-    if (c->how == FINAL || (c->how == DISSOLVES && total > SMALL))
+    if (c->how == FINAL || (c->how == DISSOLVES && total > qn_level_small_bytes(cx->level)))
         return true;
     return c->how == SEE_THROUGH &&
            (cx->level == QN_LEVEL_FAST ? best <= total / 2 : cx->level == QN_LEVEL_DENSE && best <= total / 4);
