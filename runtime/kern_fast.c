@@ -116,11 +116,11 @@ static void advance(const uint16_t *restrict step, uint8_t *restrict lo, uint8_t
                     uint8_t *restrict need, unsigned n)
 {
     for (unsigned j = 0; j < n; j++) {
-        const uint16_t x = (uint16_t)((step[j] >> 8) * hi[j] + (step[j] & 255)),
-                       due = (uint16_t)(x < 256 ? 0xffff : 0);
-        lo[j] = (uint8_t)x;
-        hi[j] = (uint8_t)(x >> 8 | (x & due));
-        need[j] = (uint8_t)(due & 1);
+        const uint16_t x = (uint16_t)((step[j] >> 8) * hi[j] + (step[j] & 255));
+        const uint8_t l = (uint8_t)x, h = (uint8_t)(x >> 8), due = h == 0 ? 0xff : 0;
+        lo[j] = l;
+        hi[j] = (uint8_t)(h | (l & due));
+        need[j] = due & 1;
     }
 }
 
@@ -137,6 +137,7 @@ static bool symbols_wide(const qn_fast_tab *t, qn_fast_state *st, uint8_t *restr
                       list[QN_FAST_STREAMS + 8];
     const uint8_t *p = st->p;
     size_t n = 0;
+#pragma GCC unroll 8
     for (unsigned j = 0; j < S; j++) {
         const unsigned slot = lo[j];
         step[j] = t->step[slot];
@@ -146,13 +147,17 @@ static bool symbols_wide(const qn_fast_tab *t, qn_fast_state *st, uint8_t *restr
     for (unsigned j = 0; j < S; j += 8) {
         const uint64_t m = qn_load64(need + j);
         /* the product gathers the eight low bits in the top byte, nothing else meets there */
-        qn_store64(list + n, qn_fast_index_tab[m * 0x0102040810204080 >> 56] + j * ones);
+        uint64_t eight;
+        memcpy(&eight, qn_fast_index_tab[m * 0x0102040810204080 >> 56], 8);
+        eight += j * ones; /* no carries: right in either byte order */
+        memcpy(list + n, &eight, 8);
         n += m * ones >> 56;
     }
     if (n > (size_t)(st->end - p)) {
         st->failed = true;
         return false;
     }
+#pragma GCC unroll 4
     for (size_t k = 0; k < n; k++)
         lo[list[k]] = p[k];
     st->p = p + n;

@@ -88,7 +88,7 @@ size_t qn_fast_run_c(qn_fast_kind kind, const qn_fast_tab *t, qn_fast_state *st,
 /* The first n < n_streams weights of a round: symbols only. False when st->failed. */
 bool qn_fast_part_c(const qn_fast_tab *t, qn_fast_state *st, unsigned n, uint8_t *sym);
 
-extern const uint64_t qn_fast_index_tab[256]; /* runtime/kern_fast_tab.c */
+extern const uint8_t qn_fast_index_tab[256][8]; /* runtime/kern_fast_tab.c */
 #if defined(__x86_64__) && defined(__GNUC__)
 extern const uint64_t qn_fast_expand_tab[256]; /* runtime/kern_fast_tab.c */
 void qn_kern_fast_avx2(qn_kern_fast *k);
