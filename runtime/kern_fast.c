@@ -46,7 +46,8 @@ bool qn_fast_tab_build(qn_fast_tab *t, const uint8_t *sym, const uint8_t *freq, 
 
 /* All four formats hold the sign in the last raw bit, so a weight is a word rotated right by one.
  */
-static void merge16(const uint8_t *sym, size_t n, const uint8_t *raw, uint8_t *dst)
+static void merge16(const uint8_t *restrict sym, size_t n, const uint8_t *restrict raw,
+                    uint8_t *restrict dst)
 {
     for (size_t i = 0; i < n; i++) {
         const unsigned w = (unsigned)sym[i] << 8 | raw[i];
@@ -54,17 +55,33 @@ static void merge16(const uint8_t *sym, size_t n, const uint8_t *raw, uint8_t *d
     }
 }
 
-static void merge_f16(const uint8_t *sym, size_t n, const uint8_t *raw, const uint8_t *raw2,
-                      size_t at, uint8_t *dst)
+/* `at` is a multiple of 4 but for the pieces that tails are merged in. */
+static void merge_f16(const uint8_t *restrict sym, size_t n, const uint8_t *restrict raw,
+                      const uint8_t *restrict raw2, size_t at, uint8_t *restrict dst)
 {
-    for (size_t i = 0; i < n; i++) {
-        const size_t q = at % 4 + i;
-        const unsigned w = (unsigned)sym[i] << 10 | (raw2[q / 4] >> 2 * (q % 4) & 3u) << 8 | raw[i];
-        qn_store16(dst + 2 * i, (uint16_t)(w >> 1 | w << 15));
+    uint8_t two[256];
+    for (size_t i = 0; i < n;) {
+        size_t m = n - i < sizeof two ? n - i : sizeof two;
+        if ((at + i) % 4 || m < 4) {
+            const size_t q = at % 4 + i;
+            two[0] = raw2[q / 4] >> 2 * (q % 4) & 3u;
+            m = 1;
+        } else {
+            m -= m % 4;
+            for (size_t k = 0; k < m; k += 4) {
+                const uint32_t b = raw2[(at % 4 + i + k) / 4];
+                qn_store32(two + k, (b | b << 6 | b << 12 | b << 18) & 0x03030303);
+            }
+        }
+        for (size_t k = 0; k < m; k++, i++) {
+            const unsigned w = (unsigned)sym[i] << 10 | (unsigned)two[k] << 8 | raw[i];
+            qn_store16(dst + 2 * i, (uint16_t)(w >> 1 | w << 15));
+        }
     }
 }
 
-static void merge32(const uint8_t *sym, size_t n, const uint8_t *raw, uint8_t *dst)
+static void merge32(const uint8_t *restrict sym, size_t n, const uint8_t *restrict raw,
+                    uint8_t *restrict dst)
 {
     for (size_t i = 0; i < n; i++) {
         const uint32_t w = (uint32_t)sym[i] << 24 | (uint32_t)raw[3 * i + 2] << 16 |
