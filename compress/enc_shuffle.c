@@ -2,6 +2,33 @@
 #include "base/err.h"
 #include "compress/nest.h"
 #include "compress/sample.h"
+#include <string.h>
+
+/* All planes end to end as one zstd frame: what small blocks gain by sharing one header and one window. */
+static qn_code try_joint(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src, uint8_t *dst, size_t cap,
+                         size_t *n_out, qn_err *err)
+{
+    const unsigned unit = qn_unit_bytes(b->dtype);
+    const size_t total = (size_t)b->n * unit;
+    const qn_block all = {QN_U8, b->n * unit, b->n};
+    const qn_arena_mark mark = qn_arena_tell(cx->scratch);
+    size_t n = 0;
+    uint8_t *planes = qn_arena_get(cx->scratch, total, 64, err);
+    if (!planes)
+        return QN_E_MEMORY;
+    for (unsigned k = 0; k < unit; k++)
+        for (uint32_t i = 0; i < b->n; i++)
+            planes[(size_t)k * b->n + i] = src[(size_t)i * unit + k];
+    *n_out = 0;
+    if (cap > 1)
+        QN_TRY(qn_enc_zstd(cx, &all, planes, dst + 1, cap - 1, &n, err));
+    qn_arena_rewind(cx->scratch, mark);
+    if (n == 0)
+        return QN_OK;
+    dst[0] = QN_SHUFFLE_JOINT | QN_CODEC_ZSTD;
+    *n_out = n + 1;
+    return QN_OK;
+}
 
 qn_code qn_enc_shuffle(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src, uint8_t *dst, size_t cap,
                        size_t *n_out, qn_err *err)
@@ -33,5 +60,17 @@ qn_code qn_enc_shuffle(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *s
     }
     qn_arena_rewind(cx->scratch, mark);
     *n_out = s.full ? 0 : s.n;
+    if (total > qn_level_small_bytes(cx->level))
+        return QN_OK;
+    size_t n;
+    uint8_t *other = qn_arena_get(cx->scratch, total, 64, err);
+    if (!other)
+        return QN_E_MEMORY;
+    QN_TRY(try_joint(cx, b, src, other, *n_out ? *n_out - 1 : cap < total ? cap : total, &n, err));
+    if (n) {
+        memcpy(dst, other, n);
+        *n_out = n;
+    }
+    qn_arena_rewind(cx->scratch, mark);
     return QN_OK;
 }

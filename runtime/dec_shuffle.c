@@ -1,4 +1,5 @@
-/* dec_shuffle.c: byte planes of wide units, lowest byte first, each a nested payload of n U8. docs/codecs/shuffle.md. */
+/* dec_shuffle.c: byte planes of wide units, lowest byte first, each a nested payload of n U8, or all in one.
+ * docs/codecs/shuffle.md. */
 #include "base/err.h"
 #include "runtime/nest.h"
 
@@ -23,6 +24,26 @@ static void interleave(const uint8_t *const plane[8], unsigned unit, uint32_t n,
     }
 }
 
+/* One payload for all planes, end to end: for small blocks, where four headers weigh too much. */
+static qn_code joint(const qn_dec_ctx *cx, const qn_block *b, const uint8_t *payload, size_t n_bytes, uint8_t *dst,
+                     qn_err *err)
+{
+    const unsigned unit = qn_unit_bytes(b->dtype);
+    const qn_block all = {QN_U8, b->n * unit, b->n};
+    const uint8_t *plane[8];
+    qn_dec_ctx inner = *cx;
+    inner.base = NULL;
+    inner.depth++;
+    uint8_t *room = qn_arena_get(cx->scratch, (uint64_t)b->n * unit, 64, err);
+    if (!room)
+        return QN_E_MEMORY;
+    QN_TRY(qn_codec_decode(&inner, payload[0] & ~QN_SHUFFLE_JOINT, &all, payload + 1, n_bytes - 1, room, err));
+    for (unsigned k = 0; k < unit; k++)
+        plane[k] = room + (size_t)k * b->n;
+    interleave(plane, unit, b->n, dst);
+    return QN_OK;
+}
+
 qn_code qn_dec_shuffle(const qn_dec_ctx *cx, const qn_block *b, const uint8_t *payload, size_t n_bytes, uint8_t *dst,
                        qn_err *err)
 {
@@ -33,6 +54,8 @@ qn_code qn_dec_shuffle(const qn_dec_ctx *cx, const qn_block *b, const uint8_t *p
     qn_code rc;
     if (unit < 2)
         return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "shuffle: units of one byte");
+    if (n_bytes && payload[0] & QN_SHUFFLE_JOINT)
+        return joint(cx, b, payload, n_bytes, dst, err);
     for (unsigned k = 0; k < unit; k++) {
         plane[k] = qn_nest_get(cx, &c, &pb, "shuffle", &rc, err);
         if (!plane[k])
