@@ -44,7 +44,7 @@ qn_code qn_enc_shuffle(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *s
     if (total > qn_level_small_bytes(cx->level) && cx->level < QN_LEVEL_MAX) {
         const size_t guess = qn_sample_planes(src, b->n, unit);
         const size_t margin = cx->level == QN_LEVEL_FAST && cap < total - 1 ? guess / 16 : 0;
-        if (guess + margin > cap && qn_sample_repeats(src, total) < 32)
+        if (guess + margin > cap && qn_sample_repeats(src, total) < 32 && qn_sample_matches(src, b->n, unit) < 24)
             return QN_OK;
     }
     const qn_arena_mark mark = qn_arena_tell(cx->scratch);

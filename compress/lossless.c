@@ -37,7 +37,7 @@ static const struct candidate candidates[] = {
     {QN_CODEC_FILL, ON_ALL, QN_LEVEL_FAST, QN_LEVEL_MAX, FINAL, qn_enc_fill},
     {QN_CODEC_DELTA, ON_ALL, QN_LEVEL_FAST, QN_LEVEL_MAX, SEE_THROUGH, qn_enc_delta},
     {QN_CODEC_PALETTE, ON_ALL, QN_LEVEL_FAST, QN_LEVEL_MAX, SEE_THROUGH, qn_enc_palette},
-    {QN_CODEC_ROWDUP, ON_ALL, QN_LEVEL_FAST, QN_LEVEL_MAX, DISSOLVES, qn_enc_rowdup},
+    {QN_CODEC_ROWDUP, ON_ALL, QN_LEVEL_FAST, QN_LEVEL_MAX, SEE_THROUGH, qn_enc_rowdup},
     {QN_CODEC_DEQUANT, ON_FLOAT, QN_LEVEL_FAST, QN_LEVEL_MAX, DISSOLVES, qn_enc_dequant},
     {QN_CODEC_NARROW, ON_FLOAT, QN_LEVEL_FAST, QN_LEVEL_MAX, DISSOLVES, qn_enc_narrow},
     {QN_CODEC_NARROW, ON_WIDE, QN_LEVEL_FAST, QN_LEVEL_MAX, SEE_THROUGH, qn_enc_narrow},
@@ -74,7 +74,7 @@ static bool zstd_promising(const qn_enc_ctx *cx, const qn_block *b, const uint8_
     const size_t total = (size_t)b->n * qn_unit_bytes(b->dtype);
     if (total <= qn_level_small_bytes(cx->level) || cx->level == QN_LEVEL_MAX || b->dtype == QN_BYTES || b->dtype == QN_BOOL)
         return true;
-    if (qn_sample_repeats(src, total) >= 32)
+    if (qn_sample_repeats(src, total) >= 32 || qn_sample_matches(src, (uint32_t)total, 1) >= 24)
         return true;
     const size_t guess = qn_sample_planes(src, (uint32_t)total, 1);
     return guess + guess / 64 < best;
@@ -84,7 +84,9 @@ static bool zstd_promising(const qn_enc_ctx *cx, const qn_block *b, const uint8_
  * mostly the other see-throughs, nothing to win. */
 static bool decisive(const qn_enc_ctx *cx, const struct candidate *c, size_t best, size_t total)
 {
-    if (c->how == FINAL || (c->how == DISSOLVES && total > qn_level_small_bytes(cx->level)))
+    if (c->how == FINAL || total <= qn_level_small_bytes(cx->level))
+        return c->how == FINAL;
+    if (c->how == DISSOLVES)
         return true;
     return c->how == SEE_THROUGH &&
            (cx->level == QN_LEVEL_FAST ? best <= total / 2 : cx->level == QN_LEVEL_DENSE && best <= total / 4);

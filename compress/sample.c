@@ -81,3 +81,27 @@ unsigned qn_sample_zeros(const uint8_t *src, uint32_t n, unsigned unit)
     }
     return zeros * 1024 / (run * n_runs);
 }
+
+unsigned qn_sample_matches(const uint8_t *src, uint32_t n, unsigned unit)
+{
+    enum { WINDOWS = 4, WINDOW = 4096, SLOTS = 2048 };
+    uint32_t slot[SLOTS] = {0};
+    uint32_t chosen = 0, repeats = 0;
+    const uint32_t run = n < WINDOW ? n : WINDOW, n_runs = n <= WINDOW ? 1 : WINDOWS;
+    for (uint32_t w = 0; w < n_runs; w++) {
+        const uint8_t *p = src + (size_t)qn_sample_at(n, run, n_runs, w) * unit;
+        uint64_t v = 0;
+        for (uint32_t i = 0; i < run; i++, p += unit) {
+            v = v << 8 | *p;
+            const uint64_t key = v * 0x9e3779b97f4a7c15u;
+            if (i < 7 || key >> 60 != 0) /* one in sixteen */
+                continue;
+            const uint32_t odd = (uint32_t)(key >> 12) | 1; /* never the empty slot */
+            uint32_t *s = &slot[key >> 48 & (SLOTS - 1)];
+            chosen++;
+            repeats += *s == odd;
+            *s = odd;
+        }
+    }
+    return chosen ? repeats * 256 / chosen : 0;
+}

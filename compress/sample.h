@@ -24,6 +24,11 @@ size_t qn_sample_planes(const uint8_t *src, uint32_t n, unsigned unit);
 /* How many of 256 sampled 8-byte words were seen before in the sample, in 1/256. */
 unsigned qn_sample_repeats(const uint8_t *src, size_t n_bytes);
 
+/* Runs of eight that come back, in the plane of lowest bytes (unit 1: in the bytes): of about a thousand runs, chosen by
+ * their content so that a run and its copy are chosen together wherever they stand, how many were seen before, in 1/256.
+ * Looks at 16 Ki units at most. */
+unsigned qn_sample_matches(const uint8_t *src, uint32_t n, unsigned unit);
+
 /* How many of 1024 sampled units are all zero bits, in 1/1024. */
 unsigned qn_sample_zeros(const uint8_t *src, uint32_t n, unsigned unit);
 
