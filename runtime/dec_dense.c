@@ -72,26 +72,68 @@ static qn_code read_symbols(const qn_dec_ctx *cx, const layout *l, qn_rans *s, u
             return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "dense: coded symbols cut short");
         sym += l->n_of[k];
     }
-    return qn_rans_finish(s, err);
+    return qn_rans_finish(s, false, err);
 }
 
-static qn_code merge(const qn_dec_ctx *cx, const qn_block *b, const layout *l, qn_dense_row *row, uint8_t **sym,
-                     uint8_t *dst, qn_err *err)
+/* Where the planes lie for units from `from` on. */
+typedef struct planes {
+    const uint8_t *pack, *low;
+    size_t n_pack_bytes, from;
+} planes;
+
+/* The end of the planes, put together from payload and states. */
+static qn_code read_tail(const qn_dec_ctx *cx, const qn_dense_tail *t, const qn_rans *s, const planes *head, unsigned spare,
+                         planes *tail, qn_err *err)
 {
-    const size_t unit = qn_unit_bytes(b->dtype);
-    const bool whole = !l->rows && !l->cols_add; /* rows do not matter: one call */
-    row->col = l->cols_add;
-    row->n = whole ? b->n : l->cols;
-    for (uint32_t r = 0; row->at < b->n; r++) {
+    const size_t n = t->pack_tail + t->low_tail, stored = n - t->carry;
+    uint8_t *p = qn_arena_get(cx->scratch, (uint64_t)n + 1, 64, err);
+    unsigned bad = 0;
+    if (!p)
+        return QN_E_MEMORY;
+    const size_t n_pack = stored < t->pack_tail ? stored : t->pack_tail;
+    if (n_pack)
+        memcpy(p, head->pack + t->pack_head, n_pack);
+    if (stored > n_pack)
+        memcpy(p + n_pack, head->low + t->low_head, stored - n_pack);
+    for (unsigned i = 0; i < s->n_lanes; i++)
+        for (unsigned k = 0; k < 2; k++) {
+            const uint8_t v = (uint8_t)(s->lo[i] >> (8 * k));
+            if (2 * i + k < t->carry)
+                p[stored + 2 * i + k] = v;
+            else
+                bad |= v;
+        }
+    if (bad || (spare && t->pack_tail && p[t->pack_tail - 1] >> spare))
+        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "dense: unused bits of the packed plane are not zero");
+    *tail = (planes){.pack = p, .low = p + t->pack_tail, .n_pack_bytes = t->pack_tail, .from = t->split};
+    return QN_OK;
+}
+
+static qn_code merge(const qn_dec_ctx *cx, const qn_block *b, const layout *l, const planes part[2], qn_dense_row *row,
+                     uint8_t **sym, uint8_t *dst, qn_err *err)
+{
+    const size_t unit = qn_unit_bytes(b->dtype), split = part[1].from;
+    const bool whole = !l->rows && !l->cols_add; /* rows do not matter: one call for each part */
+    const size_t cols = whole ? b->n : l->cols;
+    for (size_t r = 0, at = 0; at < b->n; r++) {
         const unsigned q = l->rows ? l->rows[r] : 0, k = q % l->n_tables;
-        if (row->n > b->n - row->at)
-            row->n = b->n - row->at;
-        row->sym = sym[k];
+        const size_t end = b->n - at < cols ? b->n : at + cols;
         row->base = (uint16_t)(l->base[k] + ((q / l->n_tables) << l->code_shift));
-        if (!cx->kern->dense.merge(&l->cut, row, dst + row->at * unit))
-            return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "dense: list of escaped values cut short");
-        sym[k] += row->n;
-        row->at += row->n;
+        row->col = l->cols_add;
+        while (at < end) {
+            const planes *p = &part[at >= split];
+            row->n = (at < split && split < end ? split : end) - at;
+            row->sym = sym[k];
+            row->pack = p->pack;
+            row->low = p->low;
+            row->n_pack_bytes = p->n_pack_bytes;
+            row->at = at - p->from;
+            if (!cx->kern->dense.merge(&l->cut, row, dst + at * unit))
+                return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "dense: list of escaped values cut short");
+            sym[k] += row->n;
+            at += row->n;
+            row->col = row->col ? row->col + row->n : NULL;
+        }
     }
     if (row->esc != row->esc_end)
         return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "dense: list of escaped values too long");
@@ -117,22 +159,20 @@ qn_code qn_dec_dense(const qn_dec_ctx *cx, const qn_block *b, const uint8_t *pay
     const uint64_t n_esc = qn_cur_varint(&c), n_words = qn_cur_varint(&c);
     qn_rans s;
     QN_TRY(qn_rans_begin(&s, &c, shape & 15, err));
-    const size_t n_pack = (size_t)qn_ceil_div((uint64_t)b->n * l.cut.n_pack, 8), n_low = (size_t)b->n * l.cut.n_low;
-    if (n_esc > b->n || n_words > b->n || qn_cur_left(&c) != 2 * (n_esc + n_words) + n_pack + n_low)
+    const qn_dense_tail t = qn_dense_tail_of(&l.cut, b->n, s.n_lanes);
+    const size_t n_pack = t.pack_head + t.pack_tail, n_low = t.low_head + t.low_tail, n_raw = n_pack + n_low - t.carry;
+    if (n_esc > b->n || n_words > b->n || qn_cur_left(&c) != 2 * (n_esc + n_words) + n_raw)
         return QN_FAIL(err, QN_E_INPUT, c.at, "dense: %zu bytes left, %llu escapes and %llu words stated", qn_cur_left(&c),
                        (unsigned long long)n_esc, (unsigned long long)n_words);
     s.p = payload + c.at;
     s.end = s.p + 2 * n_words;
-    qn_dense_row row = {.esc = s.end, .esc_end = s.end + 2 * n_esc, .n_pack_bytes = n_pack};
-    row.pack = row.esc_end;
-    row.low = row.pack + n_pack;
-    const unsigned spare = (unsigned)((uint64_t)b->n * l.cut.n_pack % 8);
-    if (spare && row.pack[n_pack - 1] >> spare)
-        return QN_FAIL(err, QN_E_INPUT, c.at, "dense: unused bits of the packed plane are not zero");
+    qn_dense_row row = {.esc = s.end, .esc_end = s.end + 2 * n_esc};
+    planes part[2] = {{.pack = row.esc_end, .low = row.esc_end + (n_raw < n_pack ? n_raw : n_pack), .n_pack_bytes = t.pack_head}};
 
     uint8_t *sym = qn_arena_get(cx->scratch, b->n, 64, err), *start[QN_DENSE_TABLES_MAX];
     if (!sym)
         return QN_E_MEMORY;
     QN_TRY(read_symbols(cx, &l, &s, sym, start, err));
-    return merge(cx, b, &l, &row, start, dst, err);
+    QN_TRY(read_tail(cx, &t, &s, &part[0], (unsigned)((uint64_t)b->n * l.cut.n_pack % 8), &part[1], err));
+    return merge(cx, b, &l, part, &row, start, dst, err);
 }

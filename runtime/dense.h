@@ -22,6 +22,17 @@ extern const uint16_t qn_dense_stock[QN_DENSE_TABLES_MAX][64];
 /* False when dtype is not a float of 16 bits or more, or has fewer than m fraction bits at hand. */
 bool qn_dense_cut_make(qn_dense_cut *cut, qn_dtype t, unsigned m, bool sign_coded);
 
+/* The planes of raw bits and low bytes do not end in the payload: their last bytes are the low halves of the states that
+ * the lanes start from when encoding and end in when decoding. Units from `split` on, a multiple of 8, may touch those. */
+typedef struct qn_dense_tail {
+    size_t carry;                  /* bytes that the states hold: the last ones of pack and low plane */
+    size_t split;                  /* units before it lie wholly in the payload */
+    size_t pack_head, low_head;    /* bytes of the planes before `split` */
+    size_t pack_tail, low_tail;    /* and after it */
+} qn_dense_tail;
+
+qn_dense_tail qn_dense_tail_of(const qn_dense_cut *cut, size_t n, unsigned n_lanes);
+
 /* Row length: what the block says, or 2^log2 when the payload says so. */
 static inline uint32_t qn_dense_row_units(const qn_block *b, unsigned log2)
 {
