@@ -12,6 +12,7 @@
 #include "compress/rans_pack.h"
 #include <string.h>
 
+enum { SHAPE_MAX = 1 << 17 /* units: more can afford tables of their own */ };
 enum { SURE = 2048 }; /* the mean of so many logarithms needs no second look */
 
 typedef struct hist { /* by quarter: magnitude bin × 2 + sign */
@@ -196,9 +197,78 @@ static uint64_t price_cols(const fit *f)
     return cost + (64u << 16);
 }
 
+/* Bits × 2^16 that a histogram by table costs with a shape whose place is `place` (may be negative) in table 0. */
+static uint64_t price_shape(const uint32_t (*bins)[QN_DM_SPAN], unsigned n_tables, uint32_t zero, unsigned shape, int place)
+{
+    const int oct = (place + 1024) / 16 - 64, first = QN_DM_ZERO + 4 * (oct - QN_DENSE_SHAPE_WINDOW);
+    uint64_t cost = zero * ((uint64_t)QN_RANS_BITS << 16);
+    for (unsigned k = 0; k < n_tables; k++) {
+        uint16_t weight[256];
+        uint64_t in = 0, all = 0;
+        uint32_t sum = 0;
+        qn_dense_shape_weights(shape, (unsigned)(place - 16 * oct) + 16 * k / n_tables, weight);
+        for (unsigned i = 0; i < 64; i++)
+            sum += weight[i];
+        const uint32_t log_sum = qn_ilog2(sum);
+        for (int i = QN_DENSE_FIRST; i < 64; i++) {
+            const int at = first + i - QN_DENSE_FIRST;
+            const uint32_t n = at >= 0 && at < QN_DM_SPAN ? bins[k][at] : 0;
+            if (n == 0)
+                continue;
+            const uint32_t c = log_sum - qn_ilog2(weight[i]);
+            cost += n * (uint64_t)(c < QN_RANS_BITS << 16 ? c : QN_RANS_BITS << 16);
+            in += n;
+        }
+        for (unsigned i = 0; i < QN_DM_SPAN; i++)
+            all += bins[k][i];
+        cost += (all - in) * ((QN_RANS_BITS + 16u) << 16);
+    }
+    return cost + (24u << 16);
+}
+
+/* Looks for shape and place by steps downhill from the normal distribution at the histogram's mean logarithm. */
+static uint64_t best_shape(const uint32_t (*bins)[QN_DM_SPAN], unsigned n_tables, uint32_t zero, unsigned *shape, int *place)
+{
+    enum { NORMAL = 4, STEPS = 24 };
+    static const int8_t way[4][2] = {{1, 0}, {-1, 0}, {0, 1}, {0, -1}};
+    int64_t sum = 0, n = 0;
+    for (unsigned k = 0; k < n_tables; k++)
+        for (int i = 0; i < QN_DM_SPAN; i++)
+            if (bins[k][i]) {
+                sum += bins[k][i] * (int64_t)(4 * (i - QN_DM_ZERO) + 2 - (int)(16 * k / n_tables));
+                n += bins[k][i];
+            }
+    if (n == 0)
+        return UINT64_MAX;
+    int at[2] = {NORMAL, mean_of(sum, n)}, last = -1;
+    if (at[1] < -800 || at[1] > 800)
+        return UINT64_MAX;
+    uint64_t best = price_shape(bins, n_tables, zero, NORMAL, at[1]);
+    for (int i = 0, failed = 0; failed < 4 && i < STEPS; i++) {
+        const int w = last >= 0 ? last : i & 3;
+        const int s = at[0] + way[w][0], p = at[1] + way[w][1];
+        const uint64_t cost = s < 0 || s >= QN_DENSE_SHAPES ? UINT64_MAX : price_shape(bins, n_tables, zero, (unsigned)s, p);
+        if (cost < best) {
+            best = cost;
+            at[0] = s;
+            at[1] = p;
+            last = w;
+            failed = 0;
+        } else {
+            i = last >= 0 ? w : i;
+            last = -1;
+            failed++;
+        }
+    }
+    *shape = (unsigned)at[0];
+    *place = at[1];
+    return best;
+}
+
 /* Tries all codes and numbers of tables on the histogram; keeps the cheapest in *m. */
 static void choose(const fit *f, bool rows, qn_dtype t, qn_dense_model *m)
 {
+    uint32_t kept[4][QN_DM_SPAN];
     static const uint8_t codes[][2] = {{2, 0}, {2, 1}, {1, 0}, {1, 1}, {0, 0}, {0, 1}};
     uint32_t bins[2 * QN_DM_SPAN];
     for (size_t c = 0; c < sizeof codes / sizeof codes[0]; c++)
@@ -220,12 +290,35 @@ static void choose(const fit *f, bool rows, qn_dtype t, qn_dense_model *m)
                 unsigned w;
                 cost += price(bins, n, zero, &w);
                 window[table] = (int)w - (int)((QN_DM_ZERO >> down) << sign);
+                if (c == 0)
+                    memcpy(kept[table], bins, sizeof kept[table]);
             }
-            if (rows)
-                cost += price_rows(f, 4 / k);
+            uint64_t side = rows ? price_rows(f, 4 / k) : 0;
             if (f->col)
-                cost += price_cols(f);
+                side += price_cols(f);
+            cost += side;
+            if (c == 0 && f->v->n <= SHAPE_MAX) {
+                unsigned shape = 0;
+                int place = 0;
+                const uint32_t zero = f->h->zero[0] + f->h->zero[1];
+                uint64_t with = best_shape((const uint32_t (*)[QN_DM_SPAN])kept, k, zero, &shape, &place);
+                if (with != UINT64_MAX)
+                    with += side + ((uint64_t)f->v->n * (cut.n_pack + 8u * cut.n_low) << 16);
+                if (with < m->cost) {
+                    const int oct = (place + 1024) / 16 - 64;
+                    m->cost = with;
+                    m->m = 2;
+                    m->sign_coded = 0;
+                    m->n_tables = k;
+                    m->has_shape = true;
+                    m->shape = shape;
+                    m->phase = (unsigned)(place - 16 * oct);
+                    for (unsigned i = 0; i < 4; i++)
+                        m->window[i] = 4 * (oct - QN_DENSE_SHAPE_WINDOW);
+                }
+            }
             if (cost < m->cost) {
+                m->has_shape = false;
                 m->cost = cost;
                 m->m = codes[c][0];
                 m->sign_coded = sign;
@@ -294,7 +387,7 @@ static qn_code apply(const qn_enc_ctx *cx, fit *f, qn_dense_model *m, qn_err *er
     if (!m->rows || !m->col || !cost)
         return QN_E_MEMORY;
     row_scales(f);
-    if (v->cols < SURE || m->stock)
+    if (v->cols < SURE)
         refine(f, m->n_tables, cost);
     for (uint32_t r = 0; r < v->n_rows; r++)
         low = f->q[r] < low ? f->q[r] : low;
@@ -407,22 +500,4 @@ qn_code qn_dense_model_fit(const qn_enc_ctx *cx, const qn_dense_view *v, qn_dtyp
     }
     *out = best;
     return QN_OK;
-}
-
-qn_code qn_dense_model_stock(const qn_enc_ctx *cx, const qn_dense_view *v, qn_dense_model *m, qn_err *err)
-{
-    fit f = {.v = v};
-    f.q = qn_arena_get(cx->scratch, (uint64_t)v->n_rows * sizeof *f.q, 64, err);
-    f.h = qn_arena_get(cx->scratch, sizeof *f.h, 64, err);
-    if (!f.q || !f.h)
-        return QN_E_MEMORY;
-    memset(f.h, 0, sizeof *f.h);
-    *m = (qn_dense_model){.m = 2, .n_tables = 4, .has_rows = true, .stock = true, .log2_row = v->log2_row,
-                          .cols = v->cols, .n_rows = v->n_rows};
-    for (unsigned k = 0; k < 4; k++) {
-        m->window[k] = QN_DENSE_STOCK_WINDOW;
-        for (unsigned s = QN_DENSE_FIRST; s < 64; s++)
-            f.h->at[k][2 * bin_of(QN_DENSE_STOCK_WINDOW + (int)(s - QN_DENSE_FIRST))] = qn_dense_stock[k][s];
-    }
-    return apply(cx, &f, m, err);
 }

@@ -3,7 +3,7 @@
 #include "compress/dense_model.h"
 #include "compress/rans_pack.h"
 
-enum { ROW_LOG2 = 8, SIDE_MAX = 10, STOCK_MAX = 32768 /* units: more can afford tables of their own */ };
+enum { ROW_LOG2 = 8, SIDE_MAX = 10 };
 
 typedef struct plan {
     qn_dense_cut cut;
@@ -177,7 +177,7 @@ static qn_code write_head(const qn_enc_ctx *cx, const qn_dense_model *m, const p
 {
     size_t at = 2, len;
     dst[0] = (uint8_t)(m->m | (m->sign_coded ? QN_DENSE_SIGN : 0) | (m->n_tables - 1) << QN_DENSE_TABLES_SHIFT |
-                       (m->has_rows ? QN_DENSE_ROWS : 0) | (m->has_cols ? QN_DENSE_COLS : 0) | (m->stock ? QN_DENSE_STOCK : 0));
+                       (m->has_rows ? QN_DENSE_ROWS : 0) | (m->has_cols ? QN_DENSE_COLS : 0) | (m->has_shape ? QN_DENSE_SHAPE : 0));
     dst[1] = (uint8_t)(log2_lanes | m->log2_row << 4);
     if (m->has_rows) {
         QN_TRY(qn_rans_pack_side(cx, m->rows, m->n_rows, dst + at, &len, err));
@@ -187,11 +187,12 @@ static qn_code write_head(const qn_enc_ctx *cx, const qn_dense_model *m, const p
         QN_TRY(qn_rans_pack_side(cx, m->col, m->cols, dst + at, &len, err));
         at += len;
     }
-    if (m->stock) {
-        qn_store16(dst + at, p->base[0]);
-        at += 2;
+    if (m->has_shape) {
+        const unsigned octave = (unsigned)(m->oct_first + m->window[0] / 4 + QN_DENSE_SHAPE_WINDOW);
+        dst[at++] = (uint8_t)(m->shape | m->phase << 4);
+        at += qn_put_varint(dst + at, octave & (unsigned)(p->cut.code_mask >> p->shift));
     }
-    for (unsigned k = 0; k < m->n_tables && !m->stock; k++) {
+    for (unsigned k = 0; k < m->n_tables && !m->has_shape; k++) {
         qn_store16(dst + at, p->base[k]);
         memcpy(dst + at + 2, tables[k].table, tables[k].table_bytes);
         at += 2 + tables[k].table_bytes;
@@ -237,9 +238,8 @@ static qn_code write_payload(const qn_enc_ctx *cx, const qn_block *b, const uint
         qn_rans_tab tab;
         if (p->n_of[k] == 0)
             p->count[k][0] = 1; /* a table nobody uses is stored all the same */
-        if (m->stock) {
-            memset(tables[k].freq, 0, sizeof tables[k].freq);
-            memcpy(tables[k].freq, qn_dense_stock[k], sizeof qn_dense_stock[k]);
+        if (m->has_shape) {
+            qn_dense_shape_freq(m->shape, m->phase + 16 * k / m->n_tables, tables[k].freq);
         } else {
             qn_rans_plan_make(&tables[k], p->count[k], 64);
         }
@@ -309,20 +309,5 @@ qn_code qn_enc_dense(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src
     }
     if (m.cost >> 19 <= cap)
         QN_TRY(write_model(cx, b, src, fine, &m, dst, cap, n_out, err));
-    if (b->n > STOCK_MAX)
-        return QN_OK;
-    size_t n_stock, room = *n_out ? *n_out - 1 : cap;
-    uint8_t *trial = qn_arena_get(cx->scratch, (uint64_t)room + 1, 64, err);
-    if (!trial)
-        return QN_E_MEMORY;
-    v.cols = b->cols;
-    v.n_rows = (uint32_t)qn_ceil_div(b->n, b->cols);
-    v.log2_row = 0;
-    QN_TRY(qn_dense_model_stock(cx, &v, &m, err));
-    QN_TRY(write_model(cx, b, src, fine, &m, trial, room, &n_stock, err));
-    if (n_stock) {
-        memcpy(dst, trial, n_stock);
-        *n_out = n_stock;
-    }
     return QN_OK;
 }

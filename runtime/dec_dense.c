@@ -44,11 +44,15 @@ static qn_code read_side(const qn_dec_ctx *cx, const qn_block *b, layout *l, uns
 
 static qn_code read_tables(layout *l, unsigned flags, qn_cur *c, qn_err *err)
 {
-    if (flags & QN_DENSE_STOCK) {
-        const uint16_t base = qn_cur_u16(c);
-        for (unsigned k = 0; k < QN_DENSE_TABLES_MAX; k++) {
-            l->base[k] = base;
-            memcpy(l->freq[k], qn_dense_stock[k], sizeof qn_dense_stock[k]);
+    if (flags & QN_DENSE_SHAPE) {
+        const unsigned shape = qn_cur_u8(c), octaves = (l->cut.code_mask + 1u) >> l->code_shift;
+        const uint64_t octave = qn_cur_varint(c);
+        if (c->failed || (shape & 8) || octave >= octaves)
+            return QN_FAIL(err, QN_E_INPUT, c->at, "dense: shape %#x, octave %llu of %u", shape, (unsigned long long)octave,
+                           octaves);
+        for (unsigned k = 0; k < l->n_tables; k++) {
+            l->base[k] = (uint16_t)(4 * ((int)octave - QN_DENSE_SHAPE_WINDOW) - QN_DENSE_FIRST);
+            qn_dense_shape_freq(shape & 7, (shape >> 4) + 16 * k / l->n_tables, l->freq[k]);
         }
         return QN_OK;
     }
@@ -149,7 +153,7 @@ qn_code qn_dec_dense(const qn_dec_ctx *cx, const qn_block *b, const uint8_t *pay
     layout l = {.n_tables = (flags >> QN_DENSE_TABLES_SHIFT & 3) + 1, .code_shift = m + sign_coded};
     if (c.failed || !qn_dense_cut_make(&l.cut, b->dtype, m, sign_coded) ||
         (l.n_tables > 1 && !(flags & QN_DENSE_ROWS)) ||
-        ((flags & QN_DENSE_STOCK) && (m != 2 || sign_coded || l.n_tables != QN_DENSE_TABLES_MAX)))
+        ((flags & QN_DENSE_SHAPE) && (m != 2 || sign_coded)))
         return QN_FAIL(err, QN_E_INPUT, 0, "dense: first byte %#x does not go with %s", flags, qn_dtype_name(b->dtype));
     l.cols = qn_dense_row_units(b, shape >> 4);
     l.n_rows = (uint32_t)qn_ceil_div(b->n, l.cols);
