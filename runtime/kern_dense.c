@@ -2,6 +2,7 @@
 #include "runtime/kern_dense.h"
 #include "base/cpu.h"
 #include "base/num.h"
+#include "runtime/kern_dense_merge.h"
 
 /* One unit of one lane. `safe`: two bytes can be read at p whether a word is due or not; then nothing branches, for
  * whether one is due is as good as random. */
@@ -50,7 +51,8 @@ static inline unsigned packed_at(const qn_dense_row *row, size_t bit, unsigned n
     return (two >> (bit % 8)) & ((1u << n_bits) - 1);
 }
 
-bool qn_dense_merge_c(const qn_dense_cut *cut, qn_dense_row *row, uint8_t *dst)
+/* One by one. */
+bool qn_dense_merge_one(const qn_dense_cut *cut, qn_dense_row *row, uint8_t *dst)
 {
     const unsigned n_top = cut->top_bits / 8u, unit = n_top + cut->n_low, sign_at = cut->top_bits - 1u;
     const unsigned frac_mask = (1u << cut->frac_bits) - 1;
@@ -80,10 +82,19 @@ bool qn_dense_merge_c(const qn_dense_cut *cut, qn_dense_row *row, uint8_t *dst)
     return true;
 }
 
+bool qn_dense_merge_c(const qn_dense_cut *cut, qn_dense_row *row, uint8_t *dst)
+{
+    return qn_dense_merge_any(cut, row, dst);
+}
+
 void qn_kern_dense_init(qn_kern_dense *k, unsigned cpu)
 {
     *k = (qn_kern_dense){.cpu = cpu, .decode = qn_rans_decode_c, .merge = qn_dense_merge_c};
 #if defined(__x86_64__)
+    if (cpu & QN_CPU_AVX2) {
+        k->decode = qn_rans_decode_avx2;
+        k->merge = qn_dense_merge_avx2;
+    }
     if (cpu & QN_CPU_AVX512) {
         k->decode = qn_rans_decode_avx512;
         k->merge = qn_dense_merge_avx512;

@@ -297,7 +297,7 @@ INLINE bool merge_n(const qn_dense_cut *cut, qn_dense_row *row, uint8_t *dst, co
             one.at += j;
             one.col = row->col ? row->col + j : NULL;
             one.n = 1;
-            if (!qn_dense_merge_c(cut, &one, dst + j * unit))
+            if (!qn_dense_merge_one(cut, &one, dst + j * unit))
                 return false;
             row->esc = one.esc;
         }
