@@ -6,26 +6,39 @@
 #include "base/num.h"
 #include "runtime/kern_dense.h"
 
+/* Eight fields of r ≤ 8 bits, one to a byte: halves apart, then quarters, then eighths. */
+static inline __attribute__((always_inline)) uint64_t qn_dense_apart(uint64_t w, unsigned r)
+{
+    const uint64_t four = (UINT64_C(1) << 4 * r) - 1, two = ((UINT64_C(1) << 2 * r) - 1) * UINT64_C(0x0000000100000001);
+    const uint64_t one = ((UINT64_C(1) << r) - 1) * UINT64_C(0x0001000100010001);
+    w = (w & four) | (w >> 4 * r & four) << 32;
+    w = (w & two) | (w >> 2 * r & two) << 16;
+    return (w & one) | (w >> r & one) << 8;
+}
+
 /* Whole sixteens while the packed plane lasts; n_low and coded are the cut's, as constants. *done = units written. */
 static inline __attribute__((always_inline)) bool qn_dense_merge_16(const qn_dense_cut *cut, qn_dense_row *row, uint8_t *dst,
                                                                     const unsigned n_low, const bool coded, size_t *done)
 {
     enum { TURN = 16 };
     const unsigned r = cut->n_pack, unit = n_low == 2 ? 4 : 2, sign_at = cut->top_bits - 1u, odd = (unsigned)(row->at * r % 8);
-    const uint16_t raw_mask = (uint16_t)((1u << r) - 1), frac_mask = (uint16_t)((1u << cut->frac_bits) - 1);
+    const uint16_t frac_mask = (uint16_t)((1u << cut->frac_bits) - 1);
     const uint16_t base = row->base, code_mask = cut->code_mask;
-    const unsigned frac_bits = cut->frac_bits;
+    /* by multiplying: compilers know 16-bit vectors of products, but not of shifts by a variable */
+    const uint16_t frac_up = (uint16_t)(1u << cut->frac_bits), sign_bit = coded ? 1 : frac_up;
+    const uint16_t sign_up = (uint16_t)(1u << (coded ? sign_at : sign_at - cut->frac_bits));
     size_t i = 0;
     for (; row->n - i >= TURN; i += TURN) {
         const size_t byte = (row->at + i) * r / 8;
         if (byte + r + 8 > row->n_pack_bytes)
             break;
-        const uint64_t w[2] = {qn_load64(row->pack + byte) >> odd, qn_load64(row->pack + byte + r) >> odd};
+        const uint64_t w[2] = {qn_dense_apart(qn_load64(row->pack + byte) >> odd, r),
+                               qn_dense_apart(qn_load64(row->pack + byte + r) >> odd, r)};
         const uint8_t *sym = row->sym + i, *low = row->low + (row->at + i) * n_low;
-        uint16_t raw[TURN], add[TURN], top[TURN];
-        uint8_t special = 0;
-        for (unsigned k = 0; k < TURN; k++)
-            raw[k] = (uint16_t)((w[k / 8] >> (k % 8 * r)) & raw_mask);
+        uint16_t add[TURN], top[TURN];
+        uint8_t raw[TURN], special = 0;
+        qn_store64(raw, w[0]);
+        qn_store64(raw + 8, w[1]);
         if (row->col)
             memcpy(add, row->col + i, sizeof add);
         else
@@ -34,8 +47,9 @@ static inline __attribute__((always_inline)) bool qn_dense_merge_16(const qn_den
             special |= sym[k] < QN_DENSE_FIRST;
         for (unsigned k = 0; k < TURN; k++) {
             const uint16_t code = (uint16_t)((sym[k] + base + add[k]) & code_mask);
-            const uint16_t sign = (uint16_t)((coded ? code & 1u : (unsigned)(raw[k] >> frac_bits) & 1u) << sign_at);
-            top[k] = (uint16_t)(sign | (unsigned)(code >> coded) << frac_bits | (raw[k] & frac_mask));
+            const uint16_t sign = (uint16_t)((uint16_t)((coded ? code : raw[k]) & sign_bit) * (unsigned)sign_up);
+            const uint16_t high = (uint16_t)((uint16_t)(code >> coded) * (unsigned)frac_up);
+            top[k] = (uint16_t)(sign | high | (raw[k] & frac_mask));
         }
         if (n_low == 0) {
             memcpy(dst + i * unit, top, sizeof top);
