@@ -304,3 +304,25 @@ Test(npz_bad, deflated_in_any_order)
     qt_zip_free(&z);
     qt_buf_free(&array);
 }
+
+/* A model that was saved by numpy: every array is read in place, and they have the bytes that lie in the file. */
+Test(npz_bad, a_real_one)
+{
+    const char *path = qt_shared("models/g2p-gru-npz/checkpoint20.npz");
+    if (!path)
+        return;
+    const qn_env env = qt_env(NULL, NULL);
+    qn_source *s;
+    qn_err err;
+    qn_err_clear(&err);
+    cr_assert_eq(qn_source_open(&env, path, &s, &err), QN_OK, "%s", err.text);
+    cr_expect_str_eq(s->ops->format, "npz");
+    cr_expect_eq(s->n_tensors, 12);
+    cr_expect_eq(s->n_tensor_objects, 12);
+    cr_expect_eq(s->n_warnings, 0);
+    const uint64_t i = qn_source_tensor_find(s, "enc_w_ih");
+    cr_assert_neq(i, UINT64_MAX);
+    const qn_source_tensor *t = &s->tensors[i];
+    cr_expect(t->dtype == QN_F32 && t->rank == 2 && t->dims[0] == 768 && t->dims[1] == 256 && t->n_bytes == 768 * 256 * 4);
+    qn_source_close(s);
+}
