@@ -99,7 +99,7 @@ static qn_code open_and_read(const qt_buf *file, qt_counter *counter, qn_err *er
     return rc;
 }
 
-static void build(const struct row *r, qt_zip *z)
+static void build(const struct row *r, qt_npz *z)
 {
     qt_buf array = {0};
     if (r->dict)
@@ -107,10 +107,10 @@ static void build(const struct row *r, qt_zip *z)
     else
         qt_add(&array, r->raw, strlen(r->raw));
     const bool lies = r->where == NOTHING && r->bytes, longer = lies && r->at != 1;
-    qt_zip_add_as(z, "w.npy", array.p ? array.p : (const uint8_t *)"", array.n, r->deflate,
+    qt_npz_add_as(z, "w.npy", array.p ? array.p : (const uint8_t *)"", array.n, r->deflate,
                   (uint32_t)((int)array.n + (longer ? r->at : 0)), lies && !longer);
     const size_t central = z->file.n;
-    qt_zip_end(z);
+    qt_npz_end(z);
     const size_t base[] = {[LOCAL] = 0, [CONTENT] = DATA, [CENTRAL] = central, [END] = z->file.n - 22};
     if (r->where == CUT)
         z->file.n -= (size_t)r->at;
@@ -125,7 +125,7 @@ Test(npz_bad, rows)
     size_t n_bad = 0;
     for (size_t i = 0; i < n_rows; i++) {
         const struct row *r = &rows[i];
-        qt_zip z = {0};
+        qt_npz z = {0};
         qn_err err;
         qt_counter c;
         build(r, &z);
@@ -133,17 +133,17 @@ Test(npz_bad, rows)
         const qn_code rc = open_and_read(&z.file, &c, &err);
         n_bad += !qt_err_is(r->name, &err, rc, r->code, r->off, r->tensor, r->text) || strcmp(err.path, "m.npz") != 0;
         cr_expect_leq(c.peak, 2 * z.file.n + (1 << 20), "%s takes %llu bytes", r->name, (unsigned long long)c.peak);
-        qt_zip_free(&z);
+        qt_npz_free(&z);
     }
     cr_expect_eq(n_bad, 0, "%zu of %zu files give another error", n_bad, n_rows);
     fprintf(stderr, "# %zu malformed archives refused\n", n_rows);
 }
 
-static void add_array(qt_zip *z, const char *name, const char *dict, size_t n_data, bool deflate)
+static void add_array(qt_npz *z, const char *name, const char *dict, size_t n_data, bool deflate)
 {
     qt_buf array = {0};
     qt_add_npy(&array, dict, n_data);
-    qt_zip_add(z, name, array.p, array.n, deflate);
+    qt_npz_add(z, name, array.p, array.n, deflate);
     qt_buf_free(&array);
 }
 
@@ -163,39 +163,39 @@ Test(npz_bad, sets)
         {"not UTF-8", {"\xff.npy", "v.npy"}, QN_E_INPUT, NULL},
     };
     for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++) {
-        qt_zip z = {0};
+        qt_npz z = {0};
         qn_err err;
         for (unsigned k = 0; k < 2; k++)
             add_array(&z, sets[i].names[k], GOOD, 8, false);
-        qt_zip_end(&z);
+        qt_npz_end(&z);
         const qn_code rc = open_and_read(&z.file, NULL, &err);
         cr_expect_eq(rc, sets[i].code, "%s: %d", sets[i].name, rc);
         cr_expect(!sets[i].text || strstr(err.text, sets[i].text), "%s: %s", sets[i].name, err.text);
         cr_expect(err.text[0] && strcmp(err.path, "m.npz") == 0);
-        qt_zip_free(&z);
+        qt_npz_free(&z);
     }
-    qt_zip none = {0};
+    qt_npz none = {0};
     qn_err err;
-    qt_zip_end(&none);
+    qt_npz_end(&none);
     cr_expect_eq(open_and_read(&none.file, NULL, &err), QN_E_INPUT, "an empty archive");
-    qt_zip_free(&none);
+    qt_npz_free(&none);
 }
 
-static void whole(qt_zip *z)
+static void whole(qt_npz *z)
 {
     add_array(z, "a.npy", GOOD, 8, false);
     add_array(z, "b.npy", GOOD, 8, true);
     add_array(z, "sub/c.npy", "{'descr': '>i2', 'fortran_order': True, 'shape': (2, 3), }", 12, true);
     add_array(z, "empty.npy", "{'descr': '<f8', 'fortran_order': False, 'shape': (0, 3), }", 0, true);
     add_array(z, "t.npy", "{'descr': '<U2', 'fortran_order': False, 'shape': (), }", 8, false);
-    qt_zip_add(z, "note.txt", "hello", 5, true);
-    qt_zip_end(z);
+    qt_npz_add(z, "note.txt", "hello", 5, true);
+    qt_npz_end(z);
 }
 
 /* Every prefix is refused: the directory lies at the end. */
 Test(npz_bad, prefixes)
 {
-    qt_zip z = {0};
+    qt_npz z = {0};
     qn_err err;
     whole(&z);
     cr_assert_eq(open_and_read(&z.file, NULL, &err), QN_OK, "%s", err.text);
@@ -206,12 +206,12 @@ Test(npz_bad, prefixes)
         qt_buf_free(&cut);
     }
     fprintf(stderr, "# %zu prefixes refused\n", z.file.n);
-    qt_zip_free(&z);
+    qt_npz_free(&z);
 }
 
 Test(npz_bad, every_allocation_fails)
 {
-    qt_zip z = {0};
+    qt_npz z = {0};
     qn_err err;
     whole(&z);
     for (int persistent = 0; persistent < 2; persistent++)
@@ -226,13 +226,13 @@ Test(npz_bad, every_allocation_fails)
             /* an arena that is short of its next block asks again for less, a warning is dropped: no failures */
             cr_assert(rc == QN_E_MEMORY || (rc == QN_OK && !persistent), "allocation %llu: code %d", (unsigned long long)k, rc);
         }
-    qt_zip_free(&z);
+    qt_npz_free(&z);
 }
 
 /* What is listed, and that the objects are the file. */
 Test(npz_bad, a_good_one)
 {
-    qt_zip z = {0};
+    qt_npz z = {0};
     qn_err err;
     whole(&z);
     qt_files t;
@@ -261,14 +261,14 @@ Test(npz_bad, a_good_one)
     cr_expect_neq(qn_source_tensor_find(s, "empty"), UINT64_MAX);
     cr_expect_eq(qn_source_find(s, "b"), UINT64_MAX);
     qn_source_close(s);
-    qt_zip_free(&z);
+    qt_npz_free(&z);
 }
 
 /* A deflated array in pieces of any size and order; two are read in turns, more than positions are kept. */
 Test(npz_bad, deflated_in_any_order)
 {
     enum { N = 300000, ARRAYS = 6 };
-    qt_zip z = {0};
+    qt_npz z = {0};
     qt_buf array = {0};
     qn_err err;
     qt_rng r = qt_seed(3);
@@ -281,9 +281,9 @@ Test(npz_bad, deflated_in_any_order)
     for (unsigned k = 0; k < ARRAYS; k++) {
         char name[8];
         snprintf(name, sizeof name, "%u.npy", k);
-        qt_zip_add(&z, name, array.p, array.n, true);
+        qt_npz_add(&z, name, array.p, array.n, true);
     }
-    qt_zip_end(&z);
+    qt_npz_end(&z);
     qt_files t;
     qn_source *s;
     qt_counter c;
@@ -301,7 +301,7 @@ Test(npz_bad, deflated_in_any_order)
     cr_expect_lt(c.peak, 2u << 20, "%llu bytes", (unsigned long long)c.peak);
     qn_source_close(s);
     cr_assert_eq(c.n_live, 0);
-    qt_zip_free(&z);
+    qt_npz_free(&z);
     qt_buf_free(&array);
 }
 

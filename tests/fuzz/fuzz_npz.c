@@ -40,22 +40,22 @@ static void check(qn_source *s, const qt_buf *file)
     }
 }
 
-static void make(qt_zip *z, const uint8_t *p, size_t n)
+static void make(qt_npz *z, const uint8_t *p, size_t n)
 {
     for (unsigned k = 0; k < 4 && n >= 3; k++) {
         static const char *const names[] = {"a.npy", "b/c.npy", "d.npy", "e.txt"};
         const size_t len = (size_t)qn_min_u64(qn_load16(p + 1), n - 3);
         const bool wrong_size = p[0] & 4, wrong_crc = p[0] & 8;
-        qt_zip_add_as(z, names[k], p + 3, len, p[0] & 2, (uint32_t)len + wrong_size, wrong_crc);
+        qt_npz_add_as(z, names[k], p + 3, len, p[0] & 2, (uint32_t)len + wrong_size, wrong_crc);
         p += 3 + len;
         n -= 3 + len;
     }
-    qt_zip_end(z);
+    qt_npz_end(z);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
-    qt_zip z = {0};
+    qt_npz z = {0};
     if (n == 0)
         return 0;
     if (p[0] & 1)
@@ -81,7 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
         qn_source_close(s);
     }
     QF_CHECK(c.n_live == 0 && t.n_open == 0);
-    qt_zip_free(&z);
+    qt_npz_free(&z);
     return 0;
 }
 
@@ -94,7 +94,7 @@ void qf_seeds(void (*emit)(void *, const uint8_t *, size_t), void *ctx)
     };
     for (unsigned deflate = 0; deflate < 2; deflate++) {
         qt_buf b = {0};
-        qt_zip z = {0};
+        qt_npz z = {0};
         qt_add(&b, "\0", 1);
         for (unsigned k = 0; k < 3; k++) {
             static const char *const names[] = {"a.npy", "b.npy", "note.npy"};
@@ -104,16 +104,16 @@ void qf_seeds(void (*emit)(void *, const uint8_t *, size_t), void *ctx)
             qn_store16(lead + 1, (uint16_t)array.n);
             qt_add(&b, lead, 3);
             qt_add(&b, array.p, array.n);
-            qt_zip_add(&z, names[k], array.p, array.n, deflate);
+            qt_npz_add(&z, names[k], array.p, array.n, deflate);
             qt_buf_free(&array);
         }
         emit(ctx, b.p, b.n);
-        qt_zip_end(&z);
+        qt_npz_end(&z);
         b.n = 0;
         qt_add(&b, "\1", 1);
         qt_add(&b, z.file.p, z.file.n);
         emit(ctx, b.p, b.n);
         qt_buf_free(&b);
-        qt_zip_free(&z);
+        qt_npz_free(&z);
     }
 }

@@ -53,7 +53,7 @@ static void common(uint8_t h[26], bool deflate, uint32_t crc, size_t n_packed, u
     qn_store16(h + 22, (uint16_t)strlen(name));
 }
 
-size_t qt_zip_add_as(qt_zip *z, const char *name, const void *p, size_t n, bool deflate, uint32_t n_declared, uint32_t crc_xor)
+size_t qt_npz_add_as(qt_npz *z, const char *name, const void *p, size_t n, bool deflate, uint32_t n_declared, uint32_t crc_xor)
 {
     uint8_t *packed = NULL, h[26];
     const size_t n_packed = deflate ? deflate_all(p, n, &packed) : n, at = z->file.n;
@@ -74,12 +74,12 @@ size_t qt_zip_add_as(qt_zip *z, const char *name, const void *p, size_t n, bool 
     return at;
 }
 
-size_t qt_zip_add(qt_zip *z, const char *name, const void *p, size_t n, bool deflate)
+size_t qt_npz_add(qt_npz *z, const char *name, const void *p, size_t n, bool deflate)
 {
-    return qt_zip_add_as(z, name, p, n, deflate, (uint32_t)n, 0);
+    return qt_npz_add_as(z, name, p, n, deflate, (uint32_t)n, 0);
 }
 
-void qt_zip_end(qt_zip *z)
+void qt_npz_end(qt_npz *z)
 {
     uint8_t end[22] = {'P', 'K', 5, 6};
     qn_store16(end + 8, (uint16_t)z->n);
@@ -90,7 +90,7 @@ void qt_zip_end(qt_zip *z)
     qt_add(&z->file, end, sizeof end);
 }
 
-void qt_zip_free(qt_zip *z)
+void qt_npz_free(qt_npz *z)
 {
     qt_buf_free(&z->file);
     qt_buf_free(&z->central);

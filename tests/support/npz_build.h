@@ -7,17 +7,17 @@
 /* A .npy file of version 1: the dict as given, padded, and n_data bytes 0, 1, 2, … */
 void qt_add_npy(qt_buf *b, const char *dict, size_t n_data);
 
-typedef struct qt_zip {
+typedef struct qt_npz {
     qt_buf file, central;
     unsigned n;
-} qt_zip;
+} qt_npz;
 
 /* A member as it should be; returns where its local header begins. */
-size_t qt_zip_add(qt_zip *z, const char *name, const void *p, size_t n, bool deflate);
+size_t qt_npz_add(qt_npz *z, const char *name, const void *p, size_t n, bool deflate);
 /* The same with another declared size and CRC than the content has. */
-size_t qt_zip_add_as(qt_zip *z, const char *name, const void *p, size_t n, bool deflate, uint32_t n_declared, uint32_t crc_xor);
+size_t qt_npz_add_as(qt_npz *z, const char *name, const void *p, size_t n, bool deflate, uint32_t n_declared, uint32_t crc_xor);
 /* Central directory and end record: `file` is then the archive. */
-void qt_zip_end(qt_zip *z);
-void qt_zip_free(qt_zip *z);
+void qt_npz_end(qt_npz *z);
+void qt_npz_free(qt_npz *z);
 
 #endif
