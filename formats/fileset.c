@@ -12,7 +12,7 @@ static qn_code read_object(qn_source *s, uint64_t obj, uint64_t off, uint64_t n,
     return qn_fileset_read(s, o->file, o->off + off, n, dst, err);
 }
 
-static void close_fileset(qn_source *s)
+void qn_fileset_close(qn_source *s)
 {
     qn_fileset *set = s->impl;
     if (!set)
@@ -24,8 +24,8 @@ static void close_fileset(qn_source *s)
     qn_mem_put(s->env->alloc, set);
 }
 
-static const qn_source_ops safetensors_ops = {.format = "safetensors", .read = read_object, .close = close_fileset};
-static const qn_source_ops hf_ops = {.format = "hf", .read = read_object, .close = close_fileset};
+static const qn_source_ops safetensors_ops = {.format = "safetensors", .read = read_object, .close = qn_fileset_close};
+static const qn_source_ops hf_ops = {.format = "hf", .read = read_object, .close = qn_fileset_close};
 
 qn_code qn_fileset_new(const qn_env *env, const char *format, const char *path, qn_source **out, qn_err *err)
 {

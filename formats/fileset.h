@@ -1,5 +1,5 @@
 /* fileset.h: the files behind a source that was opened from plain files, and the lists in the making.
- * Shared by the safetensors and hf formats. */
+ * Shared by all formats that read plain files in place. */
 #ifndef QN_FORMATS_FILESET_H
 #define QN_FORMATS_FILESET_H
 
@@ -10,10 +10,14 @@ typedef struct qn_fileset {
     qn_file *open;       /* one per file; fd −1: opened for each read instead (a folder may hold thousands) */
     char **paths;        /* one per file: where it really is */
     uint64_t cap_files, cap_objects, cap_open, cap_paths, n_open;
+    const void *views;   /* a format's own, from the arena: how the tensors lie that are no object; NULL mostly */
 } qn_fileset;
 
-/* A source with an empty fileset; ops read from it. Freed by qn_source_close also when half built. */
+/* A source with an empty fileset; its ops read from it (a format with ops of its own sets them
+ * after this). Freed by qn_source_close also when half built. */
 qn_code qn_fileset_new(const qn_env *env, const char *format, const char *path, qn_source **out, qn_err *err) QN_MUST_CHECK;
+/* The close of its ops. */
+void qn_fileset_close(qn_source *s);
 /* Adds a file: `path` on disk, `rel` as restored. Refuses what is not a regular file. It is left open for reading
  * in set->open[] while fewer than a few hundred are. */
 qn_code qn_fileset_add_file(qn_source *s, const char *path, const char *rel, qn_err *err) QN_MUST_CHECK;
