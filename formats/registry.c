@@ -6,6 +6,7 @@
 #include "formats/npz/npz.h"
 #include "formats/quern/source.h"
 #include "formats/safetensors/safetensors.h"
+#include "formats/torch/torch.h"
 
 static bool begins(const qn_probe *p, const char *magic, size_t n)
 {
@@ -57,13 +58,13 @@ static bool is_onnx(const qn_probe *p)
 static const qn_format quern = {"a .quern file", is_quern, qn_quern_source_open};
 static const qn_format gguf = {"a GGUF file", is_gguf, NULL};
 static const qn_format zip = {"a zip archive", is_zip, NULL};
-static const qn_format pickle = {"a PyTorch pickle", is_pickle, NULL};
+static const qn_format pickle = {"a pickle without the head of a PyTorch checkpoint", is_pickle, NULL};
 static const qn_format zstd = {"a zstd archive", is_zstd, NULL};
 static const qn_format gzip = {"a gzip archive", is_gzip, NULL};
 static const qn_format tar = {"a tar archive", is_tar, NULL};
 static const qn_format onnx = {"an ONNX model", is_onnx, NULL};
 
 const qn_format *const qn_formats[] = {
-    &quern, &qn_format_hf, &qn_format_safetensors_index, &gguf, &qn_format_npz, &zip, &qn_format_npy, &pickle, &zstd, &tar,
-    &qn_format_safetensors, &onnx, &gzip, NULL,
+    &quern, &qn_format_hf, &qn_format_safetensors_index, &gguf, &qn_format_npz, &qn_format_torch_zip, &zip, &qn_format_npy,
+    &qn_format_torch_legacy, &pickle, &zstd, &tar, &qn_format_safetensors, &onnx, &gzip, NULL,
 };
