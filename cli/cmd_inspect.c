@@ -164,7 +164,7 @@ static const qn_example examples[] = {
 };
 
 static const qn_json_key keys[] = {
-    {"inputs[].input, inputs[].format", "path as given; safetensors, hf, quern, …"},
+    {"inputs[].input, inputs[].format", "path as given; safetensors, hf, npy, npz, quern, …"},
     {"inputs[].source_bytes, inputs[].packed_bytes", "size of the original files; size of the .quern file"},
     {"inputs[].provenance", ".quern: what the packer recorded"},
     {"inputs[].files[]", "path, bytes"},
