@@ -44,10 +44,12 @@ void qn_block_mxfp4(const uint8_t *b, float *y)
     nibbles(b + 1, 16, e2m1_twice, half_power(b[0]), y);
 }
 
-/* Unsigned: the top bit counts for nothing, and what is NaN elsewhere is zero. */
+/* Unsigned: the top bit counts for nothing, except that 0x7f, a NaN elsewhere, is zero and 0xff the number it would be. */
 static float half_ue4m3(uint8_t s)
 {
-    return (s & 0x7f) == 0x7f ? 0.0f : qn_e4m3_to_f32(s & 0x7f) * 0.5f;
+    if (s == 0x7f)
+        return 0.0f;
+    return s == 0xff ? 240.0f : qn_e4m3_to_f32(s & 0x7f) * 0.5f;
 }
 
 void qn_block_nvfp4(const uint8_t *b, float *y)
