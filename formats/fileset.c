@@ -25,6 +25,7 @@ static void close_fileset(qn_source *s)
 }
 
 static const qn_source_ops safetensors_ops = {.format = "safetensors", .read = read_object, .close = close_fileset};
+static const qn_source_ops gguf_ops = {.format = "gguf", .read = read_object, .close = close_fileset};
 static const qn_source_ops hf_ops = {.format = "hf", .read = read_object, .close = close_fileset};
 
 qn_code qn_fileset_new(const qn_env *env, const char *format, const char *path, qn_source **out, qn_err *err)
@@ -33,7 +34,7 @@ qn_code qn_fileset_new(const qn_env *env, const char *format, const char *path, 
     qn_source *s = qn_mem_zeros(env->alloc, 1, sizeof *s, err);
     if (!s)
         return QN_E_MEMORY;
-    s->ops = strcmp(format, "hf") == 0 ? &hf_ops : &safetensors_ops;
+    s->ops = strcmp(format, "hf") == 0 ? &hf_ops : strcmp(format, "gguf") == 0 ? &gguf_ops : &safetensors_ops;
     s->env = env;
     qn_arena_init(&s->arena, env->alloc);
     s->path = qn_arena_str(&s->arena, path, strlen(path), err);

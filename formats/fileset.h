@@ -1,5 +1,5 @@
 /* fileset.h: the files behind a source that was opened from plain files, and the lists in the making.
- * Shared by the safetensors and hf formats. */
+ * Shared by the safetensors, gguf and hf formats. */
 #ifndef QN_FORMATS_FILESET_H
 #define QN_FORMATS_FILESET_H
 
