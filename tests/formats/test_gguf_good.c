@@ -85,7 +85,7 @@ Test(gguf_good, ends)
         "GGUF i3 q2 q0 \"t\" i1 q2 i0 q0 \"u\" i1 q0 i0 q32 | d8 |",
         "GGUF i3 q1 q0 \"t\" i1 q8 i0 q0 | d32",
         "GGUF i3 q2 q1 \"general.alignment\" i4 i1 \"t\" i1 q3 i24 q0 \"u\" i1 q2 i24 q3 d5",
-        "GGUF i3 q1 q1 \"general.alignment\" i4 i0x100000 \"t\" i1 q3 i24 q0 z1048473 d3",
+        "GGUF i3 q1 q1 \"general.alignment\" i4 i0x100000 \"t\" i1 q3 i24 q0 z1048486 d3",
     };
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         struct opened x;
