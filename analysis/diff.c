@@ -5,6 +5,7 @@
 #include "analysis/diff.h"
 #include "analysis/diff_impl.h"
 #include "base/err.h"
+#include "base/ggml.h"
 #include "base/num.h"
 #include "runtime/container.h"
 #include <string.h>
@@ -34,14 +35,17 @@ static void add_tensor_pair(struct diff *d, uint64_t row)
     }
     if (a->dtype != b->dtype) {
         r->status = QN_DIFF_DTYPE;
-        r->measured = qn_value_bits((qn_dtype)a->dtype) && qn_value_bits((qn_dtype)b->dtype) &&
+        r->measured = qn_has_values((qn_dtype)a->dtype) && qn_has_values((qn_dtype)b->dtype) &&
                       qn_values_per_element((qn_dtype)a->dtype) == qn_values_per_element((qn_dtype)b->dtype);
         if (!r->measured)
             return;
     }
     uint64_t units = qn_chunk_units((qn_dtype)a->dtype, a->dims, a->rank, a->n_bytes);
-    if (a->dtype != b->dtype)
-        units = (units + 7) / 8 * 8; /* B's pieces must begin on bytes also when its elements are smaller than one */
+    if (a->dtype != b->dtype) { /* pieces must begin on whole blocks on both sides */
+        const uint64_t step = qn_dtype_is_block((qn_dtype)a->dtype)
+                                  ? qn_bytes_of_elems((qn_dtype)a->dtype, QN_GGML_BLOCK_MAX) : QN_GGML_BLOCK_MAX;
+        units = (units + step - 1) / step * step;
+    }
     add_item(d, &(struct item){.is_tensor = true, .row = row, .a = r->a, .b = r->b, .n_bytes = a->n_bytes,
                                .piece_bytes = units * qn_unit_bytes((qn_dtype)a->dtype)});
 }

@@ -48,7 +48,8 @@ typedef struct qn_diff_row {
     bool within;       /* equal, or inside the tolerance                                        */
     bool measured;     /* `e` holds sums; not for equal tensors and dtypes without a number in them */
     /* Values (a C64 is two) that differ: in their bits for equal dtypes, so that −0 is not 0 and NaN is not another
-     * NaN; else as numbers. Packed F6 is counted in bytes. */
+     * NaN; else as numbers. Packed F6 is counted in bytes; of block types the decoded values are compared, which may be equal where
+     * the bytes of a block are not. */
     uint64_t n_differing;
     uint64_t first_differing; /* index of the first such element, UINT64_MAX if there is none */
     qn_errsum e;

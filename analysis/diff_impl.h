@@ -38,8 +38,8 @@ struct diff {
 /* All passes over the items: sets statuses, counts and sums. */
 qn_code qn_diff_passes(struct diff *d, qn_err *err) QN_MUST_CHECK;
 
-/* Bits of one value of a dtype that has numbers in it (a C64 holds two values of 32); 0 for the others. */
-unsigned qn_value_bits(qn_dtype t);
+/* A dtype that has numbers in it. */
+bool qn_has_values(qn_dtype t);
 unsigned qn_values_per_element(qn_dtype t);
 
 #endif

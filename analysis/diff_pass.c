@@ -29,16 +29,9 @@ struct pass {
     uint64_t n_tasks, done_bytes, total_bytes;
 };
 
-unsigned qn_value_bits(qn_dtype t)
+bool qn_has_values(qn_dtype t)
 {
-    switch (t) {
-    case QN_BYTES:
-    case QN_F6_E2M3:
-    case QN_F6_E3M2:
-        return 0;
-    default:
-        return t == QN_C64 ? 32 : qn_dtype_bits(t);
-    }
+    return t != QN_BYTES && t != QN_F6_E2M3 && t != QN_F6_E3M2;
 }
 
 unsigned qn_values_per_element(qn_dtype t)
@@ -105,14 +98,13 @@ static qn_code read_side(qn_source *s, const struct item *item, uint64_t which, 
     return qn_err_in_path(err, rc, s->path);
 }
 
-/* Bits of B's side that belong to n bytes of A's side. */
+/* Bytes of B's side that belong to n bytes of A's side. */
 static uint64_t b_bytes_of(const struct pass *p, const struct item *item, uint64_t n)
 {
     if (!item->is_tensor)
         return n;
-    const unsigned a = qn_dtype_bits((qn_dtype)p->d->a->tensors[item->a].dtype);
-    const unsigned b = qn_dtype_bits((qn_dtype)p->d->b->tensors[item->b].dtype);
-    return n * 8 / a * b / 8;
+    const qn_dtype a = (qn_dtype)p->d->a->tensors[item->a].dtype, b = (qn_dtype)p->d->b->tensors[item->b].dtype;
+    return a == b ? n : qn_bytes_of_elems(b, qn_elems_of_bytes(a, n));
 }
 
 static void note(struct slot *s, uint64_t position)
@@ -138,7 +130,7 @@ static bool unequal(const uint8_t *a, const uint8_t *b, unsigned size)
 /* Equal dtypes: values whose bits differ. `first` is the position of the piece's first value. */
 static void count_bits(struct slot *s, qn_dtype t, uint64_t n_bytes, uint64_t first)
 {
-    const unsigned bits = qn_value_bits(t), size = bits >= 8 ? bits / 8 : 1;
+    const unsigned bits = t == QN_C64 ? 32 : qn_dtype_bits(t), size = bits >= 8 ? bits / 8 : 1;
     for (uint64_t i = 0; i < n_bytes; i += size) {
         if (!unequal(s->a + i, s->b + i, size))
             continue;
@@ -164,24 +156,34 @@ static void count_numbers(struct slot *s, uint64_t n, uint64_t first)
     }
 }
 
+/* Block types: the bits of what they decode to. */
+static void count_decoded(struct slot *s, uint64_t n, uint64_t first)
+{
+    for (uint64_t i = 0; i < n; i++)
+        if (memcmp(&s->wa[i], &s->wb[i], sizeof s->wa[i]) != 0)
+            note(s, first + i);
+}
+
 static qn_code measure(const struct pass *p, struct slot *s, const struct item *item, uint64_t off, uint64_t n_bytes,
                        qn_err *err)
 {
     const qn_dtype ta = (qn_dtype)p->d->a->tensors[item->a].dtype, tb = (qn_dtype)p->d->b->tensors[item->b].dtype;
-    const unsigned bits_a = qn_value_bits(ta), bits_b = qn_value_bits(tb), per = qn_values_per_element(ta);
+    const unsigned per = qn_values_per_element(ta);
+    const uint64_t n = qn_elems_of_bytes(ta, n_bytes) * per, first = qn_elems_of_bytes(ta, off) * per;
     s->e = (qn_errsum){0};
     s->n_differing = 0;
-    if (ta == tb)
-        count_bits(s, ta, n_bytes, bits_a ? off * 8 / bits_a : off);
-    if (bits_a == 0)
+    if (ta == tb && !qn_dtype_is_block(ta))
+        count_bits(s, ta, n_bytes, qn_has_values(ta) ? first : off);
+    if (!qn_has_values(ta))
         return QN_OK;
-    const uint64_t n = n_bytes * 8 / bits_a, first = off * 8 / bits_a;
     for (uint64_t i = 0; i < n; i += QN_ERRSUM_BLOCK) {
         const uint64_t m = qn_min_u64(QN_ERRSUM_BLOCK, n - i);
-        QN_TRY(qn_widen(ta, s->a + i * bits_a / 8, m / per, s->wa, err));
-        QN_TRY(qn_widen(tb, s->b + i * bits_b / 8, m / per, s->wb, err));
+        QN_TRY(qn_widen(ta, s->a + qn_bytes_of_elems(ta, i / per), m / per, s->wa, err));
+        QN_TRY(qn_widen(tb, s->b + qn_bytes_of_elems(tb, i / per), m / per, s->wb, err));
         if (ta != tb)
             count_numbers(s, m, first + i);
+        else if (qn_dtype_is_block(ta))
+            count_decoded(s, m, first + i);
         qn_errsum_add(&s->e, s->wa, s->wb, m, first + i);
     }
     return QN_OK;
@@ -319,7 +321,7 @@ qn_code qn_diff_passes(struct diff *d, qn_err *err)
         }
         qn_diff_row *r = &d->out->rows[item->row];
         r->status = QN_DIFF_VALUES;
-        r->measured = qn_value_bits((qn_dtype)d->a->tensors[item->a].dtype) != 0;
+        r->measured = qn_has_values((qn_dtype)d->a->tensors[item->a].dtype);
     }
     return one_pass(d, MEASURE, err);
 }

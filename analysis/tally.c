@@ -3,11 +3,12 @@
 #include "analysis/tally_impl.h"
 #include "base/half.h"
 #include "base/num.h"
+#include "base/shape.h"
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
-enum { BLOCK = 1024, LANES = 8 };
+enum { BLOCK = 1024, LANES = 8 }; /* BLOCK: whole blocks of every block type too */
 
 /* Smallest normal number of a float dtype; 0 where nothing is subnormal. */
 static double min_normal(qn_dtype t)
@@ -141,8 +142,8 @@ static void add_numbers(qn_tally *t, double *v, uint64_t n, double tiny)
 
 qn_code qn_tally_piece(qn_tally *t, const uint8_t *p, uint64_t n_bytes, qn_err *err)
 {
-    const unsigned bits = t->dtype == QN_C64 ? 32 : qn_dtype_bits(t->dtype), per = t->dtype == QN_C64 ? 2 : 1;
-    const uint64_t n = n_bytes * 8 / bits;
+    const unsigned per = t->dtype == QN_C64 ? 2 : 1;
+    const uint64_t n = qn_elems_of_bytes(t->dtype, n_bytes) * per;
     t->s.n_values = n;
     qn_tally_bits(t, p, n_bytes);
     if (!t->s.numeric)
@@ -150,7 +151,7 @@ qn_code qn_tally_piece(qn_tally *t, const uint8_t *p, uint64_t n_bytes, qn_err *
     double v[BLOCK];
     for (uint64_t i = 0; i < n; i += BLOCK) {
         const uint64_t m = qn_min_u64(BLOCK, n - i);
-        const qn_code rc = qn_widen(t->dtype, p + i * bits / 8, m / per, v, err);
+        const qn_code rc = qn_widen(t->dtype, p + qn_bytes_of_elems(t->dtype, i / per), m / per, v, err);
         if (rc != QN_OK)
             return rc;
         add_numbers(t, v, m, min_normal(t->dtype));

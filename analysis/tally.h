@@ -7,7 +7,7 @@
 
 enum { QN_TALLY_DISTINCT = 256, QN_TALLY_HIDDEN = 5, QN_TALLY_SYMBOLS = 2048 };
 
-/* In values: a C64 is two. Packed F4 has numbers but is counted for entropy by the byte; BYTES and F6 have none. */
+/* In values: a C64 is two. Packed F4 and block types have numbers but are counted for entropy by the byte; BYTES and F6 have none. */
 typedef struct qn_tensor_stats {
     uint64_t n_values;
     bool numeric;   /* the fields down to std mean something      */

@@ -212,18 +212,19 @@ static void finish_entropy(const qn_tally *t, qn_tensor_stats *out)
 {
     unsigned shift, mask8;
     uint64_t mask;
-    const unsigned unit = qn_unit_bytes(t->dtype), bits = t->dtype == QN_C64 ? 32 : qn_dtype_bits(t->dtype);
+    const unsigned unit = qn_unit_bytes(t->dtype), per = t->dtype == QN_C64 ? 2 : 1;
+    const double bits = 8.0 * qn_dtype_block_bytes(t->dtype) / (qn_dtype_block_elems(t->dtype) * per); /* of a value */
     if (t->s.n_values == 0)
         return;
     if (exponent_field(t->dtype, &shift, &mask)) {
         out->has_exponent = true;
         out->exponent_bits = entropy(t->count, (unsigned)mask + 1);
-        out->bound_bits = out->exponent_bits + (double)bits - (double)__builtin_popcountll(mask);
+        out->bound_bits = out->exponent_bits + bits - (double)__builtin_popcountll(mask);
         return;
     }
     for (unsigned b = 0; b < unit; b++)
         out->bound_bits += entropy(t->count + b * 256, 256);
-    out->bound_bits *= (double)bits / (8.0 * unit); /* bytes → values of packed types */
+    out->bound_bits *= bits / (8.0 * unit); /* bytes → values of packed types */
     if (exponent_in_byte(t->dtype, &shift, &mask8)) {
         uint64_t pooled[32] = {0};
         for (unsigned s = 0; s < 256; s++)

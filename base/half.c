@@ -1,6 +1,7 @@
 /* half.c: see half.h. One widening and one narrowing routine serve all formats: a format is three numbers. */
 #include "base/half.h"
 #include "base/err.h"
+#include "base/ggml.h"
 #include "base/num.h"
 
 /* A narrow IEEE-like format: sign, e exponent bits with this bias, m mantissa bits. */
@@ -241,6 +242,8 @@ qn_code qn_widen(qn_dtype t, const void *src, uint64_t n, double *dst, qn_err *e
         widen_int(t, p, n, dst);
         return QN_OK;
     default:
+        if (qn_ggml_block(t))
+            return qn_ggml_widen(t, src, n, dst, err);
         return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "%s has no numeric meaning that can be widened",
                        qn_dtype_name(t) ? qn_dtype_name(t) : "unknown dtype");
     }

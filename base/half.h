@@ -43,8 +43,8 @@ static inline float qn_bits_f32(uint32_t u)
     return x.f;
 }
 
-/* n elements of any dtype with a numeric meaning → f64 (C64: 2n values). src is packed as in a checkpoint.
- * QN_E_UNSUPPORTED for F6 (bit order is not specified) and BYTES. */
+/* n elements of any dtype with a numeric meaning → f64 (C64: 2n values). src is packed as in a checkpoint. Block types (ggml.h):
+ * whole blocks, else QN_E_USAGE. QN_E_UNSUPPORTED for F6 (bit order is not specified) and BYTES. */
 qn_code qn_widen(qn_dtype t, const void *src, uint64_t n, double *dst, qn_err *err) QN_MUST_CHECK;
 
 #endif

@@ -26,11 +26,13 @@ void qn_fileset_close(qn_source *s)
 
 static const qn_source_ops safetensors_ops = {.format = "safetensors", .read = qn_fileset_read_object,
                                               .close = qn_fileset_close};
+static const qn_source_ops gguf_ops = {.format = "gguf", .read = qn_fileset_read_object, .close = qn_fileset_close};
 static const qn_source_ops hf_ops = {.format = "hf", .read = qn_fileset_read_object, .close = qn_fileset_close};
 
 qn_code qn_fileset_new(const qn_env *env, const char *format, const char *path, qn_source **out, qn_err *err)
 {
-    return qn_fileset_new_ops(env, strcmp(format, "hf") == 0 ? &hf_ops : &safetensors_ops, path, out, err);
+    return qn_fileset_new_ops(env, strcmp(format, "hf") == 0 ? &hf_ops : strcmp(format, "gguf") == 0 ? &gguf_ops : &safetensors_ops,
+                              path, out, err);
 }
 
 qn_code qn_fileset_new_ops(const qn_env *env, const qn_source_ops *ops, const char *path, qn_source **out, qn_err *err)

@@ -1,6 +1,7 @@
 /* registry.c: the formats, most telling first. */
 #include "formats/registry.h"
 #include "base/num.h"
+#include "formats/gguf/gguf.h"
 #include "formats/hf/hf.h"
 #include "formats/npz/npy.h"
 #include "formats/npz/npz.h"
@@ -16,11 +17,6 @@ static bool begins(const qn_probe *p, const char *magic, size_t n)
 static bool is_quern(const qn_probe *p)
 {
     return begins(p, QN_MAGIC, 8);
-}
-
-static bool is_gguf(const qn_probe *p)
-{
-    return begins(p, "GGUF", 4);
 }
 
 static bool is_zip(const qn_probe *p)
@@ -56,7 +52,6 @@ static bool is_onnx(const qn_probe *p)
 }
 
 static const qn_format quern = {"a .quern file", is_quern, qn_quern_source_open};
-static const qn_format gguf = {"a GGUF file", is_gguf, NULL};
 static const qn_format zip = {"a zip archive", is_zip, NULL};
 static const qn_format pickle = {"a pickle without the head of a PyTorch checkpoint", is_pickle, NULL};
 static const qn_format zstd = {"a zstd archive", is_zstd, NULL};
@@ -65,6 +60,6 @@ static const qn_format tar = {"a tar archive", is_tar, NULL};
 static const qn_format onnx = {"an ONNX model", is_onnx, NULL};
 
 const qn_format *const qn_formats[] = {
-    &quern, &qn_format_hf, &qn_format_safetensors_index, &gguf, &qn_format_npz, &qn_format_torch_zip, &zip, &qn_format_npy,
+    &quern, &qn_format_hf, &qn_format_safetensors_index, &qn_format_gguf, &qn_format_npz, &qn_format_torch_zip, &zip, &qn_format_npy,
     &qn_format_torch_legacy, &pickle, &zstd, &tar, &qn_format_safetensors, &onnx, &gzip, NULL,
 };

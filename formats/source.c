@@ -34,8 +34,9 @@ qn_code qn_source_open(const qn_env *env, const char *path, qn_source **out, qn_
         return qn_err_in_path(err, QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET,
                                            "is %s, which this version cannot read yet", (*f)->name), path);
     }
-    return qn_err_in_path(err, QN_FAIL(err, QN_E_INPUT, 0, "not a checkpoint: readable are .safetensors files, their "
-                                                           "index.json, model folders, .npy, .npz and .quern files"), path);
+    return qn_err_in_path(err, QN_FAIL(err, QN_E_INPUT, 0, "not a checkpoint: readable are .safetensors and .gguf files, "
+                                                           "index.json of shards, model folders, PyTorch, .npy, .npz and "
+                                                           ".quern files"), path);
 }
 
 void qn_source_close(qn_source *s)

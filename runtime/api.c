@@ -50,14 +50,15 @@ qn_code qn_reader_bytes(qn_reader *r, uint64_t tensor, uint64_t off, uint64_t n,
 static qn_code widen_rows(qn_reader *r, const qn_tensor *t, uint64_t object, uint64_t first_elem, uint64_t n_elems,
                           qn_dtype as, uint8_t *dst, qn_err *err)
 {
-    enum { PIECE = 1 << 16 }; /* elements; a multiple of 8, so sub-byte pieces end on bytes */
-    const unsigned bits = qn_dtype_bits(t->dtype), per = t->dtype == QN_C64 ? 2 : 1;
-    uint8_t *raw = qn_mem_get(r->alloc, (uint64_t)PIECE * bits / 8, err);
+    enum { PIECE = 1 << 16 }; /* elements; whole blocks of every dtype */
+    const unsigned per = t->dtype == QN_C64 ? 2 : 1;
+    uint8_t *raw = qn_mem_get(r->alloc, qn_bytes_of_elems(t->dtype, PIECE), err);
     double *wide = qn_mem_get(r->alloc, (uint64_t)PIECE * per * sizeof *wide, err);
     qn_code rc = raw && wide ? QN_OK : QN_E_MEMORY;
     for (uint64_t at = 0; at < n_elems && rc == QN_OK; at += PIECE) {
         const uint64_t n = qn_min_u64(PIECE, n_elems - at);
-        rc = qn_reader_object_bytes(r, object, (first_elem + at) * bits / 8, n * bits / 8, raw, err);
+        rc = qn_reader_object_bytes(r, object, qn_bytes_of_elems(t->dtype, first_elem + at),
+                                    qn_bytes_of_elems(t->dtype, n), raw, err);
         if (rc == QN_OK)
             rc = qn_widen(t->dtype, raw, n, wide, err);
         for (uint64_t i = 0; i < n * per && rc == QN_OK; i++) {
@@ -82,23 +83,23 @@ static qn_code read_rows(qn_reader *r, const qn_tensor *t, uint64_t object, uint
     if (first > t->n_rows || n > t->n_rows - first)
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "rows %llu + %llu wanted, the tensor has %llu",
                        (unsigned long long)first, (unsigned long long)n, (unsigned long long)t->n_rows);
-    const uint64_t per_row = t->n_rows ? t->n_elems / t->n_rows : 0, bits = qn_dtype_bits(t->dtype);
+    const uint64_t per_row = t->n_rows ? t->n_elems / t->n_rows : 0, block = qn_dtype_block_elems(t->dtype);
     const uint64_t n_elems = n * per_row, first_elem = first * per_row; /* ≤ n_elems of the tensor: no overflow */
-    if (first_elem * bits % 8 != 0 || n_elems * bits % 8 != 0)
-        return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "rows of %llu elements of %llu bits do not fall on bytes",
-                       (unsigned long long)per_row, (unsigned long long)bits);
+    if (first_elem % block != 0 || n_elems % block != 0)
+        return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "rows of %llu elements: %s lies in blocks of %llu",
+                       (unsigned long long)per_row, qn_dtype_name(t->dtype), (unsigned long long)block);
     const bool stored = as == t->dtype;
     if (!stored && as != QN_F32 && as != QN_F64)
         return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "%s wanted: allowed are %s, F32, F64",
                        qn_dtype_name(as) ? qn_dtype_name(as) : "unknown dtype", qn_dtype_name(t->dtype));
     bool ovf = false;
     const uint64_t per = t->dtype == QN_C64 ? 2 : 1;
-    const uint64_t need = stored ? n_elems * bits / 8 : qn_mul(n_elems, per * qn_dtype_bits(as) / 8, &ovf);
+    const uint64_t need = stored ? qn_bytes_of_elems(t->dtype, n_elems) : qn_mul(n_elems, per * qn_dtype_bits(as) / 8, &ovf);
     if (ovf || dst_bytes != need)
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "buffer of %zu bytes found, %llu needed", dst_bytes,
                        (unsigned long long)need);
     if (stored)
-        return qn_reader_object_bytes(r, object, first_elem * bits / 8, need, dst, err);
+        return qn_reader_object_bytes(r, object, qn_bytes_of_elems(t->dtype, first_elem), need, dst, err);
     return widen_rows(r, t, object, first_elem, n_elems, as, dst, err);
 }
 

@@ -210,7 +210,7 @@ static qn_code parse_object(struct parse *p, qn_index_object *o)
     o->is_tensor = kind >> 7;
     o->dtype = kind & 0x7f;
     o->name = "";
-    if (o->dtype >= QN_DTYPE_COUNT || (!o->is_tensor && o->dtype != QN_BYTES))
+    if (!qn_dtype_name((qn_dtype)o->dtype) || (!o->is_tensor && o->dtype != QN_BYTES))
         return BAD(p, "unknown object kind 0x%02x", kind);
     if (o->is_tensor)
         QN_TRY(parse_tensor(p, o));
@@ -345,8 +345,10 @@ uint32_t qn_chunk_units(qn_dtype t, const uint64_t *dims, unsigned rank, uint64_
     const uint64_t n_chunks = qn_max_u64(1, (n + target / 4) / target); /* pieces of at most 5/4 … 3/2 of the target */
     const uint64_t even = qn_ceil_div(n, n_chunks);
     const uint64_t cols = t == QN_BYTES ? 1 : qn_shape_cols(t, dims, rank);
-    if (cols > even)
-        return (uint32_t)qn_min_u64(n, (even + 4095) / 4096 * 4096); /* inside a row: a multiple that suits SIMD */
+    if (cols > even) { /* inside a row: a multiple that suits SIMD, and whole blocks */
+        const uint64_t step = qn_dtype_is_block(t) ? 64 * (uint64_t)qn_dtype_block_bytes(t) : 4096;
+        return (uint32_t)qn_min_u64(n, (even + step - 1) / step * step);
+    }
     return (uint32_t)qn_min_u64(n, qn_ceil_div(even, cols) * cols);
 }
 

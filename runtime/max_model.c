@@ -21,12 +21,12 @@ static inline int32_t clamp(int32_t v, int32_t lo, int32_t hi)
 
 bool qn_max_form_of(qn_dtype t, qn_max_form *f)
 {
-    static const qn_max_form forms[QN_DTYPE_COUNT] = {
+    static const qn_max_form forms[QN_DTYPE_PLAIN] = {
         [QN_F8_E4M3] = {1, 4, 3},  [QN_F8_E4M3FNUZ] = {1, 4, 3}, [QN_F8_E5M2] = {1, 5, 2},
         [QN_F8_E5M2FNUZ] = {1, 5, 2}, [QN_F16] = {2, 5, 10},     [QN_BF16] = {2, 8, 7},
         [QN_F32] = {4, 8, 23},     [QN_C64] = {4, 8, 23},        [QN_F64] = {8, 11, 52},
     };
-    if ((unsigned)t >= QN_DTYPE_COUNT || forms[t].unit_bytes == 0)
+    if ((unsigned)t >= QN_DTYPE_PLAIN || forms[t].unit_bytes == 0)
         return false;
     *f = forms[t];
     return true;

@@ -19,6 +19,8 @@ enum {
     PREFIX_BYTES = 10
 };
 
+#define BLOCKS {"|u1", "uint8", true}
+
 /* How a dtype stands in numpy. as_bits: there is no such dtype, the bits go into an unsigned one. */
 static const struct {
     const char *descr, *name;
@@ -46,6 +48,11 @@ static const struct {
     [QN_F64] = {"<f8", "float64", false},
     [QN_I64] = {"<i8", "int64", false},
     [QN_U64] = {"<u8", "uint64", false},
+    [QN_Q4_0] = BLOCKS, [QN_Q4_1] = BLOCKS, [QN_Q5_0] = BLOCKS, [QN_Q5_1] = BLOCKS, [QN_Q8_0] = BLOCKS,
+    [QN_Q2_K] = BLOCKS, [QN_Q3_K] = BLOCKS, [QN_Q4_K] = BLOCKS, [QN_Q5_K] = BLOCKS, [QN_Q6_K] = BLOCKS,
+    [QN_IQ2_XXS] = BLOCKS, [QN_IQ2_XS] = BLOCKS, [QN_IQ3_XXS] = BLOCKS, [QN_IQ1_S] = BLOCKS, [QN_IQ4_NL] = BLOCKS,
+    [QN_IQ3_S] = BLOCKS, [QN_IQ2_S] = BLOCKS, [QN_IQ4_XS] = BLOCKS, [QN_IQ1_M] = BLOCKS, [QN_TQ1_0] = BLOCKS,
+    [QN_TQ2_0] = BLOCKS, [QN_MXFP4] = BLOCKS, [QN_NVFP4] = BLOCKS, [QN_Q1_0] = BLOCKS, [QN_Q2_0] = BLOCKS,
 };
 
 struct job {
@@ -64,10 +71,10 @@ static bool is_narrow_float(qn_dtype t)
 }
 
 /* Packed elements are written as their bytes: in the innermost dimension when it fills whole bytes, else flat. */
-static void shape_of_bytes(qn_npy_written *w, unsigned bits, uint64_t n_bytes)
+static void shape_of_bytes(qn_npy_written *w, uint64_t n_bytes)
 {
-    if (w->rank > 0 && w->dims[w->rank - 1] * bits % 8 == 0) {
-        w->dims[w->rank - 1] = w->dims[w->rank - 1] * bits / 8;
+    if (w->rank > 0 && w->dims[w->rank - 1] % qn_dtype_block_elems(w->dtype) == 0) {
+        w->dims[w->rank - 1] = qn_bytes_of_elems(w->dtype, w->dims[w->rank - 1]);
         return;
     }
     w->rank = 1;
@@ -77,7 +84,7 @@ static void shape_of_bytes(qn_npy_written *w, unsigned bits, uint64_t n_bytes)
 static qn_code plan(struct job *j, const qn_source_tensor *o, const qn_npy_options *opt, qn_err *err)
 {
     const qn_dtype t = (qn_dtype)o->dtype;
-    const unsigned bits = qn_dtype_bits(t);
+    const unsigned per = qn_dtype_block_elems(t);
     uint64_t n, n_bytes;
     if (t >= QN_DTYPE_COUNT || !tab[t].descr)
         return QN_BUG(err, "tensor %llu has no dtype", (unsigned long long)j->tensor);
@@ -94,11 +101,11 @@ static qn_code plan(struct job *j, const qn_source_tensor *o, const qn_npy_optio
             return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "rows %llu + %llu wanted, the tensor has %llu",
                            (unsigned long long)opt->first_row, (unsigned long long)opt->n_rows, (unsigned long long)rows);
         const uint64_t per_row = rows ? n / rows : 0;
-        if (opt->first_row * per_row * bits % 8 != 0 || opt->n_rows * per_row * bits % 8 != 0)
-            return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "rows of %llu elements of %u bits do not fall on bytes",
-                           (unsigned long long)per_row, bits);
-        j->off = opt->first_row * per_row * bits / 8;
-        j->n_bytes = opt->n_rows * per_row * bits / 8;
+        if (opt->first_row * per_row % per != 0 || opt->n_rows * per_row % per != 0)
+            return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "rows of %llu elements: %s lies in blocks of %u",
+                           (unsigned long long)per_row, qn_dtype_name(t), per);
+        j->off = qn_bytes_of_elems(t, opt->first_row * per_row);
+        j->n_bytes = qn_bytes_of_elems(t, opt->n_rows * per_row);
         if (o->rank)
             j->w.dims[0] = opt->n_rows;
     }
@@ -110,8 +117,8 @@ static qn_code plan(struct job *j, const qn_source_tensor *o, const qn_npy_optio
     memcpy(j->w.descr, descr, sizeof j->w.descr);
     j->w.numpy_name = j->widen ? "float32" : tab[t].name;
     j->w.as_bits = tab[t].as_bits && !j->widen;
-    if (bits < 8 && !j->widen)
-        shape_of_bytes(&j->w, bits, j->n_bytes);
+    if (per > 1 && !j->widen)
+        shape_of_bytes(&j->w, j->n_bytes);
     return QN_OK;
 }
 
@@ -159,7 +166,7 @@ static qn_code write_all(struct job *j, qn_err *err)
         uint64_t n_out = n;
         QN_TRY(qn_source_tensor_read(j->src, j->tensor, off, n, j->raw, err));
         if (j->widen) {
-            n_out = n * 8 / qn_dtype_bits(j->w.dtype) * 4;
+            n_out = qn_elems_of_bytes(j->w.dtype, n) * 4;
             QN_TRY(widen_piece(j, n_out / 4, err));
         }
         QN_TRY(qn_file_write(&j->file, j->widen ? j->wide : j->raw, n_out, at, err));
@@ -210,7 +217,7 @@ qn_code qn_npy_write(qn_source *src, uint64_t tensor, const char *path, const qn
     QN_TRY(qn_err_in_path(err, qn_err_in_tensor(err, plan(&j, o, opt, err), o->name), src->path));
     char *tmp = qn_path_cat(alloc, path, TMP_SUFFIX, err);
     j.raw = qn_mem_get(alloc, j.piece_bytes, err);
-    j.wide = j.widen ? qn_mem_get(alloc, j.piece_bytes * 8 / qn_dtype_bits(j.w.dtype) * sizeof(double), err) : NULL;
+    j.wide = j.widen ? qn_mem_get(alloc, qn_elems_of_bytes(j.w.dtype, j.piece_bytes) * sizeof(double), err) : NULL;
     qn_code rc = QN_E_MEMORY;
     if (tmp && j.raw && (j.wide || !j.widen))
         rc = write_and_publish(&j, tmp, path, err);

@@ -1,14 +1,14 @@
 /* npy_write.h: one tensor of a source, or rows of it, as a numpy .npy file.
  *
  * numpy has no bfloat16, no 8-bit floats and nothing below a byte. These come out as the unsigned integers of
- * their bits (uint16, uint8; packed types as their bytes), or widened to float32 on request; either is exact. */
+ * their bits (uint16, uint8; packed types and blocks as their bytes), or widened to float32 on request; either is exact. */
 #ifndef QN_FORMATS_NPZ_NPY_WRITE_H
 #define QN_FORMATS_NPZ_NPY_WRITE_H
 
 #include "formats/source.h"
 
 typedef struct qn_npy_options {
-    bool widen;     /* floats of fewer than 32 bits become float32; others stay what they are */
+    bool widen;     /* floats of fewer than 32 bits and blocks become float32; others stay */
     bool overwrite;
     bool some_rows; /* only rows [first_row, first_row + n_rows) of the outermost dimension   */
     uint64_t first_row, n_rows;

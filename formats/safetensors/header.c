@@ -26,7 +26,7 @@ struct entry {
 
 qn_dtype qn_safetensors_dtype(const char *name)
 {
-    for (unsigned t = QN_BYTES + 1; t < QN_DTYPE_COUNT; t++)
+    for (unsigned t = QN_BYTES + 1; t < QN_DTYPE_PLAIN; t++)
         if (strcmp(qn_dtype_name((qn_dtype)t), name) == 0)
             return (qn_dtype)t;
     return QN_BYTES;

@@ -88,7 +88,7 @@ static qn_code check_tensors(const qn_env *env, const qn_out_tensor *t, uint64_t
     qn_names_init(&names, slots, n_slots);
     for (uint64_t i = 0; i < n && rc == QN_OK; i++) {
         uint64_t n_elems, n_bytes;
-        if (t[i].dtype == QN_BYTES || t[i].rank > QN_RANK_MAX ||
+        if (t[i].dtype == QN_BYTES || t[i].dtype >= QN_DTYPE_PLAIN || t[i].rank > QN_RANK_MAX ||
             !qn_shape_bytes((qn_dtype)t[i].dtype, t[i].dims, t[i].rank, &n_elems, &n_bytes) || n_bytes != t[i].n_bytes)
             rc = QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "has no form in a safetensors file");
         else if (strcmp(t[i].name, "__metadata__") == 0)

@@ -52,7 +52,7 @@ typedef struct qn_err {
     int src_line;
 } qn_err;
 
-/* All element types of the safetensors format, plus BYTES for what is not a tensor.
+/* All element types of the safetensors format, BYTES for what is not a tensor, and the block-quantized types of GGUF.
  * The numbers are part of the container format (docs/format.md): never reuse one. */
 typedef enum qn_dtype {
     QN_BYTES = 0,
@@ -78,13 +78,43 @@ typedef enum qn_dtype {
     QN_F64 = 20,
     QN_I64 = 21,
     QN_U64 = 22,
-    QN_DTYPE_COUNT = 23
+    QN_DTYPE_PLAIN = 23, /* above: elements one by one. Below: ggml's blocks, 64 + ggml's number. No other value is a dtype. */
+    QN_Q4_0 = 66,
+    QN_Q4_1 = 67,
+    QN_Q5_0 = 70,
+    QN_Q5_1 = 71,
+    QN_Q8_0 = 72,
+    QN_Q2_K = 74,
+    QN_Q3_K = 75,
+    QN_Q4_K = 76,
+    QN_Q5_K = 77,
+    QN_Q6_K = 78,
+    QN_IQ2_XXS = 80,
+    QN_IQ2_XS = 81,
+    QN_IQ3_XXS = 82,
+    QN_IQ1_S = 83,
+    QN_IQ4_NL = 84,
+    QN_IQ3_S = 85,
+    QN_IQ2_S = 86,
+    QN_IQ4_XS = 87,
+    QN_IQ1_M = 93,
+    QN_TQ1_0 = 98,
+    QN_TQ2_0 = 99,
+    QN_MXFP4 = 103,
+    QN_NVFP4 = 104,
+    QN_Q1_0 = 105,
+    QN_Q2_0 = 106,
+    QN_DTYPE_COUNT = 107
 } qn_dtype;
 
-/* "F32", "BF16", …: the names of the safetensors format; "BYTES" for 0, NULL for no such dtype. */
+/* "F32", "BF16", …: the names of the safetensors format; "Q4_K", …: ggml's; "BYTES" for 0, NULL for no such dtype. */
 QN_API const char *qn_dtype_name(qn_dtype t);
-/* Width of one element in bits (4, 6, 8, …, 64); 0 for no such dtype. */
+/* Width of one element in bits (4, 6, 8, …, 64); 0 where an element has none of its own (block types), and for no such dtype. */
 QN_API unsigned qn_dtype_bits(qn_dtype t);
+/* A *block*: the fewest elements that fill whole bytes, and those bytes. F32: 1 in 4; F4: 2 in 1; Q4_0: 32 in 18. 0 for no
+ * such dtype. A block of a block type lies along the innermost dimension. */
+QN_API unsigned qn_dtype_block_elems(qn_dtype t);
+QN_API unsigned qn_dtype_block_bytes(qn_dtype t);
 /* "quern 0.1.0"-style version of the library that runs. */
 QN_API const char *qn_version(void);
 

@@ -66,12 +66,12 @@ Test(diff, structure)
 Test(diff, equal_to_itself_in_every_dtype_and_shape)
 {
     uint8_t v[8 * 24];
-    qt_made_tensor t[(QN_DTYPE_COUNT - 1) * 4];
+    qt_made_tensor t[(QN_DTYPE_PLAIN - 1) * 4];
     unsigned n = 0;
-    char names[QN_DTYPE_COUNT * 4][24];
+    char names[QN_DTYPE_PLAIN * 4][24];
     for (size_t i = 0; i < sizeof v; i++)
         v[i] = (uint8_t)(i * 37);
-    for (unsigned k = 1; k < QN_DTYPE_COUNT; k++)
+    for (unsigned k = 1; k < QN_DTYPE_PLAIN; k++)
         for (unsigned shape = 0; shape < 4; shape++) {
             if (qn_dtype_bits((qn_dtype)k) < 8 && shape == 1)
                 continue; /* one packed element fills no byte */

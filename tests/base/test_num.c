@@ -126,25 +126,30 @@ Test(num, shapes)
         uint64_t dims[QN_RANK_MAX], n, bytes;
         const unsigned rank = (unsigned)qt_below(&r, QN_RANK_MAX + 1);
         const qn_dtype t = (qn_dtype)qt_below(&r, QN_DTYPE_COUNT);
+        const unsigned per = qn_dtype_name(t) ? qn_dtype_block_elems(t) : 1, n_block = qn_dtype_block_bytes(t);
         bool zero = false, big = false;
         u128 want = 1;
         for (unsigned k = 0; k < rank; k++) {
             const unsigned shape = (unsigned)qt_below(&r, 8);
             dims[k] = shape < 5 ? 1 + qt_below(&r, 9) : shape < 7 ? qt_next(&r) >> (16 + qt_below(&r, 48)) : edge(&r) >> 15;
+            if (k + 1 == rank && qn_dtype_is_block(t) && qt_below(&r, 8))
+                dims[k] = dims[k] % (1u << 20) * per;
             zero = zero || dims[k] == 0;
         }
         for (unsigned k = 0; k < rank && !zero && !big; k++) {
             want *= dims[k];
-            big = want * qn_dtype_bits(t) > UINT64_MAX;
+            big = qn_dtype_name(t) && want / per * n_block * 8 > UINT64_MAX;
         }
         if (zero)
             want = 0;
         const bool ok = qn_shape_bytes(t, dims, rank, &n, &bytes);
-        const bool should = zero || (!big && want * qn_dtype_bits(t) % 8 == 0);
+        const bool rows = !qn_dtype_is_block(t) || (rank > 0 && dims[rank - 1] % per == 0);
+        const bool should = qn_dtype_name(t) && rows && (zero || (!big && want % per == 0));
         cr_assert_eq(ok, should, "case %d", i);
         if (!ok)
             continue;
-        cr_assert(n == (uint64_t)want && bytes == (uint64_t)(want * qn_dtype_bits(t) / 8));
+        cr_assert(n == (uint64_t)want && bytes == (uint64_t)(want / per * n_block));
+        cr_assert(qn_bytes_of_elems(t, n) == bytes && qn_elems_of_bytes(t, bytes) == n);
         const uint64_t cols = qn_shape_cols(t, dims, rank), units = bytes / qn_unit_bytes(t);
         cr_assert(cols >= 1 && (zero || cols <= qn_max_u64(1, units)), "case %d: %llu columns of %llu", i,
                   (unsigned long long)cols, (unsigned long long)units);
@@ -155,7 +160,8 @@ Test(num, shapes)
         unsigned rank;
         uint64_t cols;
     } rows[] = {{QN_F32, {64, 64, 3, 3}, 4, 576}, {QN_BF16, {4096, 4096}, 2, 4096}, {QN_F32, {0}, 0, 1},
-                {QN_U8, {7}, 1, 7}, {QN_F4, {8, 128}, 2, 64}, {QN_C64, {4, 16}, 2, 32}, {QN_F32, {4, 0}, 2, 1}};
+                {QN_U8, {7}, 1, 7}, {QN_F4, {8, 128}, 2, 64}, {QN_C64, {4, 16}, 2, 32}, {QN_F32, {4, 0}, 2, 1},
+                {QN_Q4_0, {4096, 4096}, 2, 2304}, {QN_Q4_0, {4, 8, 32}, 3, 144}, {QN_Q6_K, {256}, 1, 210}, {QN_Q4_K, {3, 0}, 2, 1}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         cr_expect_eq(qn_shape_cols(rows[i].t, rows[i].d, rows[i].rank), rows[i].cols, "row %zu", i);
 }

@@ -206,8 +206,8 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 run compress w.safetensors -o nowhere/x.quern
 ok "no such folder" fails 5 'No such file'
-printf 'GGUF\003\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000' >x.gguf
-run compress x.gguf
+printf '\050\265\057\375\000\000\000\000\000\000\000\000' >x.zst
+run compress x.zst
 ok "known but not readable" fails 4 'cannot read yet'
 
 # ---- nothing is written that should not be ----

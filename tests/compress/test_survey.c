@@ -83,13 +83,13 @@ Test(survey, samples_and_threads)
 Test(survey, every_dtype)
 {
     uint8_t v[8 * 64];
-    qt_made_tensor t[QN_DTYPE_COUNT - 1];
+    qt_made_tensor t[QN_DTYPE_PLAIN - 1];
     qt_rng r = qt_seed(9);
     for (size_t i = 0; i < sizeof v; i++)
         v[i] = (uint8_t)qt_next(&r);
-    for (unsigned k = 1; k < QN_DTYPE_COUNT; k++)
+    for (unsigned k = 1; k < QN_DTYPE_PLAIN; k++)
         t[k - 1] = (qt_made_tensor){qn_dtype_name((qn_dtype)k), (qn_dtype)k, 2, {2, 32}, v};
-    qn_source *s = qt_made_open(qt_made_env(3), qt_made_safetensors("t.safetensors", t, QN_DTYPE_COUNT - 1, NULL));
+    qn_source *s = qt_made_open(qt_made_env(3), qt_made_safetensors("t.safetensors", t, QN_DTYPE_PLAIN - 1, NULL));
     qn_survey_options opt = fast_and_dense;
     opt.level[QN_LEVEL_MAX] = true;
     qn_survey out = survey(s, &opt);

@@ -274,7 +274,7 @@ Test(folder_bad, other_formats)
         qn_code code;
         const char *text;
     } f[] = {
-        {"GGUF", "GGUF\3\0\0\0\0\0\0\0", 12, QN_E_UNSUPPORTED, "is a GGUF file"},
+        {"GGUF", "GGUF\1\0\0\0\0\0\0\0", 12, QN_E_UNSUPPORTED, "GGUF version 1"},
         {"zip", "PK\3\4xxxxxxxx", 12, QN_E_UNSUPPORTED, "is a zip archive"},
         {"pickle", "\x80\2}q\0xxxxxxx", 12, QN_E_UNSUPPORTED, "is a pickle without"},
         {"npy", "\x93NUMPY\1\0v\0{'", 12, QN_E_INPUT, "header of 118 bytes: 2 follow"},

@@ -74,6 +74,7 @@ static const struct row {
     {"dtype in small letters", "{\"t\":{\"dtype\":^\"f32\"," S2 "," O08 "}}", 8, ANY, QN_E_UNSUPPORTED, "t", "'f32' is not known"},
     {"dtype empty", "{\"t\":{\"dtype\":^\"\"," S2 "," O08 "}}", 8, ANY, QN_E_UNSUPPORTED, "t", "dtype '' is not known"},
     {"dtype of ours", "{\"t\":{\"dtype\":^\"BYTES\",\"shape\":[8]," O08 "}}", 8, ANY, QN_E_UNSUPPORTED, "t", "'BYTES' is not known"},
+    {"dtype of ggml", "{\"t\":{\"dtype\":^\"Q8_0\",\"shape\":[32],\"data_offsets\":[0,34]}}", 34, ANY, QN_E_UNSUPPORTED, "t", "'Q8_0' is not known"},
     {"dtype drives the terminal", "{\"t\":{\"dtype\":^\"\\u001b[2J\\u009b\"," S2 "," O08 "}}", 8, ANY, QN_E_UNSUPPORTED, "t", "dtype '\\x1b[2J\\xc2\\x9b'"},
     {"dtype a number", "{\"t\":{\"dtype\":^4," S2 "," O08 "}}", 8, ANY, QN_E_INPUT, "t", "string is expected"},
     {"shape a number", "{\"t\":{" F32 ",\"shape\":^2," O08 "}}", 8, ANY, QN_E_INPUT, "t", "array is expected"},

@@ -48,6 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     if (n < HEAD || !qn_codec_tab[FUZZ_CODEC].decode)
         return 0;
     qn_block b = {.dtype = (qn_dtype)(p[0] % QN_DTYPE_COUNT), .n = qn_load16(p + 1) % UNITS_MAX + 1u};
+    b.dtype = qn_dtype_name(b.dtype) ? b.dtype : QN_BYTES;
     b.cols = qn_load16(p + 3) % b.n + 1u;
     const size_t n_out = (size_t)b.n * qn_unit_bytes(b.dtype);
     unsigned cpu[3];

@@ -23,7 +23,7 @@ int main(int argc, char **argv)
     qt_addf(&header, "{\"__metadata__\":{\"who\":\"a \\\"quoted\\\" \\u00e4\"}");
     uint64_t begin[N + 1];
     for (unsigned i = 0; i < N; i++) {
-        const qn_dtype t = (qn_dtype)(1 + i % (QN_DTYPE_COUNT - 1));
+        const qn_dtype t = (qn_dtype)(1 + i % (QN_DTYPE_PLAIN - 1));
         const uint64_t rows = i % 7 == 6 ? 0 : 1 + i, n = rows * 8 * qn_dtype_bits(t) / 8;
         snprintf(names[i], sizeof names[i], "layer.%u.%s%s", i, qn_dtype_name(t), i % 5 == 4 ? "\xc3\xa4\"\\" : "");
         qt_addf(&header, ",\"layer.%u.%s%s\":{\"dtype\":\"%s\",\"shape\":[%llu,8],\"data_offsets\":[%llu,%llu]}", i,
