@@ -51,7 +51,7 @@ bool qn_narrow_pair(qn_dtype wide, qn_dtype narrow)
     default:
         break;
     }
-    return (unsigned)narrow < QN_DTYPE_COUNT && (allowed >> narrow & 1);
+    return (unsigned)narrow <= QN_U64 && (allowed >> narrow & 1); /* the block types beyond are not in the mask */
 }
 
 /* 256 codes, 256 values: the loop is a table look-up. */
