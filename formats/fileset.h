@@ -9,7 +9,9 @@
 typedef struct qn_fileset {
     qn_file *open;       /* one per file; fd −1: opened for each read instead (a folder may hold thousands) */
     char **paths;        /* one per file: where it really is */
-    uint64_t cap_files, cap_objects, cap_open, cap_paths, n_open;
+    bool *beneath;       /* one per file: named by another file, so opened by those rules each time */
+    uint64_t cap_files, cap_objects, cap_open, cap_paths, cap_beneath, n_open;
+    void *format;        /* the format's own, in the source's arena */
 } qn_fileset;
 
 /* A source with an empty fileset; ops read from it. Freed by qn_source_close also when half built. */
@@ -17,6 +19,13 @@ qn_code qn_fileset_new(const qn_env *env, const char *format, const char *path, 
 /* Adds a file: `path` on disk, `rel` as restored. Refuses what is not a regular file. It is left open for reading
  * in set->open[] while fewer than a few hundred are. */
 qn_code qn_fileset_add_file(qn_source *s, const char *path, const char *rel, qn_err *err) QN_MUST_CHECK;
+/* The same of a file that is open already: it becomes the set's, or is closed. */
+qn_code qn_fileset_add_opened(qn_source *s, qn_file *f, const char *rel, qn_err *err) QN_MUST_CHECK;
+/* Adds a file that another one names: `rel` below the source's folder, as qn_file_open_beneath has it. */
+qn_code qn_fileset_add_beneath(qn_source *s, const char *rel, qn_err *err) QN_MUST_CHECK;
+/* For the ops of a format whose objects lie in a fileset. */
+qn_code qn_fileset_read_object(qn_source *s, uint64_t obj, uint64_t off, uint64_t n, void *dst, qn_err *err) QN_MUST_CHECK;
+void qn_fileset_close(qn_source *s);
 /* Reads n bytes at off of file i. */
 qn_code qn_fileset_read(qn_source *s, uint64_t file, uint64_t off, uint64_t n, void *dst, qn_err *err) QN_MUST_CHECK;
 /* Appends an object to the last file. name and dims must live as long as the source (its arena). */
