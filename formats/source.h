@@ -79,8 +79,8 @@ struct qn_source {
     void *impl;             /* the format's own */
 };
 
-/* Opens by content: a .quern file, a safetensors file, a model directory, a *.safetensors.index.json (its set).
- * QN_E_UNSUPPORTED names a format that is recognised but cannot be read yet (GGUF, ONNX, PyTorch, …). */
+/* Opens by content: a .quern file, a safetensors file, a model directory, a *.safetensors.index.json (its set), an ONNX model.
+ * QN_E_UNSUPPORTED names a format that is recognised but cannot be read yet (GGUF, PyTorch, …). */
 qn_code qn_source_open(const qn_env *env, const char *path, qn_source **out, qn_err *err) QN_MUST_CHECK;
 void qn_source_close(qn_source *s); /* NULL is fine */
 qn_code qn_source_read(qn_source *s, uint64_t obj, uint64_t off, uint64_t n, void *dst, qn_err *err) QN_MUST_CHECK;
