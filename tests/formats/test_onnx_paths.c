@@ -1,6 +1,7 @@
 /* test_onnx_paths.c: models whose weights are in other files: found, covered, restored; and every way to be led elsewhere. On a
  * real folder, because it is the kernel that must refuse. */
 #define _GNU_SOURCE
+#include "base/num.h"
 #include "formats/onnx/onnx.h"
 #include "tests/support/proto.h"
 #include <criterion/criterion.h>
@@ -64,9 +65,9 @@ static qn_code open_graph(const qt_buf *graph, qn_source **s, qn_err *err)
 {
     static qn_env env;
     qt_buf file = {0};
-    uint8_t len[2] = {(uint8_t)(graph->n | 0x80), (uint8_t)(graph->n >> 7)};
+    uint8_t len[10];
     qt_add_proto(&file, "#1=8 @8{#2=13} 3a", NULL);
-    qt_add(&file, len, 2);
+    qt_add(&file, len, qn_put_varint(len, graph->n));
     qt_add(&file, graph->p, graph->n);
     spill("m/model.onnx", file.p, file.n);
     qt_buf_free(&file);
@@ -128,6 +129,35 @@ Test(onnx_paths, several_files, .init = begin, .fini = end)
                  NULL);
     rc = open_graph(&graph, &s, &err);
     cr_expect(qt_err_is("offset 2^63-1", &err, rc, QN_E_INPUT, INT64_MAX, "w", "not inside"));
+    qt_buf_free(&graph);
+}
+
+/* More files than are kept open: the others are opened for each read, by the same rules. */
+Test(onnx_paths, hundreds_of_files, .init = begin, .fini = end)
+{
+    enum { N = 300 };
+    qt_buf graph = {0};
+    qn_source *s;
+    qn_err err;
+    char name[32], data[17], got[8];
+    for (int i = 0; i < N; i++) {
+        snprintf(name, sizeof name, "m/d%03d", i);
+        snprintf(data, sizeof data, "%016d", i);
+        spill(name, data, 16);
+        add_tensor(&graph, name, name + 2, 8);
+    }
+    cr_assert_eq(open_graph(&graph, &s, &err), QN_OK, "%s: %s", err.path, err.text);
+    cr_assert_eq(s->n_files, N + 1u);
+    for (int i = 0; i < N; i++) {
+        snprintf(name, sizeof name, "m/d%03d", i);
+        snprintf(data, sizeof data, "%08d", i);
+        cr_assert_eq(qn_source_tensor_read(s, qn_source_tensor_find(s, name), 0, 8, got, &err), QN_OK, "%s", err.text);
+        cr_assert(memcmp(got, data, 8) == 0, "%s", name);
+    }
+    cr_assert_eq(unlink(in("m/d299")) | symlink("../out/data", in("m/d299")), 0);
+    const qn_code rc = qn_source_tensor_read(s, qn_source_tensor_find(s, "m/d299"), 0, 8, got, &err);
+    cr_expect(qt_err_is("a link since", &err, rc, QN_E_INPUT, QN_NO_OFFSET, "m/d299", "a symlink lies on the way"));
+    qn_source_close(s);
     qt_buf_free(&graph);
 }
 
