@@ -9,12 +9,12 @@
 #include "runtime/container.h"
 #include <string.h>
 
-static bool wanted(const struct diff *d, const qn_object *o)
+static bool wanted(const struct diff *d, const qn_source_tensor *t)
 {
-    return o->kind == QN_OBJECT_TENSOR && (!d->opt->want || d->opt->want(d->opt->want_ctx, o->name));
+    return !d->opt->want || d->opt->want(d->opt->want_ctx, t->name);
 }
 
-static bool same_shape(const qn_object *a, const qn_object *b)
+static bool same_shape(const qn_source_tensor *a, const qn_source_tensor *b)
 {
     return a->rank == b->rank && memcmp(a->dims, b->dims, a->rank * sizeof *a->dims) == 0;
 }
@@ -27,7 +27,7 @@ static void add_item(struct diff *d, const struct item *item)
 static void add_tensor_pair(struct diff *d, uint64_t row)
 {
     qn_diff_row *r = &d->out->rows[row];
-    const qn_object *a = &d->a->objects[r->a], *b = &d->b->objects[r->b];
+    const qn_source_tensor *a = &d->a->tensors[r->a], *b = &d->b->tensors[r->b];
     if (!same_shape(a, b)) {
         r->status = QN_DIFF_SHAPE;
         return;
@@ -52,33 +52,45 @@ static qn_code list_tensors(struct diff *d, qn_err *err)
     d->out->rows = qn_mem_zeros(d->env->alloc, most, sizeof *d->out->rows, err);
     if (!d->out->rows)
         return QN_E_MEMORY;
-    for (uint64_t i = 0; i < d->a->n_objects; i++) {
-        const qn_object *o = &d->a->objects[i];
-        if (!wanted(d, o))
+    for (uint64_t i = 0; i < d->a->n_tensors; i++) {
+        const qn_source_tensor *t = &d->a->tensors[i];
+        if (!wanted(d, t))
             continue;
-        const uint64_t row = d->out->n_rows++, twin = qn_source_find(d->b, o->name);
-        d->out->rows[row] = (qn_diff_row){.name = o->name, .a = i, .b = twin, .first_differing = UINT64_MAX};
+        const uint64_t row = d->out->n_rows++, twin = qn_source_tensor_find(d->b, t->name);
+        d->out->rows[row] = (qn_diff_row){.name = t->name, .a = i, .b = twin, .first_differing = UINT64_MAX};
         if (twin == UINT64_MAX)
             d->out->rows[row].status = QN_DIFF_ONLY_A;
         else
             add_tensor_pair(d, row);
     }
-    for (uint64_t i = 0; i < d->b->n_objects; i++) {
-        const qn_object *o = &d->b->objects[i];
-        if (wanted(d, o) && qn_source_find(d->a, o->name) == UINT64_MAX)
-            d->out->rows[d->out->n_rows++] = (qn_diff_row){.name = o->name, .a = UINT64_MAX, .b = i,
+    for (uint64_t i = 0; i < d->b->n_tensors; i++) {
+        const qn_source_tensor *t = &d->b->tensors[i];
+        if (wanted(d, t) && qn_source_tensor_find(d->a, t->name) == UINT64_MAX)
+            d->out->rows[d->out->n_rows++] = (qn_diff_row){.name = t->name, .a = UINT64_MAX, .b = i,
                                                            .status = QN_DIFF_ONLY_B, .first_differing = UINT64_MAX};
     }
     return QN_OK;
 }
 
-static bool has_tensors(const qn_source *s, uint64_t file)
+/* What lies in which file, and in which file of the other side it has its twins. */
+static qn_code count_in_files(struct diff *d, qn_err *err)
 {
-    const qn_source_file *f = &s->files[file];
-    for (uint64_t i = f->first_object; i < f->first_object + f->n_objects; i++)
-        if (s->objects[i].kind == QN_OBJECT_TENSOR)
-            return true;
-    return false;
+    d->in_a = qn_mem_zeros(d->env->alloc, d->a->n_files, sizeof *d->in_a, err);
+    d->in_b = qn_mem_zeros(d->env->alloc, d->b->n_files, sizeof *d->in_b, err);
+    if (!d->in_a || !d->in_b)
+        return QN_E_MEMORY;
+    for (uint64_t i = 0; i < d->b->n_tensors; i++)
+        d->in_b[d->b->tensors[i].file].n_tensors++;
+    for (uint64_t i = 0; i < d->a->n_tensors; i++) {
+        const qn_source_tensor *t = &d->a->tensors[i];
+        struct in_file *f = &d->in_a[t->file];
+        const uint64_t twin = qn_source_tensor_find(d->b, t->name);
+        const qn_source_tensor *u = twin == UINT64_MAX ? NULL : &d->b->tensors[twin];
+        if (f->n_tensors++ == 0 && u)
+            f->twins_in = u->file;
+        f->n_alike += u && u->file == f->twins_in && u->dtype == t->dtype && same_shape(u, t);
+    }
+    return QN_OK;
 }
 
 static void add_file(struct diff *d, uint64_t fa, uint64_t fb, qn_diff_status status)
@@ -102,28 +114,16 @@ static bool same_layout(const struct diff *d, const qn_source_file *a, const qn_
 }
 
 /* Do two files list the same tensors of equal dtype and shape, in whatever order? */
-static bool same_tensors(const struct diff *d, const qn_source_file *a, const qn_source_file *b)
+static bool same_tensors(const struct diff *d, uint64_t fa, uint64_t fb)
 {
-    uint64_t n_a = 0, n_b = 0;
-    for (uint64_t i = b->first_object; i < b->first_object + b->n_objects; i++)
-        n_b += d->b->objects[i].kind == QN_OBJECT_TENSOR;
-    for (uint64_t i = a->first_object; i < a->first_object + a->n_objects; i++) {
-        const qn_object *x = &d->a->objects[i];
-        if (x->kind != QN_OBJECT_TENSOR)
-            continue;
-        n_a++;
-        const uint64_t twin = qn_source_find(d->b, x->name);
-        if (twin < b->first_object || twin >= b->first_object + b->n_objects ||
-            d->b->objects[twin].dtype != x->dtype || !same_shape(x, &d->b->objects[twin]))
-            return false;
-    }
-    return n_a == n_b;
+    const struct in_file *a = &d->in_a[fa];
+    return a->n_alike == a->n_tensors && a->twins_in == fb && a->n_tensors == d->in_b[fb].n_tensors;
 }
 
 static void add_header_pair(struct diff *d, uint64_t fa, uint64_t fb)
 {
     const qn_source_file *a = &d->a->files[fa], *b = &d->b->files[fb];
-    if (!same_tensors(d, a, b))
+    if (!same_tensors(d, fa, fb))
         return;
     const uint64_t file = d->out->n_files;
     if (!same_layout(d, a, b)) {
@@ -141,7 +141,7 @@ static void add_header_pair(struct diff *d, uint64_t fa, uint64_t fb)
 
 static void add_file_pair(struct diff *d, uint64_t fa, uint64_t fb)
 {
-    const bool ta = has_tensors(d->a, fa), tb = has_tensors(d->b, fb);
+    const bool ta = d->in_a[fa].n_tensors, tb = d->in_b[fb].n_tensors;
     if (ta && tb)
         add_header_pair(d, fa, fb);
     else if (ta || tb || d->a->files[fa].n_bytes != d->b->files[fb].n_bytes)
@@ -167,6 +167,7 @@ static qn_code list_files(struct diff *d, qn_err *err)
         return QN_E_MEMORY;
     if (d->opt->tensors_only)
         return QN_OK;
+    QN_TRY(count_in_files(d, err));
     if (!d->a->is_dir && !d->b->is_dir) { /* whatever their names are */
         if (same_extension(d->a->files[0].path, d->b->files[0].path))
             add_file_pair(d, 0, 0);
@@ -180,11 +181,11 @@ static qn_code list_files(struct diff *d, qn_err *err)
         if (order == 0)
             add_file_pair(d, fa++, fb++);
         else if (order < 0) {
-            if (both && !has_tensors(d->a, fa))
+            if (both && d->in_a[fa].n_tensors == 0)
                 add_file(d, fa, UINT64_MAX, QN_DIFF_ONLY_A);
             fa++;
         } else {
-            if (both && !has_tensors(d->b, fb))
+            if (both && d->in_b[fb].n_tensors == 0)
                 add_file(d, UINT64_MAX, fb, QN_DIFF_ONLY_B);
             fb++;
         }
@@ -222,8 +223,8 @@ static void judge(struct diff *d)
 
 static qn_code run(struct diff *d, qn_err *err)
 {
-    /* every object of A gives at most one item (tensor or blob), every file at most one more */
-    d->items = qn_mem_zeros(d->env->alloc, d->a->n_objects + d->a->n_files + 1, sizeof *d->items, err);
+    /* every tensor, every object and every file of A gives at most one item */
+    d->items = qn_mem_zeros(d->env->alloc, d->a->n_tensors + d->a->n_objects + d->a->n_files + 1, sizeof *d->items, err);
     if (!d->items)
         return QN_E_MEMORY;
     QN_TRY(list_tensors(d, err));
@@ -240,6 +241,8 @@ qn_code qn_diff_run(const qn_env *env, qn_source *a, qn_source *b, const qn_diff
     *out = (qn_diff){0};
     const qn_code rc = run(&d, err);
     qn_mem_put(env->alloc, d.items);
+    qn_mem_put(env->alloc, d.in_a);
+    qn_mem_put(env->alloc, d.in_b);
     if (rc != QN_OK)
         qn_diff_release(env, out);
     return rc;

@@ -43,7 +43,7 @@ typedef enum qn_diff_status {
 
 typedef struct qn_diff_row {
     const char *name;  /* borrowed from the sources */
-    uint64_t a, b;     /* objects; UINT64_MAX where there is none */
+    uint64_t a, b;     /* tensors; UINT64_MAX where there is none */
     qn_diff_status status;
     bool within;       /* equal, or inside the tolerance                                        */
     bool measured;     /* `e` holds sums; not for equal tensors and dtypes without a number in them */

@@ -10,12 +10,19 @@ enum { BYTES_PIECE = 2 << 20 };
 struct item {
     bool is_tensor, differs;
     uint64_t row;          /* in out->rows or out->files                  */
-    uint64_t a, b;         /* tensor: objects; else files                 */
+    uint64_t a, b;         /* tensors; else files                         */
     uint64_t a_off, b_off; /* where the ranges begin; 0 for tensors       */
     uint64_t n_bytes;      /* of A's side                                 */
     uint64_t piece_bytes;  /* of A's side                                 */
     uint64_t first_task;
     qn_diff_status if_differs; /* of files */
+};
+
+/* The tensors that lie in one file. */
+struct in_file {
+    uint64_t n_tensors;
+    uint64_t n_alike; /* whose twins, of equal dtype and shape, lie in one file of the other side: */
+    uint64_t twins_in;
 };
 
 struct diff {
@@ -25,6 +32,7 @@ struct diff {
     qn_diff *out;
     struct item *items;
     uint64_t n_items;
+    struct in_file *in_a, *in_b; /* one per file */
 };
 
 /* All passes over the items: sets statuses, counts and sums. */

@@ -100,7 +100,7 @@ static qn_code read_file_range(qn_source *s, uint64_t file, uint64_t off, uint64
 static qn_code read_side(qn_source *s, const struct item *item, uint64_t which, uint64_t base, uint64_t off, uint64_t n,
                          uint8_t *dst, qn_err *err)
 {
-    const qn_code rc = item->is_tensor ? qn_source_read(s, which, off, n, dst, err)
+    const qn_code rc = item->is_tensor ? qn_source_tensor_read(s, which, off, n, dst, err)
                                        : read_file_range(s, which, base + off, n, dst, err);
     return qn_err_in_path(err, rc, s->path);
 }
@@ -110,8 +110,8 @@ static uint64_t b_bytes_of(const struct pass *p, const struct item *item, uint64
 {
     if (!item->is_tensor)
         return n;
-    const unsigned a = qn_dtype_bits((qn_dtype)p->d->a->objects[item->a].dtype);
-    const unsigned b = qn_dtype_bits((qn_dtype)p->d->b->objects[item->b].dtype);
+    const unsigned a = qn_dtype_bits((qn_dtype)p->d->a->tensors[item->a].dtype);
+    const unsigned b = qn_dtype_bits((qn_dtype)p->d->b->tensors[item->b].dtype);
     return n * 8 / a * b / 8;
 }
 
@@ -167,7 +167,7 @@ static void count_numbers(struct slot *s, uint64_t n, uint64_t first)
 static qn_code measure(const struct pass *p, struct slot *s, const struct item *item, uint64_t off, uint64_t n_bytes,
                        qn_err *err)
 {
-    const qn_dtype ta = (qn_dtype)p->d->a->objects[item->a].dtype, tb = (qn_dtype)p->d->b->objects[item->b].dtype;
+    const qn_dtype ta = (qn_dtype)p->d->a->tensors[item->a].dtype, tb = (qn_dtype)p->d->b->tensors[item->b].dtype;
     const unsigned bits_a = qn_value_bits(ta), bits_b = qn_value_bits(tb), per = qn_values_per_element(ta);
     s->e = (qn_errsum){0};
     s->n_differing = 0;
@@ -221,7 +221,7 @@ static qn_code commit(void *ctx, uint64_t task, unsigned slot, qn_err *err)
     qn_diff_row *r = &p->d->out->rows[item->row];
     qn_errsum_merge(&r->e, &s->e);
     if (s->n_differing && r->n_differing == 0)
-        r->first_differing = s->first_differing / qn_values_per_element((qn_dtype)p->d->a->objects[item->a].dtype);
+        r->first_differing = s->first_differing / qn_values_per_element((qn_dtype)p->d->a->tensors[item->a].dtype);
     r->n_differing += s->n_differing;
     return QN_OK;
 }
@@ -248,7 +248,8 @@ static void plan(struct pass *p, uint64_t *need_a, uint64_t *need_b)
 /* What the sources and the comparison itself hold, roughly. */
 static uint64_t table_memory(const struct diff *d)
 {
-    return (8u << 20) + (d->a->n_objects + d->b->n_objects) * (sizeof(qn_object) + sizeof(qn_diff_row) + 128) +
+    return (8u << 20) + (d->a->n_objects + d->b->n_objects) * (sizeof(qn_object) + 128) +
+           (d->a->n_tensors + d->b->n_tensors) * (sizeof(qn_source_tensor) + sizeof(qn_diff_row) + 64) +
            d->n_items * sizeof(struct item);
 }
 
@@ -318,7 +319,7 @@ qn_code qn_diff_passes(struct diff *d, qn_err *err)
         }
         qn_diff_row *r = &d->out->rows[item->row];
         r->status = QN_DIFF_VALUES;
-        r->measured = qn_value_bits((qn_dtype)d->a->objects[item->a].dtype) != 0;
+        r->measured = qn_value_bits((qn_dtype)d->a->tensors[item->a].dtype) != 0;
     }
     return one_pass(d, MEASURE, err);
 }

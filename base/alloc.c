@@ -110,6 +110,33 @@ void *qn_arena_get(qn_arena *ar, uint64_t n_bytes, unsigned align, qn_err *err)
     return (uint8_t *)b + BLOCK_HEAD + at;
 }
 
+/* Only the newest block is still filled, so the peak changes only where a block is dropped or the arena reset. */
+static void note_peak(qn_arena *ar)
+{
+    uint64_t held = 0;
+    for (const struct qn_arena_block *b = ar->head; b; b = b->next)
+        held += b->used + 64; /* alignment of what follows it in one block */
+    ar->peak_bytes = qn_max_u64(ar->peak_bytes, held);
+}
+
+qn_arena_mark qn_arena_tell(const qn_arena *ar)
+{
+    return (qn_arena_mark){.head = ar->head, .used = ar->head ? ar->head->used : 0, .used_bytes = ar->used_bytes};
+}
+
+void qn_arena_rewind(qn_arena *ar, qn_arena_mark m)
+{
+    note_peak(ar);
+    while (ar->head != m.head) {
+        struct qn_arena_block *next = ar->head->next;
+        qn_mem_put(ar->alloc, ar->head);
+        ar->head = next;
+    }
+    if (ar->head)
+        ar->head->used = m.used;
+    ar->used_bytes = m.used_bytes;
+}
+
 char *qn_arena_str(qn_arena *ar, const char *s, size_t n, qn_err *err)
 {
     char *p = qn_arena_get(ar, (uint64_t)n + 1, 1, err);
@@ -133,19 +160,18 @@ static void free_blocks(const qn_arena *ar, struct qn_arena_block *b)
 void qn_arena_reset(qn_arena *ar)
 {
     struct qn_arena_block *b = ar->head;
-    if (b && b->next) {
+    if (b && (b->next || ar->peak_bytes > b->cap)) {
         /* Grow into one block that would have held it all: the next round then takes no page faults. If
          * there is no memory for that, carry on with none: the next get asks again. */
-        uint64_t total = 0;
-        for (const struct qn_arena_block *i = b; i; i = i->next)
-            total += i->cap;
+        note_peak(ar);
+        const uint64_t want = ar->peak_bytes;
         free_blocks(ar, b);
         ar->head = NULL;
-        (void)new_block(ar, total, NULL);
+        (void)new_block(ar, want, NULL);
     } else if (b) {
         b->used = 0;
     }
-    ar->used_bytes = 0;
+    ar->used_bytes = ar->peak_bytes = 0;
 }
 
 void qn_arena_release(qn_arena *ar)

@@ -23,14 +23,24 @@ void *qn_mem_grow(const qn_alloc *a, void *p, uint64_t n_used, uint64_t *cap, ui
 typedef struct qn_arena {
     const qn_alloc *alloc;
     struct qn_arena_block *head;
-    uint64_t used_bytes; /* handed out since the last reset */
+    uint64_t used_bytes; /* handed out since the last reset, less what was rewound */
+    uint64_t peak_bytes; /* largest sum of what the blocks in use held, since the last reset */
 } qn_arena;
+
+/* A point to go back to: trials that nest leave nothing behind. */
+typedef struct qn_arena_mark {
+    struct qn_arena_block *head;
+    uint64_t used, used_bytes;
+} qn_arena_mark;
 
 void qn_arena_init(qn_arena *ar, const qn_alloc *a);
 /* Aligned to `align` (a power of two ≤ 64), uninitialised. NULL on failure. */
 void *qn_arena_get(qn_arena *ar, uint64_t n_bytes, unsigned align, qn_err *err) QN_MUST_CHECK;
 /* A NUL-terminated copy of n bytes. */
 char *qn_arena_str(qn_arena *ar, const char *s, size_t n, qn_err *err) QN_MUST_CHECK;
+/* Everything handed out since the mark is gone. Marks are undone in reverse order, and not across a reset. */
+qn_arena_mark qn_arena_tell(const qn_arena *ar);
+void qn_arena_rewind(qn_arena *ar, qn_arena_mark m);
 /* Keeps the largest block for reuse, frees the others; everything handed out is gone. */
 void qn_arena_reset(qn_arena *ar);
 void qn_arena_release(qn_arena *ar);

@@ -1,6 +1,6 @@
 /* lossless.c: the lossless codecs against memcpy, order-0 bounds, zstd, zlib: Markdown tables of ratios on stdout.
  *
- *     bench/lossless [MODELS_DIR] [--quick]
+ *     bench/lossless [MODELS_DIR] [--quick | --peers]
  *
  * One core, thread CPU time, medians, each measured beside its reference in the same run. */
 #include "base/cpu.h"
@@ -204,8 +204,9 @@ static void peers(const bench_corpus *c, qn_level level, const char *level_name)
         int zstd;
         const char *name;
     } row[] = {{1, "zstd -1"}, {3, "zstd -3"}, {19, "zstd -19"}, {0, "zlib -6"}};
-    printf("### %s against byte planes + zstd or zlib, and copy; all %zu float tensors\n\n| peer | our size ÷ its | smaller "
-           "on | decode speed ÷ its | faster on | encode speed ÷ its | faster on |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+    printf("### %s against byte planes + zstd or zlib, and copy; all %zu float tensors\n\n| peer | our size ÷ its | smaller on | "
+           "largest other | decode speed ÷ its | faster on | largest other | encode speed ÷ its | faster on |\n| --- | ---: | "
+           "---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
            level_name, c->n);
     double our_size = 0, our_dec = 0, our_enc = 0, raw = 0, copy_sec = 0;
     size_t worst = 0, *size = calloc(c->n, sizeof *size), below_raw = 0;
@@ -232,6 +233,7 @@ static void peers(const bench_corpus *c, qn_level level, const char *level_name)
     for (size_t k = 0; k < sizeof row / sizeof row[0]; k++) {
         double its_size = 0, its_dec = 0, its_enc = 0;
         size_t smaller = 0, faster = 0, efaster = 0;
+        uint64_t not_smaller = 0, not_faster = 0; /* weights of the largest tensor where we are not */
         for (size_t i = 0; i < c->n; i++) {
             bench_peer p;
             bench_peer_open(&p, &c->t[i], row[k].zstd);
@@ -242,6 +244,8 @@ static void peers(const bench_corpus *c, qn_level level, const char *level_name)
             its_dec += d;
             its_enc += e;
             smaller += size[i] < p.stored_bytes;
+            not_smaller = size[i] < p.stored_bytes ? not_smaller : qn_max_u64(not_smaller, c->t[i].n);
+            not_faster = dec[i] < d ? not_faster : qn_max_u64(not_faster, c->t[i].n);
             if (size[i] >= p.stored_bytes && worst++ < 12)
                 fprintf(stderr, "%s not smaller than %s: %s%s %s %s %llu units: %zu, peer %zu\n", level_name, row[k].name,
                         c->t[i].model, c->t[i].derived ? " (rounded)" : "", c->t[i].name, qn_dtype_name(c->t[i].dtype),
@@ -250,10 +254,11 @@ static void peers(const bench_corpus *c, qn_level level, const char *level_name)
             efaster += enc[i] < e;
             bench_peer_release(&p);
         }
-        printf("| %s | %.4f | %zu | %.2f | %zu | %.2f | %zu |\n", row[k].name, our_size / its_size, smaller, its_dec / our_dec,
-               faster, its_enc / our_enc, efaster);
+        printf("| %s | %.4f | %zu | %llu | %.2f | %zu | %llu | %.2f | %zu |\n", row[k].name, our_size / its_size, smaller,
+               (unsigned long long)not_smaller, its_dec / our_dec, faster, (unsigned long long)not_faster,
+               its_enc / our_enc, efaster);
     }
-    printf("| plain copy | %.4f | %zu | %.2f | | %.2f | |\n\n", our_size / raw, below_raw, copy_sec / our_dec,
+    printf("| plain copy | %.4f | %zu | | %.2f | | | %.2f | |\n\n", our_size / raw, below_raw, copy_sec / our_dec,
            copy_sec / our_enc);
     free(size);
     free(dec);
@@ -379,10 +384,12 @@ static void print_cpu(void)
 int main(int argc, char **argv)
 {
     const char *dir = "../shared/models";
-    bool quick = false;
+    bool quick = false, only_peers = false;
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--quick") == 0)
             quick = true;
+        else if (strcmp(argv[i], "--peers") == 0)
+            only_peers = true;
         else
             dir = argv[i];
     qn_env env;
@@ -395,16 +402,20 @@ int main(int argc, char **argv)
     bench_corpus c = {0};
     setvbuf(stdout, NULL, _IOLBF, 0);
     print_cpu();
-    speed();
+    if (!only_peers)
+        speed();
     load(&c, &env, dir);
     if (c.n == 0) {
         fprintf(stderr, "bench: no models in %s: name the folder that holds them\n", dir);
         return 3;
     }
-    fast_sizes(&c);
-    see_through(&c);
+    if (!only_peers) {
+        fast_sizes(&c);
+        see_through(&c);
+    }
     if (!quick) {
-        level_sizes(&c);
+        if (!only_peers)
+            level_sizes(&c);
         peers(&c, QN_LEVEL_FAST, "fast");
         peers(&c, QN_LEVEL_DENSE, "dense");
     }

@@ -1,10 +1,11 @@
 /* whole.c: the whole command on checkpoints of some GiB: CPU time, wall time and peak memory of `quern compress` and
  * `quern decompress`, as a Markdown table on stdout.
  *
- *     bench/whole QUERN SOURCE.safetensors WORK_DIR [GIB …] [--level LEVEL] [--threads N]
+ *     bench/whole QUERN SOURCE.safetensors WORK_DIR [GIB …] [--level LEVEL] [--threads N] [--stack BYTES]
  *
- * The checkpoint is made by tiling the tensors of a real bf16 file; each tile gets other low mantissa bits, so that no two
- * tiles are equal. Files are removed afterwards. */
+ * The checkpoint is made by tiling the tensors of a real bf16 file, and stacking copies of each matrix along its first dimension up
+ * to the size that tensors have in checkpoints of this length; each copy gets other low mantissa bits, so that no two
+ * are equal. `--stack BYTES` sets that size, 0: no stacking. Files are removed afterwards. */
 #define _GNU_SOURCE
 #include "base/num.h"
 #include "bench/corpus.h"
@@ -67,36 +68,47 @@ static void noise(const uint8_t *src, uint8_t *dst, uint64_t n_bytes, uint64_t s
     memcpy(dst + n_bytes / 8 * 8, src + n_bytes / 8 * 8, n_bytes % 8);
 }
 
-static void make(const bench_corpus *c, const char *path, uint64_t want)
+static uint64_t copies(const bench_tensor *t, uint64_t stack)
 {
-    uint64_t tile = 0, head = 0;
-    for (size_t i = 0; i < c->n; i++)
-        tile += c->t[i].n_bytes;
+    return stack && t->rank > 1 ? qn_ceil_div(stack, t->n_bytes) : 1; /* biases and norms stay small */
+}
+
+static void make(const bench_corpus *c, const char *path, uint64_t want, uint64_t stack)
+{
+    uint64_t tile = 0, head = 0, largest = 0, seed = 0;
+    for (size_t i = 0; i < c->n; i++) {
+        tile += c->t[i].n_bytes * copies(&c->t[i], stack);
+        largest = qn_max_u64(largest, c->t[i].n_bytes);
+    }
     const uint64_t tiles = qn_ceil_div(want, tile);
     char *json = malloc(tiles * c->n * 320 + 16);
     uint64_t at = 0;
     head += (uint64_t)sprintf(json + head, "{");
     for (uint64_t k = 0; k < tiles; k++)
-        for (size_t i = 0; i < c->n; i++, at += c->t[i - 1].n_bytes) {
+        for (size_t i = 0; i < c->n; i++) {
+            const uint64_t n = copies(&c->t[i], stack), n_bytes = n * c->t[i].n_bytes;
             head += (uint64_t)sprintf(json + head, "%s\"tile%llu.%s\":{\"dtype\":\"BF16\",\"shape\":[", at ? "," : "",
                                       (unsigned long long)k, c->t[i].name);
             for (unsigned d = 0; d < c->t[i].rank; d++)
-                head += (uint64_t)sprintf(json + head, d ? ",%llu" : "%llu", (unsigned long long)c->t[i].dims[d]);
+                head += (uint64_t)sprintf(json + head, d ? ",%llu" : "%llu",
+                                          (unsigned long long)(c->t[i].dims[d] * (d ? 1 : n)));
             head += (uint64_t)sprintf(json + head, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)at,
-                                      (unsigned long long)(at + c->t[i].n_bytes));
+                                      (unsigned long long)(at + n_bytes));
+            at += n_bytes;
         }
     head += (uint64_t)sprintf(json + head, "}");
     FILE *f = fopen(path, "wb");
-    uint8_t b[8], *room = malloc(tile);
+    uint8_t b[8], *room = malloc(largest);
     qn_store64(b, head);
     if (!f || fwrite(b, 1, 8, f) != 8 || fwrite(json, 1, head, f) != head)
         exit(5);
     for (uint64_t k = 0; k < tiles; k++)
-        for (size_t i = 0; i < c->n; i++) {
-            noise(c->t[i].data, room, c->t[i].n_bytes, k << 40 | (uint64_t)i << 32);
-            if (fwrite(room, 1, c->t[i].n_bytes, f) != c->t[i].n_bytes)
-                exit(5);
-        }
+        for (size_t i = 0; i < c->n; i++)
+            for (uint64_t n = copies(&c->t[i], stack); n > 0; n--) {
+                noise(c->t[i].data, room, c->t[i].n_bytes, seed++ << 32);
+                if (fwrite(room, 1, c->t[i].n_bytes, f) != c->t[i].n_bytes)
+                    exit(5);
+            }
     if (fclose(f) != 0)
         exit(5);
     free(room);
@@ -133,17 +145,20 @@ static void print(const char *what, double gib, const struct cost *c, double rat
 int main(int argc, char **argv)
 {
     if (argc < 4) {
-        fprintf(stderr, "usage: whole QUERN SOURCE.safetensors WORK_DIR [GIB …] [--level fast|dense] [--threads N]\n");
+        fprintf(stderr, "usage: whole QUERN SOURCE.safetensors WORK_DIR [GIB …] [--level fast|dense] [--threads N] [--stack BYTES]\n");
         return 2;
     }
     char in[4096], packed[4096], back[4096], level[64] = "--lossless=fast", threads[64] = "--threads=1";
     double sizes[16];
+    uint64_t stack = 4 << 20;
     unsigned n_sizes = 0;
     for (int i = 4; i < argc; i++)
         if (strcmp(argv[i], "--level") == 0 && i + 1 < argc)
             snprintf(level, sizeof level, "--lossless=%s", argv[++i]);
         else if (strcmp(argv[i], "--threads") == 0 && i + 1 < argc)
             snprintf(threads, sizeof threads, "--threads=%s", argv[++i]);
+        else if (strcmp(argv[i], "--stack") == 0 && i + 1 < argc)
+            stack = strtoull(argv[++i], NULL, 10);
         else if (n_sizes < 16)
             sizes[n_sizes++] = atof(argv[i]);
     if (n_sizes == 0)
@@ -161,7 +176,7 @@ int main(int argc, char **argv)
         const char *const pack[] = {argv[1], "compress", in, "-o", packed, level, threads, "--force", "--quiet", NULL};
         const char *const unpack[] = {argv[1], "decompress", packed, "-o", back, threads, "--force", "--quiet", NULL};
         uint64_t n_bytes = 0;
-        make(&c, in, (uint64_t)(sizes[i] * (1u << 30)));
+        make(&c, in, (uint64_t)(sizes[i] * (1u << 30)), stack);
         const struct cost a = run(pack);
         FILE *f = fopen(packed, "rb");
         if (a.status != 0 || !f || fseek(f, 0, SEEK_END) != 0)

@@ -35,7 +35,7 @@ static const qn_option options[] = {
 
 struct key {
     const char *name;
-    uint64_t object, n_bytes;
+    uint64_t tensor, n_bytes;
 };
 
 static int by_size(const void *a, const void *b)
@@ -43,7 +43,7 @@ static int by_size(const void *a, const void *b)
     const struct key *x = a, *y = b;
     if (x->n_bytes != y->n_bytes)
         return x->n_bytes < y->n_bytes ? 1 : -1;
-    return x->object < y->object ? -1 : x->object > y->object;
+    return x->tensor < y->tensor ? -1 : x->tensor > y->tensor;
 }
 
 static int by_name(const void *a, const void *b)
@@ -60,13 +60,13 @@ static qn_code list(qn_cli *cli, qn_inspection *x, qn_patterns *patterns, int so
         qn_mem_put(cli->env.alloc, keys);
         return QN_E_MEMORY;
     }
-    for (uint64_t i = 0; i < s->n_objects; i++)
-        if (s->objects[i].kind == QN_OBJECT_TENSOR && qn_patterns_want(patterns, s->objects[i].name))
-            keys[x->n_tensors++] = (struct key){s->objects[i].name, i, s->objects[i].n_bytes};
+    for (uint64_t i = 0; i < s->n_tensors; i++)
+        if (qn_patterns_want(patterns, s->tensors[i].name))
+            keys[x->n_tensors++] = (struct key){s->tensors[i].name, i, s->tensors[i].n_bytes};
     if (sort != SORT_FILE)
         qsort(keys, (size_t)x->n_tensors, sizeof *keys, sort == SORT_SIZE ? by_size : by_name);
     for (uint64_t i = 0; i < x->n_tensors; i++)
-        x->order[i] = keys[i].object;
+        x->order[i] = keys[i].tensor;
     qn_mem_put(cli->env.alloc, keys);
     return QN_OK;
 }
@@ -164,11 +164,12 @@ static const qn_example examples[] = {
 };
 
 static const qn_json_key keys[] = {
-    {"inputs[].input, inputs[].format", "path as given; safetensors, hf, quern, …"},
+    {"inputs[].input, inputs[].format", "path as given; safetensors, hf, npy, npz, quern, …"},
     {"inputs[].source_bytes, inputs[].packed_bytes", "size of the original files; size of the .quern file"},
     {"inputs[].provenance", ".quern: what the packer recorded"},
     {"inputs[].files[]", "path, bytes"},
-    {"inputs[].tensors[]", "name, dtype, shape, weights, bytes, file, offset; .quern: stored_bytes, chunks, chunks_by_codec"},
+    {"inputs[].tensors[]", "name, dtype, shape, weights, bytes, file; offset, when its bytes lie in "
+                           "the file as they are; .quern: stored_bytes, chunks, chunks_by_codec"},
     {"inputs[].tensors[].stats", "with --stats: values, exponent_bits, bound_bits_per_weight, levels[], nan, inf, zeros, "
                                  "negative_zeros, subnormals, min, max, abs_max, mean, std, hidden_dtype, hidden_exceptions, "
                                  "trailing_zero_bits, distinct_values (only when 256 or fewer), same_as"},

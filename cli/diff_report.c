@@ -36,12 +36,12 @@ static qn_code real_cell(qn_table *t, bool known, const char *fmt_known, double 
 static void what_text(char *buf, size_t n, const qn_diff_facts *f, const qn_diff_row *r)
 {
     if (r->status == QN_DIFF_DTYPE) {
-        snprintf(buf, n, "%s / %s", qn_dtype_name((qn_dtype)f->a->objects[r->a].dtype),
-                 qn_dtype_name((qn_dtype)f->b->objects[r->b].dtype));
+        snprintf(buf, n, "%s / %s", qn_dtype_name((qn_dtype)f->a->tensors[r->a].dtype),
+                 qn_dtype_name((qn_dtype)f->b->tensors[r->b].dtype));
     } else if (r->status == QN_DIFF_SHAPE) {
         char x[120], y[120];
-        qn_shape_text(x, sizeof x, &f->a->objects[r->a]);
-        qn_shape_text(y, sizeof y, &f->b->objects[r->b]);
+        qn_shape_text(x, sizeof x, &f->a->tensors[r->a]);
+        qn_shape_text(y, sizeof y, &f->b->tensors[r->b]);
         snprintf(buf, n, "%s / %s", x, y);
     } else {
         snprintf(buf, n, "%s", words[r->status]);
@@ -249,11 +249,11 @@ static void write_side(qn_json_writer *j, const char *key, const qn_source *s)
     qn_jw_end(j, '}');
 }
 
-static void write_object(qn_json_writer *j, const char *key, const qn_source *s, uint64_t object)
+static void write_tensor(qn_json_writer *j, const char *key, const qn_source *s, uint64_t tensor)
 {
-    if (object == UINT64_MAX)
+    if (tensor == UINT64_MAX)
         return;
-    const qn_object *o = &s->objects[object];
+    const qn_source_tensor *o = &s->tensors[tensor];
     qn_jw_begin(j, key, '{');
     qn_jw_text(j, "dtype", qn_dtype_name((qn_dtype)o->dtype));
     qn_jw_begin(j, "shape", '[');
@@ -288,8 +288,8 @@ static void write_row(qn_json_writer *j, const qn_diff_facts *f, const qn_diff_r
     qn_jw_text(j, "name", r->name);
     qn_jw_text(j, "status", keywords[r->status]);
     qn_jw_bool(j, "within", r->within);
-    write_object(j, "a", f->a, r->a);
-    write_object(j, "b", f->b, r->b);
+    write_tensor(j, "a", f->a, r->a);
+    write_tensor(j, "b", f->b, r->b);
     if (r->measured || r->status == QN_DIFF_VALUES) {
         qn_jw_u64(j, "differing", r->n_differing);
         if (r->first_differing != UINT64_MAX)

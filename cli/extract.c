@@ -7,15 +7,14 @@
 #include "formats/npz/npy_write.h"
 #include <string.h>
 
-static qn_code find(qn_cli *cli, const qn_source *src, const char *name, uint64_t *object, qn_err *err)
+static qn_code find(qn_cli *cli, const qn_source *src, const char *name, uint64_t *tensor, qn_err *err)
 {
-    *object = qn_source_find(src, name);
-    if (*object != UINT64_MAX)
+    *tensor = qn_source_tensor_find(src, name);
+    if (*tensor != UINT64_MAX)
         return QN_OK;
     qn_suggest near = qn_suggest_for(name, strlen(name));
-    for (uint64_t i = 0; i < src->n_objects; i++)
-        if (src->objects[i].kind == QN_OBJECT_TENSOR)
-            qn_suggest_try(&near, src->objects[i].name);
+    for (uint64_t i = 0; i < src->n_tensors; i++)
+        qn_suggest_try(&near, src->tensors[i].name);
     if (near.best)
         qn_hint_set(&cli->hint, "did you mean '%s'?", near.best);
     else
@@ -37,7 +36,7 @@ static bool bound(const char *s, size_t n, uint64_t fallback, uint64_t *out)
     return qn_parse_count(digits, out);
 }
 
-static qn_code parse_rows(const char *text, const qn_object *o, qn_npy_options *opt, qn_err *err)
+static qn_code parse_rows(const char *text, const qn_source_tensor *o, qn_npy_options *opt, qn_err *err)
 {
     const char *colon = strchr(text, ':');
     const uint64_t n_rows = o->rank ? o->dims[0] : 1;
@@ -89,13 +88,13 @@ qn_code qn_cli_extract(qn_cli *cli, qn_source *src, const qn_extract_options *op
 {
     qn_npy_options npy = {.widen = opt->f32, .overwrite = opt->force};
     qn_npy_written w;
-    uint64_t object;
+    uint64_t tensor;
     if (!opt->output)
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "decompress: --tensor wants -o FILE.npy");
-    QN_TRY(find(cli, src, opt->tensor, &object, err));
+    QN_TRY(find(cli, src, opt->tensor, &tensor, err));
     if (opt->rows)
-        QN_TRY(parse_rows(opt->rows, &src->objects[object], &npy, err));
-    QN_TRY(qn_npy_write(src, object, opt->output, &npy, &w, err));
+        QN_TRY(parse_rows(opt->rows, &src->tensors[tensor], &npy, err));
+    QN_TRY(qn_npy_write(src, tensor, opt->output, &npy, &w, err));
     if (cli->common->json)
         print_json(src, opt, &w);
     else if (!cli->common->quiet)

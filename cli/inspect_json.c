@@ -3,7 +3,7 @@
 #include "runtime/reader.h"
 #include <math.h>
 
-static void write_dims(qn_json_writer *j, const qn_object *o)
+static void write_dims(qn_json_writer *j, const qn_source_tensor *o)
 {
     qn_jw_begin(j, "shape", '[');
     for (unsigned i = 0; i < o->rank; i++)
@@ -80,26 +80,27 @@ static void write_stats(qn_json_writer *j, const qn_inspection *x, const qn_surv
     if (s->n_distinct)
         qn_jw_u64(j, "distinct_values", s->n_distinct);
     if (r->duplicate_of != UINT64_MAX)
-        qn_jw_text(j, "same_as", x->source->objects[x->survey.rows[r->duplicate_of].object].name);
+        qn_jw_text(j, "same_as", x->source->tensors[x->survey.rows[r->duplicate_of].tensor].name);
     qn_jw_end(j, '}');
 }
 
-static void write_tensor(qn_json_writer *j, const qn_inspection *x, uint64_t object)
+static void write_tensor(qn_json_writer *j, const qn_inspection *x, uint64_t tensor)
 {
-    const qn_object *o = &x->source->objects[object];
-    const qn_survey_row *r = x->has_stats ? qn_inspection_row(x, object) : NULL;
+    const qn_source_tensor *o = &x->source->tensors[tensor];
+    const qn_survey_row *r = x->has_stats ? qn_inspection_row(x, tensor) : NULL;
     qn_jw_begin(j, NULL, '{');
     qn_jw_text(j, "name", o->name);
     qn_jw_text(j, "dtype", qn_dtype_name((qn_dtype)o->dtype));
     write_dims(j, o);
-    qn_jw_u64(j, "weights", qn_object_elems(o));
+    qn_jw_u64(j, "weights", qn_tensor_elems(o));
     qn_jw_u64(j, "bytes", o->n_bytes);
     qn_jw_text(j, "file", x->source->files[o->file].path);
-    qn_jw_u64(j, "offset", o->off);
-    if (x->index) {
-        qn_jw_u64(j, "stored_bytes", qn_index_stored_bytes(x->index, object));
-        qn_jw_u64(j, "chunks", qn_index_n_chunks(x->index, object));
-        write_codecs(j, x->index, object);
+    if (o->object != QN_NO_OBJECT)
+        qn_jw_u64(j, "offset", x->source->objects[o->object].off);
+    if (qn_inspection_is_stored(x, tensor)) {
+        qn_jw_u64(j, "stored_bytes", qn_index_stored_bytes(x->index, o->object));
+        qn_jw_u64(j, "chunks", qn_index_n_chunks(x->index, o->object));
+        write_codecs(j, x->index, o->object);
     }
     if (r)
         write_stats(j, x, r);

@@ -6,14 +6,14 @@
 #include "formats/quern/source.h"
 #include <string.h>
 
-uint64_t qn_object_elems(const qn_object *o)
+uint64_t qn_tensor_elems(const qn_source_tensor *o)
 {
     uint64_t n = 0, bytes;
     (void)qn_shape_bytes((qn_dtype)o->dtype, o->dims, o->rank, &n, &bytes); /* held when the source was opened */
     return n;
 }
 
-void qn_shape_text(char *buf, size_t n, const qn_object *o)
+void qn_shape_text(char *buf, size_t n, const qn_source_tensor *o)
 {
     size_t at = (size_t)snprintf(buf, n, "[");
     for (unsigned i = 0; i < o->rank && at + 1 < n; i++)
@@ -22,17 +22,27 @@ void qn_shape_text(char *buf, size_t n, const qn_object *o)
         snprintf(buf + at, n - at, "]");
 }
 
-const qn_survey_row *qn_inspection_row(const qn_inspection *x, uint64_t object)
+const qn_survey_row *qn_inspection_row(const qn_inspection *x, uint64_t tensor)
 {
     uint64_t lo = 0, hi = x->survey.n_rows;
     while (lo < hi) {
         const uint64_t mid = lo + (hi - lo) / 2;
-        if (x->survey.rows[mid].object < object)
+        if (x->survey.rows[mid].tensor < tensor)
             lo = mid + 1;
         else
             hi = mid;
     }
-    return lo < x->survey.n_rows && x->survey.rows[lo].object == object ? &x->survey.rows[lo] : NULL;
+    return lo < x->survey.n_rows && x->survey.rows[lo].tensor == tensor ? &x->survey.rows[lo] : NULL;
+}
+
+bool qn_inspection_is_stored(const qn_inspection *x, uint64_t tensor)
+{
+    return x->index && x->source->tensors[tensor].object != QN_NO_OBJECT;
+}
+
+static uint64_t stored_bytes(const qn_inspection *x, uint64_t tensor)
+{
+    return qn_inspection_is_stored(x, tensor) ? qn_index_stored_bytes(x->index, x->source->tensors[tensor].object) : 0;
 }
 
 /* Codecs of a tensor's chunks, the most used first: "dense", "dense+fill". */
@@ -69,7 +79,7 @@ static qn_code print_tensors(qn_cli *cli, const qn_inspection *x, qn_err *err)
     qn_table_init(&t, &cli->out, &cli->arena, columns, x->index ? 8 : 4, 2);
     qn_code rc = QN_OK;
     for (uint64_t i = 0; i < x->n_tensors && rc == QN_OK; i++) {
-        const qn_object *o = &x->source->objects[x->order[i]];
+        const qn_source_tensor *o = &x->source->tensors[x->order[i]];
         char shape[200], size[32], codec[80];
         qn_shape_text(shape, sizeof shape, o);
         qn_human_bytes(size, sizeof size, o->n_bytes);
@@ -82,9 +92,14 @@ static qn_code print_tensors(qn_cli *cli, const qn_inspection *x, qn_err *err)
             rc = qn_table_cell(&t, err, "%s", size);
         if (!x->index)
             continue;
-        const uint64_t stored = qn_index_stored_bytes(x->index, x->order[i]);
+        if (!qn_inspection_is_stored(x, x->order[i])) {
+            for (unsigned k = 0; k < 4 && rc == QN_OK; k++)
+                rc = qn_table_cell(&t, err, "%s", "");
+            continue;
+        }
+        const uint64_t stored = stored_bytes(x, x->order[i]);
         qn_human_bytes(size, sizeof size, stored);
-        codec_text(codec, sizeof codec, x->index, x->order[i]);
+        codec_text(codec, sizeof codec, x->index, o->object);
         if (rc == QN_OK)
             rc = qn_table_cell(&t, err, "%s", size);
         if (rc == QN_OK)
@@ -92,7 +107,7 @@ static qn_code print_tensors(qn_cli *cli, const qn_inspection *x, qn_err *err)
         if (rc == QN_OK)
             rc = qn_table_cell(&t, err, "%s", codec);
         if (rc == QN_OK)
-            rc = qn_table_cell(&t, err, "%llu", (unsigned long long)qn_index_n_chunks(x->index, x->order[i]));
+            rc = qn_table_cell(&t, err, "%llu", (unsigned long long)qn_index_n_chunks(x->index, o->object));
     }
     if (rc == QN_OK && x->n_tensors)
         qn_table_print(&t);
@@ -107,13 +122,13 @@ struct group {
 static void add_up(const qn_inspection *x, struct group by_dtype[QN_DTYPE_COUNT], struct group *all)
 {
     for (uint64_t i = 0; i < x->n_tensors; i++) {
-        const qn_object *o = &x->source->objects[x->order[i]];
+        const qn_source_tensor *o = &x->source->tensors[x->order[i]];
         struct group *const both[2] = {&by_dtype[o->dtype], all};
         for (unsigned k = 0; k < 2; k++) {
             both[k]->n_tensors++;
-            both[k]->n_elems += qn_object_elems(o);
+            both[k]->n_elems += qn_tensor_elems(o);
             both[k]->n_bytes += o->n_bytes;
-            both[k]->stored += x->index ? qn_index_stored_bytes(x->index, x->order[i]) : 0;
+            both[k]->stored += stored_bytes(x, x->order[i]);
         }
     }
 }
@@ -159,18 +174,28 @@ static qn_code print_totals(qn_cli *cli, const qn_inspection *x, qn_err *err)
     return rc;
 }
 
+/* Tensors by the file they lie in; the caller puts it back. */
+static uint64_t *count_by_file(const qn_cli *cli, const qn_source *s, qn_err *err)
+{
+    uint64_t *n = qn_mem_zeros(cli->env.alloc, s->n_files, sizeof *n, err);
+    for (uint64_t i = 0; n && i < s->n_tensors; i++)
+        n[s->tensors[i].file]++;
+    return n;
+}
+
 static qn_code print_files(qn_cli *cli, const qn_inspection *x, qn_err *err)
 {
     static const qn_column columns[] = {{.title = "file", .shrink = true}, {"size", .right = true}, {"tensors", .right = true}};
     const qn_source *s = x->source;
     qn_table t;
+    uint64_t *n_tensors = count_by_file(cli, s, err);
+    if (!n_tensors)
+        return QN_E_MEMORY;
     qn_table_init(&t, &cli->out, &cli->arena, columns, 3, 2);
     qn_code rc = QN_OK;
     for (uint64_t f = 0; f < s->n_files && rc == QN_OK; f++) {
         char size[32];
-        uint64_t n = 0;
-        for (uint64_t i = 0; i < s->files[f].n_objects; i++)
-            n += s->objects[s->files[f].first_object + i].kind == QN_OBJECT_TENSOR;
+        const uint64_t n = n_tensors[f];
         qn_human_bytes(size, sizeof size, s->files[f].n_bytes);
         rc = qn_table_cell(&t, err, "%s", s->files[f].path);
         if (rc == QN_OK)
@@ -183,6 +208,7 @@ static qn_code print_files(qn_cli *cli, const qn_inspection *x, qn_err *err)
         putchar('\n');
     }
     qn_table_release(&t);
+    qn_mem_put(cli->env.alloc, n_tensors);
     return rc;
 }
 
@@ -206,8 +232,8 @@ static void print_head(const qn_cli *cli, const qn_inspection *x)
     uint64_t n_bytes = 0, n_elems = 0;
     for (uint64_t f = 0; f < s->n_files; f++)
         n_bytes += s->files[f].n_bytes;
-    for (uint64_t i = 0; i < s->n_objects; i++)
-        n_elems += s->objects[i].kind == QN_OBJECT_TENSOR ? qn_object_elems(&s->objects[i]) : 0;
+    for (uint64_t i = 0; i < s->n_tensors; i++)
+        n_elems += qn_tensor_elems(&s->tensors[i]);
     qn_human_bytes(size, sizeof size, n_bytes);
     qn_human_count(weights, sizeof weights, n_elems);
     qn_printable(name, sizeof name, s->path, strlen(s->path));

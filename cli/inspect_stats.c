@@ -27,7 +27,7 @@ static qn_code print_sizes(qn_cli *cli, const qn_inspection *x, qn_err *err)
     qn_table_init(&t, &cli->out, &cli->arena, columns, 7, 2);
     qn_code rc = QN_OK;
     for (uint64_t i = 0; i < x->n_tensors && rc == QN_OK; i++) {
-        const qn_object *o = &x->source->objects[x->order[i]];
+        const qn_source_tensor *o = &x->source->tensors[x->order[i]];
         const qn_survey_row *r = qn_inspection_row(x, x->order[i]);
         rc = qn_table_cell(&t, err, "%s", o->name);
         if (rc == QN_OK)
@@ -62,7 +62,7 @@ static qn_code print_values(qn_cli *cli, const qn_inspection *x, qn_err *err)
     for (uint64_t i = 0; i < x->n_tensors && rc == QN_OK; i++) {
         const qn_tensor_stats *s = &qn_inspection_row(x, x->order[i])->stats;
         const bool some = s->numeric && s->n_finite;
-        rc = qn_table_cell(&t, err, "%s", x->source->objects[x->order[i]].name);
+        rc = qn_table_cell(&t, err, "%s", x->source->tensors[x->order[i]].name);
         if (rc == QN_OK)
             rc = number_cell(&t, some, s->min, err);
         if (rc == QN_OK)
@@ -89,7 +89,7 @@ static bool is_hidden(const qn_inspection *x, const qn_survey_row *r, char *deta
     const qn_tensor_stats *s = &r->stats;
     if (s->hidden == QN_BYTES)
         return false;
-    const char *wide = qn_dtype_name((qn_dtype)x->source->objects[r->object].dtype);
+    const char *wide = qn_dtype_name((qn_dtype)x->source->tensors[r->tensor].dtype);
     if (s->n_hidden_exceptions)
         snprintf(detail, n, "%s in %s, but for %llu values", qn_dtype_name(s->hidden), wide,
                  (unsigned long long)s->n_hidden_exceptions);
@@ -111,7 +111,7 @@ static bool is_duplicate(const qn_inspection *x, const qn_survey_row *r, char *d
 {
     if (r->duplicate_of == UINT64_MAX || r->stats.n_distinct == 1)
         return false;
-    snprintf(detail, n, "= %s", x->source->objects[x->survey.rows[r->duplicate_of].object].name);
+    snprintf(detail, n, "= %s", x->source->tensors[x->survey.rows[r->duplicate_of].tensor].name);
     return true;
 }
 
@@ -133,7 +133,7 @@ static bool has_few_values(const qn_inspection *x, const qn_survey_row *r, char 
     if (r->stats.n_distinct < 2 || r->stats.n_values < 4096)
         return false;
     snprintf(detail, n, "%u", r->stats.n_distinct);
-    return qn_dtype_bits((qn_dtype)x->source->objects[r->object].dtype) > 8 || r->stats.n_distinct <= 64;
+    return qn_dtype_bits((qn_dtype)x->source->tensors[r->tensor].dtype) > 8 || r->stats.n_distinct <= 64;
 }
 
 static bool is_not_finite(const qn_inspection *x, const qn_survey_row *r, char *detail, size_t n)
@@ -182,7 +182,7 @@ static void print_remarks(const qn_cli *cli, const qn_inspection *x)
         for (uint64_t i = 0; i < x->n_tensors && left; i++) {
             if (!remarks[k].holds(x, qn_inspection_row(x, x->order[i]), detail, sizeof detail))
                 continue;
-            const char *raw = x->source->objects[x->order[i]].name;
+            const char *raw = x->source->tensors[x->order[i]].name;
             qn_printable(name, sizeof name, raw, strlen(raw));
             qn_printable(shown, sizeof shown, detail, strlen(detail));
             printf("    %s%s%s\n", name, *shown ? "  " : "", shown);

@@ -57,18 +57,16 @@ bool qn_patterns_want(void *ctx, const char *name)
 qn_code qn_patterns_check(qn_patterns *p, qn_source *const *sources, unsigned n_sources, qn_hint *hint, qn_err *err)
 {
     for (unsigned s = 0; s < n_sources && p->texts->n; s++)
-        for (uint64_t i = 0; i < sources[s]->n_objects; i++)
-            if (sources[s]->objects[i].kind == QN_OBJECT_TENSOR)
-                (void)qn_patterns_want(p, sources[s]->objects[i].name);
+        for (uint64_t i = 0; i < sources[s]->n_tensors; i++)
+            (void)qn_patterns_want(p, sources[s]->tensors[i].name);
     for (unsigned i = 0; i < p->texts->n; i++) {
         if (p->used[i])
             continue;
         const char *text = p->texts->items[i];
         qn_suggest near = qn_suggest_for(text, strlen(text));
         for (unsigned s = 0; s < n_sources; s++)
-            for (uint64_t k = 0; k < sources[s]->n_objects; k++)
-                if (sources[s]->objects[k].kind == QN_OBJECT_TENSOR)
-                    qn_suggest_try(&near, sources[s]->objects[k].name);
+            for (uint64_t k = 0; k < sources[s]->n_tensors; k++)
+                qn_suggest_try(&near, sources[s]->tensors[k].name);
         if (near.best)
             qn_hint_set(hint, "did you mean '%s'?", near.best);
         else

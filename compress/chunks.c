@@ -47,6 +47,29 @@ qn_code qn_chunks_plan(qn_index *ix, qn_arena *arena, const qn_source *src, qn_e
     return QN_OK;
 }
 
+qn_code qn_chunks_plan_tensors(qn_index *ix, qn_arena *arena, const qn_source *src, qn_err *err)
+{
+    *ix = (qn_index){.n_objects = src->n_tensors, .n_tensors = src->n_tensors};
+    ix->objects = qn_arena_get(arena, (ix->n_objects + 1) * sizeof *ix->objects, 8, err);
+    if (!ix->objects)
+        return QN_E_MEMORY;
+    for (uint64_t i = 0; i < ix->n_objects; i++) {
+        const qn_source_tensor *t = &src->tensors[i];
+        qn_index_object *o = &ix->objects[i];
+        *o = (qn_index_object){.name = t->name,
+                               .dims = t->dims,
+                               .n_bytes = t->n_bytes,
+                               .first_chunk = ix->n_chunks,
+                               .is_tensor = true,
+                               .dtype = t->dtype,
+                               .rank = t->rank};
+        o->chunk_units = qn_chunk_units((qn_dtype)o->dtype, o->dims, o->rank, o->n_bytes);
+        ix->n_chunks += n_chunks_of(o);
+    }
+    ix->objects[ix->n_objects] = (qn_index_object){.name = "", .first_chunk = ix->n_chunks};
+    return QN_OK;
+}
+
 static void fold(qn_digest *d, const void *p, size_t n)
 {
     uint8_t both[32];

@@ -9,6 +9,9 @@
  * Memory from `arena`. Names, dims and paths are borrowed from the source. */
 qn_code qn_chunks_plan(qn_index *ix, qn_arena *arena, const qn_source *src, qn_err *err) QN_MUST_CHECK;
 
+/* The same cut for the tensors of the source, one object each, for runs that only look: no files, no chunk table. */
+qn_code qn_chunks_plan_tensors(qn_index *ix, qn_arena *arena, const qn_source *src, qn_err *err) QN_MUST_CHECK;
+
 /* Digest of what decides the list of chunks: names, dtypes, shapes, sizes, files. */
 qn_digest qn_chunks_digest(const qn_index *ix);
 

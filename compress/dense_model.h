@@ -21,7 +21,8 @@ typedef struct qn_dense_view {
 /* How a block will be written. */
 typedef struct qn_dense_model {
     unsigned m, sign_coded, n_tables;
-    bool has_rows, has_cols, stock;
+    bool has_rows, has_cols, has_shape;
+    unsigned shape, phase;  /* with has_shape: see runtime/dense.h */
     unsigned log2_row;
     uint32_t cols, n_rows;
     int oct_first;      /* octave of row value 0 */
@@ -33,8 +34,5 @@ typedef struct qn_dense_model {
 /* Replaces *best by the cheapest model for this view when it is cheaper. */
 qn_code qn_dense_model_fit(const qn_enc_ctx *cx, const qn_dense_view *v, qn_dtype t, qn_dense_model *best,
                            qn_err *err) QN_MUST_CHECK;
-
-/* The model with stock tables and a scale by row: for blocks where a table of their own is dear. */
-qn_code qn_dense_model_stock(const qn_enc_ctx *cx, const qn_dense_view *v, qn_dense_model *m, qn_err *err) QN_MUST_CHECK;
 
 #endif

@@ -3,7 +3,7 @@
 #include "compress/dense_model.h"
 #include "compress/rans_pack.h"
 
-enum { ROW_LOG2 = 8, SIDE_MAX = 10, STOCK_MAX = 32768 /* units: more can afford tables of their own */ };
+enum { ROW_LOG2 = 8, SIDE_MAX = 10 };
 
 typedef struct plan {
     qn_dense_cut cut;
@@ -177,7 +177,7 @@ static qn_code write_head(const qn_enc_ctx *cx, const qn_dense_model *m, const p
 {
     size_t at = 2, len;
     dst[0] = (uint8_t)(m->m | (m->sign_coded ? QN_DENSE_SIGN : 0) | (m->n_tables - 1) << QN_DENSE_TABLES_SHIFT |
-                       (m->has_rows ? QN_DENSE_ROWS : 0) | (m->has_cols ? QN_DENSE_COLS : 0) | (m->stock ? QN_DENSE_STOCK : 0));
+                       (m->has_rows ? QN_DENSE_ROWS : 0) | (m->has_cols ? QN_DENSE_COLS : 0) | (m->has_shape ? QN_DENSE_SHAPE : 0));
     dst[1] = (uint8_t)(log2_lanes | m->log2_row << 4);
     if (m->has_rows) {
         QN_TRY(qn_rans_pack_side(cx, m->rows, m->n_rows, dst + at, &len, err));
@@ -187,11 +187,12 @@ static qn_code write_head(const qn_enc_ctx *cx, const qn_dense_model *m, const p
         QN_TRY(qn_rans_pack_side(cx, m->col, m->cols, dst + at, &len, err));
         at += len;
     }
-    if (m->stock) {
-        qn_store16(dst + at, p->base[0]);
-        at += 2;
+    if (m->has_shape) {
+        const unsigned octave = (unsigned)(m->oct_first + m->window[0] / 4 + QN_DENSE_SHAPE_WINDOW);
+        dst[at++] = (uint8_t)(m->shape | m->phase << 4);
+        at += qn_put_varint(dst + at, octave & (unsigned)(p->cut.code_mask >> p->shift));
     }
-    for (unsigned k = 0; k < m->n_tables && !m->stock; k++) {
+    for (unsigned k = 0; k < m->n_tables && !m->has_shape; k++) {
         qn_store16(dst + at, p->base[k]);
         memcpy(dst + at + 2, tables[k].table, tables[k].table_bytes);
         at += 2 + tables[k].table_bytes;
@@ -200,11 +201,19 @@ static qn_code write_head(const qn_enc_ctx *cx, const qn_dense_model *m, const p
     return QN_OK;
 }
 
+/* A lane costs one byte: half a word that its last state wastes on average. A thousand weights are some 1300 bytes or more. */
+static unsigned log2_lanes_for(uint32_t n)
+{
+    const unsigned log2 = 31u - (unsigned)__builtin_clz(n | 1);
+    return log2 < 10 ? 0 : log2 > 18 ? 8 : log2 - 10;
+}
+
 static qn_code write_payload(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src, const qn_dense_model *m, plan *p,
                              uint8_t *dst, size_t cap, size_t *n_out, qn_err *err)
 {
-    const unsigned log2_lanes = qn_rans_log2_lanes(b->n), n_lanes = 1u << log2_lanes;
-    const size_t n_pack = (size_t)qn_ceil_div((uint64_t)b->n * p->cut.n_pack, 8), n_low = (size_t)b->n * p->cut.n_low;
+    const unsigned log2_lanes = log2_lanes_for(b->n), n_lanes = 1u << log2_lanes;
+    const qn_dense_tail t = qn_dense_tail_of(&p->cut, b->n, n_lanes);
+    const size_t n_pack = t.pack_head + t.pack_tail, n_low = t.low_head + t.low_tail, n_raw = n_pack + n_low - t.carry;
     const size_t head_max = 2 + (size_t)m->n_rows + m->cols + 2 * SIDE_MAX + m->n_tables * (2 + QN_RANS_TABLE_MAX) + 20;
     qn_rans_plan *tables = qn_arena_get(cx->scratch, m->n_tables * sizeof *tables, 64, err);
     qn_rans_etab *e = qn_arena_get(cx->scratch, sizeof *e, 64, err);
@@ -212,18 +221,25 @@ static qn_code write_payload(const qn_enc_ctx *cx, const qn_block *b, const uint
     uint8_t *words = qn_arena_get(cx->scratch, 2 * (uint64_t)b->n + 2, 64, err);
     uint32_t x[QN_RANS_LANES_MAX];
     size_t at;
-    if (!tables || !e || !head || !words)
+    uint8_t *tail = qn_arena_get(cx->scratch, (uint64_t)t.pack_tail + t.low_tail + 8, 64, err);
+    if (!tables || !e || !head || !words || !tail)
         return QN_E_MEMORY;
-    for (unsigned i = 0; i < n_lanes; i++)
+    const uint8_t *const src_tail = src + t.split * qn_unit_bytes(b->dtype);
+    pack_raw(&p->cut, src_tail, (uint32_t)(b->n - t.split), tail);
+    copy_low(&p->cut, src_tail, (uint32_t)(b->n - t.split), tail + t.pack_tail);
+    const size_t tail_stored = t.pack_tail + t.low_tail - t.carry;
+    for (unsigned i = 0; i < n_lanes; i++) {
         x[i] = QN_RANS_START;
+        for (unsigned k = 0; k < 2 && 2 * i + k < t.carry; k++)
+            x[i] |= (uint32_t)tail[tail_stored + 2 * i + k] << (8 * k);
+    }
     uint8_t *const end = words + 2 + 2 * (size_t)b->n, *first = end;
     for (unsigned k = m->n_tables; k-- > 0;) {
         qn_rans_tab tab;
         if (p->n_of[k] == 0)
             p->count[k][0] = 1; /* a table nobody uses is stored all the same */
-        if (m->stock) {
-            memset(tables[k].freq, 0, sizeof tables[k].freq);
-            memcpy(tables[k].freq, qn_dense_stock[k], sizeof qn_dense_stock[k]);
+        if (m->has_shape) {
+            qn_dense_shape_freq(m->shape, m->phase + 16 * k / m->n_tables, tables[k].freq);
         } else {
             qn_rans_plan_make(&tables[k], p->count[k], 64);
         }
@@ -235,7 +251,7 @@ static qn_code write_payload(const qn_enc_ctx *cx, const qn_block *b, const uint
     QN_TRY(write_head(cx, m, p, tables, log2_lanes, head, &at, err));
     at += qn_put_varint(head + at, p->n_esc);
     at += qn_put_varint(head + at, n_words / 2);
-    const size_t total = at + 4 * (size_t)n_lanes + n_words + 2 * p->n_esc + n_pack + n_low;
+    const size_t total = at + 4 * (size_t)n_lanes + n_words + 2 * p->n_esc + n_raw;
     if (total > cap)
         return QN_OK;
     memcpy(dst, head, at);
@@ -246,8 +262,12 @@ static qn_code write_payload(const qn_enc_ctx *cx, const qn_block *b, const uint
     dst += n_words;
     for (size_t i = 0; i < p->n_esc; i++, dst += 2)
         qn_store16(dst, p->esc[i]);
-    pack_raw(&p->cut, src, b->n, dst);
-    copy_low(&p->cut, src, b->n, dst + n_pack);
+    const size_t tail_pack = tail_stored < t.pack_tail ? tail_stored : t.pack_tail;
+    pack_raw(&p->cut, src, (uint32_t)t.split, dst);
+    memcpy(dst + t.pack_head, tail, tail_pack);
+    dst += t.pack_head + tail_pack;
+    copy_low(&p->cut, src, (uint32_t)t.split, dst);
+    memcpy(dst + t.low_head, tail + tail_pack, tail_stored - tail_pack);
     *n_out = total;
     return QN_OK;
 }
@@ -289,20 +309,5 @@ qn_code qn_enc_dense(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src
     }
     if (m.cost >> 19 <= cap)
         QN_TRY(write_model(cx, b, src, fine, &m, dst, cap, n_out, err));
-    if (b->n > STOCK_MAX)
-        return QN_OK;
-    size_t n_stock, room = *n_out ? *n_out - 1 : cap;
-    uint8_t *trial = qn_arena_get(cx->scratch, (uint64_t)room + 1, 64, err);
-    if (!trial)
-        return QN_E_MEMORY;
-    v.cols = b->cols;
-    v.n_rows = (uint32_t)qn_ceil_div(b->n, b->cols);
-    v.log2_row = 0;
-    QN_TRY(qn_dense_model_stock(cx, &v, &m, err));
-    QN_TRY(write_model(cx, b, src, fine, &m, trial, room, &n_stock, err));
-    if (n_stock) {
-        memcpy(dst, trial, n_stock);
-        *n_out = n_stock;
-    }
     return QN_OK;
 }

@@ -19,11 +19,15 @@ qn_code qn_enc_fill(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src,
     return QN_OK;
 }
 
-static int level_of(qn_level level)
+/* Small blocks get the highest level: it costs microseconds there. */
+static int level_of(qn_level level, size_t total)
 {
+    if (total <= qn_level_small_bytes(level) && level < QN_LEVEL_MAX)
+        return total <= 1024 ? 19 : 9;
     return level == QN_LEVEL_FAST ? 1 : level == QN_LEVEL_DENSE ? 9 : 19;
 }
 
+/* The frame's magic says nothing that the codec id has not said: it is left out. */
 qn_code qn_enc_zstd(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src, uint8_t *dst, size_t cap, size_t *n_out,
                     qn_err *err)
 {
@@ -32,12 +36,12 @@ qn_code qn_enc_zstd(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src,
     uint8_t *room = qn_arena_get(cx->scratch, bound, 64, err);
     if (!room)
         return QN_E_MEMORY;
-    const size_t n = ZSTD_compress(room, bound, src, total, level_of(cx->level));
+    const size_t n = ZSTD_compress(room, bound, src, total, level_of(cx->level, total));
     if (ZSTD_isError(n))
         return QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "zstd: %s", ZSTD_getErrorName(n));
-    if (n > cap)
+    if (n - QN_ZSTD_MAGIC_BYTES > cap)
         return QN_OK;
-    memcpy(dst, room, n);
-    *n_out = n;
+    *n_out = n - QN_ZSTD_MAGIC_BYTES;
+    memcpy(dst, room + QN_ZSTD_MAGIC_BYTES, *n_out);
     return QN_OK;
 }

@@ -15,6 +15,12 @@ typedef enum qn_level {
     QN_LEVEL_MAX = 3    /* for archives: a few MB/s                      */
 } qn_level;
 
+/* Blocks up to this size may try everything: they cost little, and headers and tables weigh more than in theory. */
+static inline size_t qn_level_small_bytes(qn_level level)
+{
+    return level == QN_LEVEL_FAST ? 8u << 10 : 64u << 10;
+}
+
 typedef struct qn_enc_ctx {
     const qn_ekern *ekern;
     const qn_kern *kern;  /* decoders, for encoders that check themselves */

@@ -21,7 +21,7 @@ enum {
     CHECKPOINT_BYTES = 64 << 20, /* default of checkpoint_bytes                                  */
     CHECKPOINT_RECORDS = 1 << 16, /* … and at most this many chunks: shared ones take no payload */
     SAMPLE_BYTES = 256 << 20,    /* a dry run on more than this looks at a sample               */
-    SCRATCH_CHUNKS = 10,         /* scratch of one worker in largest chunks: source, payload, check, base, encoders' own */
+    SCRATCH_CHUNKS = 14,         /* scratch of one worker in largest chunks: source, payload, check, base, encoders' own */
     SEARCH_CHUNKS = 18           /* and what zstd's match finders take above the fast level: two tables of 4 bytes for each
                                     of twice as many positions, and the window */
 };

@@ -29,7 +29,7 @@ struct survey {
     const qn_survey_options *opt;
     qn_survey *out;
     qn_arena arena;
-    qn_index ix;
+    qn_index ix; /* its objects are the tensors of the source */
     qn_ekern ekern;
     qn_kern kern;
     struct slot *slots;
@@ -44,9 +44,9 @@ struct survey {
     qn_dedup dedup;
 };
 
-static const qn_index_object *object_of(const struct survey *s, uint64_t row)
+static const qn_index_object *tensor_of(const struct survey *s, uint64_t row)
 {
-    return &s->ix.objects[s->out->rows[row].object];
+    return &s->ix.objects[s->out->rows[row].tensor];
 }
 
 /* Last row that begins at or before the task; rows without chunks share their first task with the next. */
@@ -66,7 +66,7 @@ static uint64_t row_of(const struct survey *s, uint64_t task)
 /* How many units of chunk i a level encodes: all of it, a few rows, or 0. */
 static uint64_t sample_units(const struct survey *s, uint64_t row, qn_level level, uint64_t i, const qn_block *b)
 {
-    const qn_index_object *o = object_of(s, row);
+    const qn_index_object *o = tensor_of(s, row);
     const uint64_t unit = qn_unit_bytes(b->dtype), chunk = (uint64_t)o->chunk_units * unit;
     const uint64_t n_chunks = s->first_task[row + 1] - s->first_task[row];
     const uint64_t budget = s->opt->sample_bytes[level] ? s->opt->sample_bytes[level] : default_sample[level];
@@ -91,7 +91,7 @@ static uint64_t sample_units(const struct survey *s, uint64_t row, qn_level leve
 
 static qn_code try_level(struct survey *s, struct slot *w, uint64_t row, qn_level level, uint64_t i, qn_err *err)
 {
-    qn_block b = qn_index_block(object_of(s, row), i);
+    qn_block b = qn_index_block(tensor_of(s, row), i);
     const uint64_t units = sample_units(s, row, level, i, &b);
     const qn_enc_ctx cx = {.ekern = &s->ekern, .kern = &s->kern, .scratch = &w->scratch, .level = level};
     unsigned codec;
@@ -110,10 +110,10 @@ static qn_code try_level(struct survey *s, struct slot *w, uint64_t row, qn_leve
 
 static qn_code look(struct survey *s, struct slot *w, uint64_t row, uint64_t i, qn_err *err)
 {
-    const qn_index_object *o = object_of(s, row);
+    const qn_index_object *o = tensor_of(s, row);
     const qn_block b = qn_index_block(o, i);
     const uint64_t unit = qn_unit_bytes(b.dtype), n = b.n * unit;
-    QN_TRY(qn_source_read(s->src, s->out->rows[row].object, i * o->chunk_units * unit, n, w->raw, err));
+    QN_TRY(qn_source_tensor_read(s->src, s->out->rows[row].tensor, i * o->chunk_units * unit, n, w->raw, err));
     w->digest = qn_hash128(w->raw, (size_t)n);
     qn_tally_begin(&w->tally, b.dtype);
     QN_TRY(qn_tally_piece(&w->tally, w->raw, n, err));
@@ -129,14 +129,14 @@ static qn_code work(void *ctx, uint64_t task, unsigned slot, qn_err *err)
     const uint64_t row = row_of(s, task);
     QN_TRY(qn_env_check(s->env, err));
     const qn_code rc = look(s, &s->slots[slot], row, task - s->first_task[row], err);
-    return qn_err_in_path(err, qn_err_in_tensor(err, rc, object_of(s, row)->name), s->src->path);
+    return qn_err_in_path(err, qn_err_in_tensor(err, rc, tensor_of(s, row)->name), s->src->path);
 }
 
 static void begin_row(struct survey *s)
 {
     if (s->row >= s->out->n_rows)
         return;
-    const qn_index_object *o = object_of(s, s->row);
+    const qn_index_object *o = tensor_of(s, s->row);
     const uint64_t facts[2] = {o->dtype, o->rank};
     qn_tally_begin(s->tally, (qn_dtype)o->dtype);
     memset(s->tried, 0, sizeof s->tried);
@@ -150,7 +150,7 @@ static void end_row(struct survey *s)
 {
     qn_survey *out = s->out;
     qn_survey_row *r = &out->rows[s->row];
-    const uint64_t n_bytes = object_of(s, s->row)->n_bytes;
+    const uint64_t n_bytes = tensor_of(s, s->row)->n_bytes;
     qn_tally_finish(s->tally, &r->stats);
     r->duplicate_of = UINT64_MAX;
     for (unsigned l = QN_LEVEL_FAST; l < QN_LEVELS; l++) {
@@ -197,7 +197,7 @@ static qn_code commit(void *ctx, uint64_t task, unsigned slot, qn_err *err)
         s->tried[l] += w->tried[l];
         s->stored[l] += w->stored[l];
     }
-    const qn_block b = qn_index_block(object_of(s, s->row), task - s->first_task[s->row]);
+    const qn_block b = qn_index_block(tensor_of(s, s->row), task - s->first_task[s->row]);
     s->done_bytes += (uint64_t)b.n * qn_unit_bytes(b.dtype);
     if (s->env->progress)
         s->env->progress(s->env->progress_ctx, "surveying", s->done_bytes, s->out->tensor_bytes);
@@ -215,9 +215,9 @@ static qn_code list_rows(struct survey *s, qn_err *err)
     s->max_bytes = 1;
     for (uint64_t i = 0; i < s->ix.n_objects; i++) {
         const qn_index_object *o = &s->ix.objects[i];
-        if (!o->is_tensor || (s->opt->want && !s->opt->want(s->opt->want_ctx, o->name)))
+        if (s->opt->want && !s->opt->want(s->opt->want_ctx, o->name))
             continue;
-        s->out->rows[n].object = i;
+        s->out->rows[n].tensor = i;
         s->first_task[n++] = task;
         task += qn_index_n_chunks(&s->ix, i);
         s->out->tensor_bytes += o->n_bytes;
@@ -233,7 +233,7 @@ static qn_code list_rows(struct survey *s, qn_err *err)
 static uint64_t table_memory(const struct survey *s)
 {
     return (8u << 20) + s->ix.n_objects * (sizeof(qn_index_object) + sizeof(qn_object) + 96) +
-           s->ix.n_chunks * sizeof(qn_index_chunk) + s->src->n_tensors * (sizeof(qn_survey_row) + 64);
+           s->src->n_tensors * (sizeof(qn_survey_row) + 64);
 }
 
 static qn_code slots_open(struct survey *s, qn_err *err)
@@ -277,7 +277,7 @@ static void release(struct survey *s)
 static qn_code run(struct survey *s, qn_err *err)
 {
     const qn_job job = {.work = work, .commit = commit, .ctx = s};
-    QN_TRY(qn_chunks_plan(&s->ix, &s->arena, s->src, err));
+    QN_TRY(qn_chunks_plan_tensors(&s->ix, &s->arena, s->src, err));
     QN_TRY(list_rows(s, err));
     QN_TRY(slots_open(s, err));
     QN_TRY(qn_hasher_open(&s->hasher, err));

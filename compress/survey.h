@@ -19,7 +19,7 @@ typedef struct qn_survey_options {
 } qn_survey_options;
 
 typedef struct qn_survey_row {
-    uint64_t object;       /* in the source                                              */
+    uint64_t tensor;       /* in the source                                              */
     qn_tensor_stats stats;
     uint64_t duplicate_of; /* row of the first tensor with these bytes, dtype and shape; UINT64_MAX: none */
     uint64_t level_bytes[QN_LEVELS]; /* payload bytes, were this tensor alone            */

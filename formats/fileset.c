@@ -25,24 +25,32 @@ void qn_fileset_close(qn_source *s)
     qn_mem_put(s->env->alloc, set);
 }
 
-static const qn_source_ops safetensors_ops = {.format = "safetensors", .read = qn_fileset_read_object, .close = qn_fileset_close};
+static const qn_source_ops safetensors_ops = {.format = "safetensors", .read = qn_fileset_read_object,
+                                              .close = qn_fileset_close};
 static const qn_source_ops hf_ops = {.format = "hf", .read = qn_fileset_read_object, .close = qn_fileset_close};
 
 qn_code qn_fileset_new(const qn_env *env, const char *format, const char *path, qn_source **out, qn_err *err)
+{
+    return qn_fileset_new_ops(env, strcmp(format, "hf") == 0 ? &hf_ops : &safetensors_ops, path, out, err);
+}
+
+qn_code qn_fileset_new_ops(const qn_env *env, const qn_source_ops *ops, const char *path, qn_source **out, qn_err *err)
 {
     *out = NULL;
     qn_source *s = qn_mem_zeros(env->alloc, 1, sizeof *s, err);
     if (!s)
         return QN_E_MEMORY;
-    s->ops = strcmp(format, "hf") == 0 ? &hf_ops : &safetensors_ops;
     s->env = env;
     qn_arena_init(&s->arena, env->alloc);
     s->path = qn_arena_str(&s->arena, path, strlen(path), err);
     s->impl = qn_mem_zeros(env->alloc, 1, sizeof(qn_fileset), err);
     if (!s->path || !s->impl) {
+        qn_fileset_close(s);
+        s->impl = NULL;
         qn_source_close(s);
         return QN_E_MEMORY;
     }
+    s->ops = ops;
     *out = s;
     return QN_OK;
 }
@@ -138,6 +146,19 @@ qn_code qn_fileset_add_object(qn_source *s, const qn_object *o, qn_err *err)
     p[s->n_objects] = *o;
     p[s->n_objects++].file = (uint32_t)(s->n_files - 1);
     s->files[s->n_files - 1].n_objects++;
+    return QN_OK;
+}
+
+qn_code qn_fileset_add_tensor(qn_source *s, const qn_source_tensor *t, qn_err *err)
+{
+    qn_fileset *set = s->impl;
+    qn_source_tensor *p = qn_mem_grow(s->env->alloc, s->tensors, s->n_tensors, &set->cap_tensors, s->n_tensors + 1, sizeof *p,
+                                      err);
+    if (!p)
+        return QN_E_MEMORY;
+    s->tensors = p;
+    p[s->n_tensors] = *t;
+    p[s->n_tensors++].file = (uint32_t)(s->n_files - 1);
     return QN_OK;
 }
 

@@ -1,5 +1,5 @@
 /* fileset.h: the files behind a source that was opened from plain files, and the lists in the making.
- * Shared by the safetensors and hf formats. */
+ * Shared by all formats whose objects are byte ranges of files. */
 #ifndef QN_FORMATS_FILESET_H
 #define QN_FORMATS_FILESET_H
 
@@ -10,12 +10,21 @@ typedef struct qn_fileset {
     qn_file *open;       /* one per file; fd −1: opened for each read instead (a folder may hold thousands) */
     char **paths;        /* one per file: where it really is */
     bool *beneath;       /* one per file: named by another file, so opened by those rules each time */
-    uint64_t cap_files, cap_objects, cap_open, cap_paths, cap_beneath, n_open;
-    void *format;        /* the format's own, in the source's arena */
+    uint64_t cap_files, cap_objects, cap_tensors, cap_open, cap_paths, cap_beneath, n_open;
+    void *own;           /* what the format keeps beside; its own to release            */
+    const void *views;   /* a format's own, from the arena: how the tensors lie that are no object; NULL mostly */
 } qn_fileset;
 
-/* A source with an empty fileset; ops read from it. Freed by qn_source_close also when half built. */
+/* A source with an empty fileset; its ops read from it (a format with ops of its own sets them
+ * after this). Freed by qn_source_close also when half built. */
 qn_code qn_fileset_new(const qn_env *env, const char *format, const char *path, qn_source **out, qn_err *err) QN_MUST_CHECK;
+/* The same with operations of the format's own. It reads objects with qn_fileset_read_object; its close releases set->own,
+ * also when that is still NULL, and then calls qn_fileset_close. */
+qn_code qn_fileset_new_ops(const qn_env *env, const qn_source_ops *ops, const char *path, qn_source **out,
+                           qn_err *err) QN_MUST_CHECK;
+qn_code qn_fileset_read_object(qn_source *s, uint64_t obj, uint64_t off, uint64_t n, void *dst, qn_err *err) QN_MUST_CHECK;
+/* The close of ops without a close of their own. */
+void qn_fileset_close(qn_source *s);
 /* Adds a file: `path` on disk, `rel` as restored. Refuses what is not a regular file. It is left open for reading
  * in set->open[] while fewer than a few hundred are. */
 qn_code qn_fileset_add_file(qn_source *s, const char *path, const char *rel, qn_err *err) QN_MUST_CHECK;
@@ -23,13 +32,12 @@ qn_code qn_fileset_add_file(qn_source *s, const char *path, const char *rel, qn_
 qn_code qn_fileset_add_opened(qn_source *s, qn_file *f, const char *rel, qn_err *err) QN_MUST_CHECK;
 /* Adds a file that another one names: `rel` below the source's folder, as qn_file_open_beneath has it. */
 qn_code qn_fileset_add_beneath(qn_source *s, const char *rel, qn_err *err) QN_MUST_CHECK;
-/* For the ops of a format whose objects lie in a fileset. */
-qn_code qn_fileset_read_object(qn_source *s, uint64_t obj, uint64_t off, uint64_t n, void *dst, qn_err *err) QN_MUST_CHECK;
-void qn_fileset_close(qn_source *s);
 /* Reads n bytes at off of file i. */
 qn_code qn_fileset_read(qn_source *s, uint64_t file, uint64_t off, uint64_t n, void *dst, qn_err *err) QN_MUST_CHECK;
 /* Appends an object to the last file. name and dims must live as long as the source (its arena). */
 qn_code qn_fileset_add_object(qn_source *s, const qn_object *o, qn_err *err) QN_MUST_CHECK;
+/* Appends a tensor of the last file to the source's list, for formats that list tensors themselves. */
+qn_code qn_fileset_add_tensor(qn_source *s, const qn_source_tensor *t, qn_err *err) QN_MUST_CHECK;
 /* The whole last file as one BLOB (nothing at all for an empty file). */
 qn_code qn_fileset_add_blob(qn_source *s, qn_err *err) QN_MUST_CHECK;
 

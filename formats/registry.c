@@ -3,8 +3,11 @@
 #include "base/num.h"
 #include "formats/hf/hf.h"
 #include "formats/onnx/onnx.h"
+#include "formats/npz/npy.h"
+#include "formats/npz/npz.h"
 #include "formats/quern/source.h"
 #include "formats/safetensors/safetensors.h"
+#include "formats/torch/torch.h"
 
 static bool begins(const qn_probe *p, const char *magic, size_t n)
 {
@@ -31,11 +34,6 @@ static bool is_pickle(const qn_probe *p)
     return p->n_head >= 2 && p->head[0] == 0x80 && p->head[1] >= 2 && p->head[1] <= 5;
 }
 
-static bool is_npy(const qn_probe *p)
-{
-    return begins(p, "\x93NUMPY", 6);
-}
-
 static bool is_zstd(const qn_probe *p)
 {
     return begins(p, "\x28\xb5\x2f\xfd", 4);
@@ -53,14 +51,13 @@ static bool is_tar(const qn_probe *p)
 
 static const qn_format quern = {"a .quern file", is_quern, qn_quern_source_open};
 static const qn_format gguf = {"a GGUF file", is_gguf, NULL};
-static const qn_format zip = {"a zip archive (PyTorch or npz)", is_zip, NULL};
-static const qn_format pickle = {"a PyTorch pickle", is_pickle, NULL};
-static const qn_format npy = {"a numpy array", is_npy, NULL};
+static const qn_format zip = {"a zip archive", is_zip, NULL};
+static const qn_format pickle = {"a pickle without the head of a PyTorch checkpoint", is_pickle, NULL};
 static const qn_format zstd = {"a zstd archive", is_zstd, NULL};
 static const qn_format gzip = {"a gzip archive", is_gzip, NULL};
 static const qn_format tar = {"a tar archive", is_tar, NULL};
 
 const qn_format *const qn_formats[] = {
-    &quern, &qn_format_hf, &qn_format_safetensors_index, &gguf, &zip, &npy, &pickle, &zstd, &tar,
-    &qn_format_safetensors, &qn_format_onnx, &gzip, NULL,
+    &quern, &qn_format_hf, &qn_format_safetensors_index, &gguf, &qn_format_npz, &qn_format_torch_zip, &zip, &qn_format_npy,
+    &qn_format_torch_legacy, &pickle, &zstd, &tar, &qn_format_safetensors, &qn_format_onnx, &gzip, NULL,
 };

@@ -35,7 +35,7 @@ qn_code qn_source_open(const qn_env *env, const char *path, qn_source **out, qn_
                                            "is %s, which this version cannot read yet", (*f)->name), path);
     }
     return qn_err_in_path(err, QN_FAIL(err, QN_E_INPUT, 0, "not a checkpoint: readable are .safetensors files, their "
-                                                           "index.json, model folders, ONNX models and .quern files"), path);
+                                                           "index.json, model folders, .npy, .npz, .onnx and .quern files"), path);
 }
 
 void qn_source_close(qn_source *s)
@@ -130,7 +130,8 @@ static qn_code list_tensors(qn_source *s, qn_err *err)
         const qn_object *o = &s->objects[i];
         if (o->kind == QN_OBJECT_TENSOR)
             s->tensors[s->n_tensors++] = (qn_source_tensor){.name = o->name, .dims = o->dims, .n_bytes = o->n_bytes,
-                                                            .object = i, .dtype = o->dtype, .rank = o->rank};
+                                                            .object = i, .file = o->file, .dtype = o->dtype,
+                                                            .rank = o->rank};
     }
     return QN_OK;
 }
@@ -141,8 +142,11 @@ static qn_code check_tensor(const qn_source *s, const qn_source_tensor *t, qn_er
     if (!qn_shape_bytes((qn_dtype)t->dtype, t->dims, t->rank, &n_elems, &n_bytes) || n_bytes != t->n_bytes)
         return QN_BUG(err, "tensor '%s' has another length than its shape", t->name);
     if (t->object == QN_NO_OBJECT ? !s->ops->read_tensor
-                                  : t->object >= s->n_objects || s->objects[t->object].n_bytes != n_bytes)
+                                  : t->object >= s->n_objects || s->objects[t->object].n_bytes != n_bytes ||
+                                        s->objects[t->object].file != t->file)
         return QN_BUG(err, "tensor '%s' stands for an object that it does not fit", t->name);
+    if (t->file >= s->n_files)
+        return QN_BUG(err, "tensor '%s' lies in no file", t->name);
     return QN_OK;
 }
 

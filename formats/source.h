@@ -46,6 +46,7 @@ typedef struct qn_source_tensor {
     const uint64_t *dims; /* rank of them. Owned by the source.                */
     uint64_t n_bytes;
     uint64_t object;      /* whose bytes these are, or QN_NO_OBJECT            */
+    uint32_t file;        /* that it lies in, or mostly                        */
     uint8_t dtype, rank;
 } qn_source_tensor;
 

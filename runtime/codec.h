@@ -37,6 +37,10 @@ enum qn_codec {
 
 /* Nested payloads (SHUFFLE, NARROW, …) go at most this deep: a bomb stops here. */
 #define QN_CODEC_DEPTH 4
+/* ZSTD payloads are frames without their first bytes, which are the same in all. */
+#define QN_ZSTD_MAGIC_BYTES 4
+/* SHUFFLE: this bit beside the codec id in the first byte: all planes are one payload, which follows. */
+#define QN_SHUFFLE_JOINT 0x80u
 /* No chunk decodes to more than this: a reader's memory is bounded by it. */
 #define QN_CHUNK_MAX_BYTES (16u << 20)
 

@@ -44,11 +44,15 @@ static qn_code read_side(const qn_dec_ctx *cx, const qn_block *b, layout *l, uns
 
 static qn_code read_tables(layout *l, unsigned flags, qn_cur *c, qn_err *err)
 {
-    if (flags & QN_DENSE_STOCK) {
-        const uint16_t base = qn_cur_u16(c);
-        for (unsigned k = 0; k < QN_DENSE_TABLES_MAX; k++) {
-            l->base[k] = base;
-            memcpy(l->freq[k], qn_dense_stock[k], sizeof qn_dense_stock[k]);
+    if (flags & QN_DENSE_SHAPE) {
+        const unsigned shape = qn_cur_u8(c), octaves = (l->cut.code_mask + 1u) >> l->code_shift;
+        const uint64_t octave = qn_cur_varint(c);
+        if (c->failed || (shape & 8) || octave >= octaves)
+            return QN_FAIL(err, QN_E_INPUT, c->at, "dense: shape %#x, octave %llu of %u", shape, (unsigned long long)octave,
+                           octaves);
+        for (unsigned k = 0; k < l->n_tables; k++) {
+            l->base[k] = (uint16_t)(4 * ((int)octave - QN_DENSE_SHAPE_WINDOW) - QN_DENSE_FIRST);
+            qn_dense_shape_freq(shape & 7, (shape >> 4) + 16 * k / l->n_tables, l->freq[k]);
         }
         return QN_OK;
     }
@@ -72,26 +76,68 @@ static qn_code read_symbols(const qn_dec_ctx *cx, const layout *l, qn_rans *s, u
             return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "dense: coded symbols cut short");
         sym += l->n_of[k];
     }
-    return qn_rans_finish(s, err);
+    return qn_rans_finish(s, false, err);
 }
 
-static qn_code merge(const qn_dec_ctx *cx, const qn_block *b, const layout *l, qn_dense_row *row, uint8_t **sym,
-                     uint8_t *dst, qn_err *err)
+/* Where the planes lie for units from `from` on. */
+typedef struct planes {
+    const uint8_t *pack, *low;
+    size_t n_pack_bytes, from;
+} planes;
+
+/* The end of the planes, put together from payload and states. */
+static qn_code read_tail(const qn_dec_ctx *cx, const qn_dense_tail *t, const qn_rans *s, const planes *head, unsigned spare,
+                         planes *tail, qn_err *err)
 {
-    const size_t unit = qn_unit_bytes(b->dtype);
-    const bool whole = !l->rows && !l->cols_add; /* rows do not matter: one call */
-    row->col = l->cols_add;
-    row->n = whole ? b->n : l->cols;
-    for (uint32_t r = 0; row->at < b->n; r++) {
+    const size_t n = t->pack_tail + t->low_tail, stored = n - t->carry;
+    uint8_t *p = qn_arena_get(cx->scratch, (uint64_t)n + 1, 64, err);
+    unsigned bad = 0;
+    if (!p)
+        return QN_E_MEMORY;
+    const size_t n_pack = stored < t->pack_tail ? stored : t->pack_tail;
+    if (n_pack)
+        memcpy(p, head->pack + t->pack_head, n_pack);
+    if (stored > n_pack)
+        memcpy(p + n_pack, head->low + t->low_head, stored - n_pack);
+    for (unsigned i = 0; i < s->n_lanes; i++)
+        for (unsigned k = 0; k < 2; k++) {
+            const uint8_t v = (uint8_t)(s->lo[i] >> (8 * k));
+            if (2 * i + k < t->carry)
+                p[stored + 2 * i + k] = v;
+            else
+                bad |= v;
+        }
+    if (bad || (spare && t->pack_tail && p[t->pack_tail - 1] >> spare))
+        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "dense: unused bits of the packed plane are not zero");
+    *tail = (planes){.pack = p, .low = p + t->pack_tail, .n_pack_bytes = t->pack_tail, .from = t->split};
+    return QN_OK;
+}
+
+static qn_code merge(const qn_dec_ctx *cx, const qn_block *b, const layout *l, const planes part[2], qn_dense_row *row,
+                     uint8_t **sym, uint8_t *dst, qn_err *err)
+{
+    const size_t unit = qn_unit_bytes(b->dtype), split = part[1].from;
+    const bool whole = !l->rows && !l->cols_add; /* rows do not matter: one call for each part */
+    const size_t cols = whole ? b->n : l->cols;
+    for (size_t r = 0, at = 0; at < b->n; r++) {
         const unsigned q = l->rows ? l->rows[r] : 0, k = q % l->n_tables;
-        if (row->n > b->n - row->at)
-            row->n = b->n - row->at;
-        row->sym = sym[k];
+        const size_t end = b->n - at < cols ? b->n : at + cols;
         row->base = (uint16_t)(l->base[k] + ((q / l->n_tables) << l->code_shift));
-        if (!cx->kern->dense.merge(&l->cut, row, dst + row->at * unit))
-            return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "dense: list of escaped values cut short");
-        sym[k] += row->n;
-        row->at += row->n;
+        row->col = l->cols_add;
+        while (at < end) {
+            const planes *p = &part[at >= split];
+            row->n = (at < split && split < end ? split : end) - at;
+            row->sym = sym[k];
+            row->pack = p->pack;
+            row->low = p->low;
+            row->n_pack_bytes = p->n_pack_bytes;
+            row->at = at - p->from;
+            if (!cx->kern->dense.merge(&l->cut, row, dst + at * unit))
+                return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "dense: list of escaped values cut short");
+            sym[k] += row->n;
+            at += row->n;
+            row->col = row->col ? row->col + row->n : NULL;
+        }
     }
     if (row->esc != row->esc_end)
         return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "dense: list of escaped values too long");
@@ -107,7 +153,7 @@ qn_code qn_dec_dense(const qn_dec_ctx *cx, const qn_block *b, const uint8_t *pay
     layout l = {.n_tables = (flags >> QN_DENSE_TABLES_SHIFT & 3) + 1, .code_shift = m + sign_coded};
     if (c.failed || !qn_dense_cut_make(&l.cut, b->dtype, m, sign_coded) ||
         (l.n_tables > 1 && !(flags & QN_DENSE_ROWS)) ||
-        ((flags & QN_DENSE_STOCK) && (m != 2 || sign_coded || l.n_tables != QN_DENSE_TABLES_MAX)))
+        ((flags & QN_DENSE_SHAPE) && (m != 2 || sign_coded)))
         return QN_FAIL(err, QN_E_INPUT, 0, "dense: first byte %#x does not go with %s", flags, qn_dtype_name(b->dtype));
     l.cols = qn_dense_row_units(b, shape >> 4);
     l.n_rows = (uint32_t)qn_ceil_div(b->n, l.cols);
@@ -117,22 +163,20 @@ qn_code qn_dec_dense(const qn_dec_ctx *cx, const qn_block *b, const uint8_t *pay
     const uint64_t n_esc = qn_cur_varint(&c), n_words = qn_cur_varint(&c);
     qn_rans s;
     QN_TRY(qn_rans_begin(&s, &c, shape & 15, err));
-    const size_t n_pack = (size_t)qn_ceil_div((uint64_t)b->n * l.cut.n_pack, 8), n_low = (size_t)b->n * l.cut.n_low;
-    if (n_esc > b->n || n_words > b->n || qn_cur_left(&c) != 2 * (n_esc + n_words) + n_pack + n_low)
+    const qn_dense_tail t = qn_dense_tail_of(&l.cut, b->n, s.n_lanes);
+    const size_t n_pack = t.pack_head + t.pack_tail, n_low = t.low_head + t.low_tail, n_raw = n_pack + n_low - t.carry;
+    if (n_esc > b->n || n_words > b->n || qn_cur_left(&c) != 2 * (n_esc + n_words) + n_raw)
         return QN_FAIL(err, QN_E_INPUT, c.at, "dense: %zu bytes left, %llu escapes and %llu words stated", qn_cur_left(&c),
                        (unsigned long long)n_esc, (unsigned long long)n_words);
     s.p = payload + c.at;
     s.end = s.p + 2 * n_words;
-    qn_dense_row row = {.esc = s.end, .esc_end = s.end + 2 * n_esc, .n_pack_bytes = n_pack};
-    row.pack = row.esc_end;
-    row.low = row.pack + n_pack;
-    const unsigned spare = (unsigned)((uint64_t)b->n * l.cut.n_pack % 8);
-    if (spare && row.pack[n_pack - 1] >> spare)
-        return QN_FAIL(err, QN_E_INPUT, c.at, "dense: unused bits of the packed plane are not zero");
+    qn_dense_row row = {.esc = s.end, .esc_end = s.end + 2 * n_esc};
+    planes part[2] = {{.pack = row.esc_end, .low = row.esc_end + (n_raw < n_pack ? n_raw : n_pack), .n_pack_bytes = t.pack_head}};
 
     uint8_t *sym = qn_arena_get(cx->scratch, b->n, 64, err), *start[QN_DENSE_TABLES_MAX];
     if (!sym)
         return QN_E_MEMORY;
     QN_TRY(read_symbols(cx, &l, &s, sym, start, err));
-    return merge(cx, b, &l, &row, start, dst, err);
+    QN_TRY(read_tail(cx, &t, &s, &part[0], (unsigned)((uint64_t)b->n * l.cut.n_pack % 8), &part[1], err));
+    return merge(cx, b, &l, part, &row, start, dst, err);
 }

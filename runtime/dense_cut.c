@@ -32,3 +32,22 @@ bool qn_dense_cut_make(qn_dense_cut *cut, qn_dtype t, unsigned m, bool sign_code
     cut->code_mask = (uint16_t)((1u << (exp_bits + m + sign_coded)) - 1);
     return true;
 }
+
+qn_dense_tail qn_dense_tail_of(const qn_dense_cut *cut, size_t n, unsigned n_lanes)
+{
+    const size_t n_pack = (n * cut->n_pack + 7) / 8, n_low = n * cut->n_low;
+    qn_dense_tail t = {.carry = 2 * (size_t)n_lanes};
+    if (t.carry > n_pack + n_low)
+        t.carry = n_pack + n_low;
+    const size_t stored = n_pack + n_low - t.carry;
+    if (stored >= n_pack)
+        t.split = cut->n_low ? (stored - n_pack) / cut->n_low : n;
+    else
+        t.split = cut->n_low ? 0 : stored * 8 / cut->n_pack;
+    t.split &= ~(size_t)7;
+    t.pack_head = t.split / 8 * cut->n_pack;
+    t.low_head = t.split * cut->n_low;
+    t.pack_tail = n_pack - t.pack_head;
+    t.low_tail = n_low - t.low_head;
+    return t;
+}

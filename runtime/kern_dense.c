@@ -2,6 +2,7 @@
 #include "runtime/kern_dense.h"
 #include "base/cpu.h"
 #include "base/num.h"
+#include "runtime/kern_dense_merge.h"
 
 /* One unit of one lane. `safe`: two bytes can be read at p whether a word is due or not; then nothing branches, for
  * whether one is due is as good as random. */
@@ -24,12 +25,49 @@ static inline __attribute__((always_inline)) bool decode_one(qn_rans *s, size_t 
     return true;
 }
 
+/* Eight lanes side by side, with a bucket and a symbol each in one load. */
+static inline __attribute__((always_inline)) const uint8_t *decode_eight(uint16_t *lo, uint16_t *hi, const uint64_t *buckets,
+                                                                         const uint32_t *symbols, unsigned shift,
+                                                                         const uint8_t *p, uint8_t *dst)
+{
+    const uint32_t in_mask = (1u << shift) - 1;
+    uint32_t x[8];
+    for (size_t k = 0; k < 8; k++) {
+        const uint32_t low = lo[k], slot = low & (QN_RANS_M - 1), bucket = slot >> shift;
+        const uint64_t b = buckets[bucket];
+        const uint32_t other = 0u - (slot >= (b & 0xffff)); /* a mask */
+        const uint32_t sym = (bucket & ~other) | ((uint32_t)(b >> 16) & 0xffff & other);
+        const uint32_t off = ((slot & in_mask) + ((uint32_t)(b >> 32) & other)) & 0xffff;
+        const uint32_t s = symbols[sym], f16 = s & 0xffff;
+        dst[k] = (uint8_t)(s >> 16);
+        x[k] = f16 * hi[k] + (f16 >> 4) * (low >> 12) + off;
+    }
+    for (size_t k = 0; k < 8; k++) {
+        const uint32_t due = 0u - (x[k] < QN_RANS_START), word = qn_load16(p);
+        hi[k] = (uint16_t)((x[k] & due) | (x[k] >> 16));
+        lo[k] = (uint16_t)((word & due) | (x[k] & ~due));
+        p += 2 & due;
+    }
+    return p;
+}
+
 bool qn_rans_decode_c(qn_rans *s, const qn_rans_tab *t, uint8_t *dst, size_t n)
 {
+    enum { WORTH = 1024 };
     const unsigned shift = QN_RANS_BITS - t->log2_buckets;
     const size_t lanes = s->n_lanes, burst = lanes < 8 ? lanes : 8; /* lanes is a power of two */
     const uint8_t *p = s->p;
     size_t i = 0;
+    if (lanes >= 8 && n >= WORTH) {
+        uint64_t bucket[256];
+        uint32_t symbol[256];
+        for (unsigned b = 0; b < 1u << t->log2_buckets; b++) {
+            bucket[b] = t->split[b] | (uint64_t)t->other[b] << 16 | (uint64_t)t->adj[b] << 32;
+            symbol[b] = t->freq16[b] | (uint32_t)(t->log2_buckets == 6 ? t->map[b & 63] : b) << 16;
+        }
+        for (; n - i >= 8 && s->end - p >= 16; i += 8)
+            p = decode_eight(s->lo + (i & (lanes - 1)), s->hi + (i & (lanes - 1)), bucket, symbol, shift, p, dst + i);
+    }
     for (; n - i >= burst && s->end - p >= 16; i += burst)
         for (size_t k = 0; k < burst; k++)
             (void)decode_one(s, (i + k) & (lanes - 1), t, shift, &p, dst + i + k, true);
@@ -50,7 +88,8 @@ static inline unsigned packed_at(const qn_dense_row *row, size_t bit, unsigned n
     return (two >> (bit % 8)) & ((1u << n_bits) - 1);
 }
 
-bool qn_dense_merge_c(const qn_dense_cut *cut, qn_dense_row *row, uint8_t *dst)
+/* One by one. */
+bool qn_dense_merge_one(const qn_dense_cut *cut, qn_dense_row *row, uint8_t *dst)
 {
     const unsigned n_top = cut->top_bits / 8u, unit = n_top + cut->n_low, sign_at = cut->top_bits - 1u;
     const unsigned frac_mask = (1u << cut->frac_bits) - 1;
@@ -80,10 +119,19 @@ bool qn_dense_merge_c(const qn_dense_cut *cut, qn_dense_row *row, uint8_t *dst)
     return true;
 }
 
+bool qn_dense_merge_c(const qn_dense_cut *cut, qn_dense_row *row, uint8_t *dst)
+{
+    return qn_dense_merge_any(cut, row, dst);
+}
+
 void qn_kern_dense_init(qn_kern_dense *k, unsigned cpu)
 {
     *k = (qn_kern_dense){.cpu = cpu, .decode = qn_rans_decode_c, .merge = qn_dense_merge_c};
 #if defined(__x86_64__)
+    if (cpu & QN_CPU_AVX2) {
+        k->decode = qn_rans_decode_avx2;
+        k->merge = qn_dense_merge_avx2;
+    }
     if (cpu & QN_CPU_AVX512) {
         k->decode = qn_rans_decode_avx512;
         k->merge = qn_dense_merge_avx512;

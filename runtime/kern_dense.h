@@ -79,7 +79,10 @@ void qn_kern_dense_init(qn_kern_dense *k, unsigned cpu);
 
 bool qn_rans_decode_c(qn_rans *s, const qn_rans_tab *t, uint8_t *dst, size_t n);
 bool qn_dense_merge_c(const qn_dense_cut *cut, qn_dense_row *row, uint8_t *dst);
+bool qn_dense_merge_one(const qn_dense_cut *cut, qn_dense_row *row, uint8_t *dst); /* the reference of the references */
 #if defined(__x86_64__)
+bool qn_rans_decode_avx2(qn_rans *s, const qn_rans_tab *t, uint8_t *dst, size_t n);
+bool qn_dense_merge_avx2(const qn_dense_cut *cut, qn_dense_row *row, uint8_t *dst);
 bool qn_rans_decode_avx512(qn_rans *s, const qn_rans_tab *t, uint8_t *dst, size_t n);
 bool qn_dense_merge_avx512(const qn_dense_cut *cut, qn_dense_row *row, uint8_t *dst);
 #endif

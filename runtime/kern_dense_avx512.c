@@ -15,13 +15,13 @@ typedef struct vec { /* 32 lanes */
 } vec;
 
 /* x := f·(x >> 12) + off, then a word for every lane below 2^16; returns the words' new place. */
-INLINE const uint8_t *advance(vec *v, __m512i f16, __m512i off, const uint8_t *p)
+INLINE const uint8_t *advance(vec *v, __m512i f16, __m512i off, const uint8_t *p, __mmask32 live)
 {
     const __m512i carried = _mm512_add_epi16(_mm512_mulhi_epu16(f16, _mm512_and_si512(v->lo, _mm512_set1_epi16((short)0xf000))), off);
     const __m512i lo = _mm512_add_epi16(_mm512_mullo_epi16(f16, v->hi), carried);
     __m512i hi = _mm512_mulhi_epu16(f16, v->hi);
     hi = _mm512_mask_sub_epi16(hi, _mm512_cmplt_epu16_mask(lo, carried), hi, _mm512_set1_epi16(-1));
-    const __mmask32 below = _mm512_testn_epi16_mask(hi, hi);
+    const __mmask32 below = _mm512_mask_testn_epi16_mask(live, hi, hi);
     v->hi = _mm512_mask_mov_epi16(hi, below, lo);
     v->lo = _mm512_mask_expand_epi16(lo, below, _mm512_loadu_si512(p));
     return p + 2 * (size_t)_mm_popcnt_u32(below);
@@ -38,15 +38,19 @@ INLINE __m512i pick(const __m512i t[2], __m512i i) /* the low six bits of i coun
     return _mm512_permutex2var_epi16(t[0], i, t[1]);
 }
 
-INLINE const uint8_t *step64(vec *v, const tab64 *t, const uint8_t *p, uint8_t *dst)
+INLINE const uint8_t *step64(vec *v, const tab64 *t, const uint8_t *p, uint8_t *dst, __mmask32 live)
 {
     const __m512i slot = _mm512_and_si512(v->lo, _mm512_set1_epi16(0xfff)), bucket = _mm512_srli_epi16(v->lo, 6);
     const __mmask32 other = _mm512_cmpge_epu16_mask(slot, pick(t->split, bucket));
     const __m512i sym = _mm512_mask2_permutex2var_epi16(t->other[0], bucket, other, t->other[1]);
     const __m512i in = _mm512_and_si512(v->lo, _mm512_set1_epi16(63));
     const __m512i off = _mm512_mask_add_epi16(in, other, in, pick(t->adj, bucket));
-    p = advance(v, pick(t->freq, sym), off, p);
-    _mm256_storeu_si256((__m256i *)(void *)dst, _mm256_permutex2var_epi8(t->map[0], _mm512_cvtepi16_epi8(sym), t->map[1]));
+    p = advance(v, pick(t->freq, sym), off, p, live);
+    const __m256i out = _mm256_permutex2var_epi8(t->map[0], _mm512_cvtepi16_epi8(sym), t->map[1]);
+    if (live == UINT32_MAX)
+        _mm256_storeu_si256((__m256i *)(void *)dst, out);
+    else
+        _mm256_mask_storeu_epi8(dst, live, out);
     return p;
 }
 
@@ -86,16 +90,17 @@ INLINE const uint8_t *step256(vec v[2], const tab256 *t, const zip *z, const uin
         const __m512i order = h ? z->second : z->first;
         const __m512i off = _mm512_add_epi16(_mm512_permutex2var_epi8(rank_lo, order, rank_hi),
                                              _mm512_permutex2var_epi8(in_off, order, none));
-        p = advance(&v[h], _mm512_permutex2var_epi8(freq_lo, order, freq_hi), off, p);
+        p = advance(&v[h], _mm512_permutex2var_epi8(freq_lo, order, freq_hi), off, p, UINT32_MAX);
     }
     _mm512_storeu_si512(dst, sym);
     return p;
 }
 
-INLINE size_t run64(qn_rans *s, const qn_rans_tab *tab, uint8_t *dst, size_t n, const int n_vec)
+/* n_vec whole vectors, or one of which only the `live` lanes exist. */
+INLINE size_t run64(qn_rans *s, const qn_rans_tab *tab, uint8_t *dst, size_t n, const int n_vec, const __mmask32 live)
 {
     const ptrdiff_t room = 64 * n_vec;
-    const size_t per = 32 * (size_t)n_vec;
+    const size_t per = live == UINT32_MAX ? 32 * (size_t)n_vec : s->n_lanes;
     const uint8_t *p = s->p;
     size_t done = 0;
     tab64 t;
@@ -108,14 +113,14 @@ INLINE size_t run64(qn_rans *s, const qn_rans_tab *tab, uint8_t *dst, size_t n, 
         t.map[i] = _mm256_loadu_si256((const __m256i *)(const void *)(tab->map + 32 * i));
     }
     for (int i = 0; i < n_vec; i++)
-        v[i] = (vec){_mm512_loadu_si512(s->lo + 32 * i), _mm512_loadu_si512(s->hi + 32 * i)};
+        v[i] = (vec){_mm512_maskz_loadu_epi16(live, s->lo + 32 * i), _mm512_maskz_loadu_epi16(live, s->hi + 32 * i)};
     for (; n - done >= per && s->end - p >= room; done += per)
 #pragma GCC unroll 8
         for (int i = 0; i < n_vec; i++)
-            p = step64(&v[i], &t, p, dst + done + 32 * i);
+            p = step64(&v[i], &t, p, dst + done + 32 * i, live);
     for (int i = 0; i < n_vec; i++) {
-        _mm512_storeu_si512(s->lo + 32 * i, v[i].lo);
-        _mm512_storeu_si512(s->hi + 32 * i, v[i].hi);
+        _mm512_mask_storeu_epi16(s->lo + 32 * i, live, v[i].lo);
+        _mm512_mask_storeu_epi16(s->hi + 32 * i, live, v[i].hi);
     }
     s->p = p;
     return done;
@@ -178,17 +183,22 @@ TARGET bool qn_rans_decode_avx512(qn_rans *s, const qn_rans_tab *t, uint8_t *dst
     const bool wide = t->log2_buckets == 8;
     size_t done = 0;
     switch (s->n_lanes) {
+    case 4:
+    case 8:
+    case 16: /* a vector that is mostly empty is still faster than a lane at a time */
+        done = wide ? 0 : run64(s, t, dst, n, 1, (1u << s->n_lanes) - 1);
+        break;
     case 32:
-        done = wide ? 0 : run64(s, t, dst, n, 1);
+        done = wide ? 0 : run64(s, t, dst, n, 1, UINT32_MAX);
         break;
     case 64:
-        done = wide ? run256(s, t, dst, n, 1) : run64(s, t, dst, n, 2);
+        done = wide ? run256(s, t, dst, n, 1) : run64(s, t, dst, n, 2, UINT32_MAX);
         break;
     case 128:
-        done = wide ? run256(s, t, dst, n, 2) : run64(s, t, dst, n, 4);
+        done = wide ? run256(s, t, dst, n, 2) : run64(s, t, dst, n, 4, UINT32_MAX);
         break;
     case 256:
-        done = wide ? run256(s, t, dst, n, 4) : run64(s, t, dst, n, 8);
+        done = wide ? run256(s, t, dst, n, 4) : run64(s, t, dst, n, 8, UINT32_MAX);
         break;
     default:
         break;
@@ -287,7 +297,7 @@ INLINE bool merge_n(const qn_dense_cut *cut, qn_dense_row *row, uint8_t *dst, co
             one.at += j;
             one.col = row->col ? row->col + j : NULL;
             one.n = 1;
-            if (!qn_dense_merge_c(cut, &one, dst + j * unit))
+            if (!qn_dense_merge_one(cut, &one, dst + j * unit))
                 return false;
             row->esc = one.esc;
         }

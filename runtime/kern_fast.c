@@ -24,7 +24,7 @@ bool qn_fast_tab_build(qn_fast_tab *t, const uint8_t *sym, const uint8_t *freq, 
         t->r_start[r] = t->start[k] = (uint8_t)at;
         for (unsigned i = 0; i < f; i++, at++) {
             t->sym[at] = sym[r];
-            t->slot[at] = i | f << 8 | (uint32_t)sym[r] << 16 | (uint32_t)(sym[r] == esc) << 24;
+            t->step[at] = (uint16_t)(i | f << 8);
         }
     }
     if (at != 256)
@@ -46,7 +46,8 @@ bool qn_fast_tab_build(qn_fast_tab *t, const uint8_t *sym, const uint8_t *freq, 
 
 /* All four formats hold the sign in the last raw bit, so a weight is a word rotated right by one.
  */
-static void merge16(const uint8_t *sym, size_t n, const uint8_t *raw, uint8_t *dst)
+static void merge16(const uint8_t *restrict sym, size_t n, const uint8_t *restrict raw,
+                    uint8_t *restrict dst)
 {
     for (size_t i = 0; i < n; i++) {
         const unsigned w = (unsigned)sym[i] << 8 | raw[i];
@@ -54,17 +55,33 @@ static void merge16(const uint8_t *sym, size_t n, const uint8_t *raw, uint8_t *d
     }
 }
 
-static void merge_f16(const uint8_t *sym, size_t n, const uint8_t *raw, const uint8_t *raw2,
-                      size_t at, uint8_t *dst)
+/* `at` is a multiple of 4 but for the pieces that tails are merged in. */
+static void merge_f16(const uint8_t *restrict sym, size_t n, const uint8_t *restrict raw,
+                      const uint8_t *restrict raw2, size_t at, uint8_t *restrict dst)
 {
-    for (size_t i = 0; i < n; i++) {
-        const size_t q = at % 4 + i;
-        const unsigned w = (unsigned)sym[i] << 10 | (raw2[q / 4] >> 2 * (q % 4) & 3u) << 8 | raw[i];
-        qn_store16(dst + 2 * i, (uint16_t)(w >> 1 | w << 15));
+    uint8_t two[256];
+    for (size_t i = 0; i < n;) {
+        size_t m = n - i < sizeof two ? n - i : sizeof two;
+        if ((at + i) % 4 || m < 4) {
+            const size_t q = at % 4 + i;
+            two[0] = raw2[q / 4] >> 2 * (q % 4) & 3u;
+            m = 1;
+        } else {
+            m -= m % 4;
+            for (size_t k = 0; k < m; k += 4) {
+                const uint32_t b = raw2[(at % 4 + i + k) / 4];
+                qn_store32(two + k, (b | b << 6 | b << 12 | b << 18) & 0x03030303);
+            }
+        }
+        for (size_t k = 0; k < m; k++, i++) {
+            const unsigned w = (unsigned)sym[i] << 10 | (unsigned)two[k] << 8 | raw[i];
+            qn_store16(dst + 2 * i, (uint16_t)(w >> 1 | w << 15));
+        }
     }
 }
 
-static void merge32(const uint8_t *sym, size_t n, const uint8_t *raw, uint8_t *dst)
+static void merge32(const uint8_t *restrict sym, size_t n, const uint8_t *restrict raw,
+                    uint8_t *restrict dst)
 {
     for (size_t i = 0; i < n; i++) {
         const uint32_t w = (uint32_t)sym[i] << 24 | (uint32_t)raw[3 * i + 2] << 16 |
@@ -91,29 +108,82 @@ void qn_fast_merge(qn_fast_kind kind, const uint8_t *sym, size_t n, const uint8_
     }
 }
 
-/* n ≤ n_streams weights of one round. The caller has made sure that n code bytes may be read, or
- * sets `careful`. */
-static inline __attribute__((always_inline)) bool symbols(const qn_fast_tab *t, qn_fast_state *st,
-                                                          uint16_t *x, unsigned n, uint8_t *sym,
-                                                          bool careful)
+/* The first n weights of a round, one after the other. */
+static bool symbols(const qn_fast_tab *t, qn_fast_state *st, unsigned n, uint8_t *sym)
 {
-    const uint8_t *p = st->p;
-#pragma GCC unroll 4
     for (unsigned j = 0; j < n; j++) {
-        const uint32_t e = t->slot[x[j] & 255];
-        uint32_t y = (e >> 8 & 255) * (x[j] >> 8) + (e & 255);
-        sym[j] = (uint8_t)(e >> 16);
-        if (careful && y < 256 && p == st->end) {
-            st->failed = true;
-            return false;
+        const unsigned slot = st->lo[j], e = t->step[slot];
+        unsigned x = (e >> 8) * st->hi[j] + (e & 255);
+        sym[j] = t->sym[slot];
+        if (x < 256) {
+            if (st->p == st->end) {
+                st->failed = true;
+                return false;
+            }
+            x = x << 8 | *st->p++;
         }
-        /* a coin toss, so no branch: both outcomes are made */
-        const uint32_t longer = y << 8 | (!careful || y < 256 ? *p : 0u);
-        p += y < 256;
-        y = y < 256 ? longer : y;
-        x[j] = (uint16_t)y;
+        st->lo[j] = (uint8_t)x;
+        st->hi[j] = (uint8_t)(x >> 8);
     }
-    st->p = p;
+    return true;
+}
+
+/* States after a step, with their low bytes moved up where a byte is needed, which is said in `need`. */
+static void advance(const uint16_t *restrict step, uint8_t *restrict lo, uint8_t *restrict hi,
+                    uint8_t *restrict need, unsigned n)
+{
+    for (unsigned j = 0; j < n; j++) {
+        const uint16_t x = (uint16_t)((step[j] >> 8) * hi[j] + (step[j] & 255));
+        const uint8_t l = (uint8_t)x, h = (uint8_t)(x >> 8), due = h == 0 ? 0xff : 0;
+        lo[j] = l;
+        hi[j] = (uint8_t)(h | (l & due));
+        need[j] = due & 1;
+    }
+}
+
+/* A whole round of S ≥ 8 streams, in four passes that do little each. Only the lookups are one by
+ * one; the arithmetic is a loop over arrays for the compiler to vectorise. Which streams need a byte
+ * is close to random, so nothing branches on it: each eight of them append the indices of those that
+ * do to a list, and the code bytes go where the list says. */
+static bool symbols_wide(const qn_fast_tab *t, qn_fast_state *st, uint8_t *restrict sym)
+{
+    const uint64_t ones = 0x0101010101010101;
+    const unsigned S = st->n_streams;
+    uint16_t step[QN_FAST_STREAMS];
+    uint8_t *restrict lo = st->lo, *restrict hi = st->hi, need[QN_FAST_STREAMS],
+                      list[QN_FAST_STREAMS + 8];
+    const uint8_t *p = st->p;
+    size_t n = 0;
+#pragma GCC unroll 8
+    for (unsigned j = 0; j < S; j++) {
+        const unsigned slot = lo[j];
+        step[j] = t->step[slot];
+        sym[j] = t->sym[slot];
+    }
+    advance(step, lo, hi, need, S);
+    for (unsigned j = 0; j < S; j += 8) {
+        const uint64_t m = qn_load64(need + j);
+        /* the product gathers the eight low bits in the top byte, nothing else meets there */
+        uint64_t eight;
+        memcpy(&eight, qn_fast_index_tab[m * 0x0102040810204080 >> 56], 8);
+        eight += j * ones; /* no carries: right in either byte order */
+        memcpy(list + n, &eight, 8);
+        n += m * ones >> 56;
+    }
+    if (n > (size_t)(st->end - p)) {
+        st->failed = true;
+        return false;
+    }
+#pragma GCC unroll 4
+    for (size_t k = 0; k < n; k++)
+        lo[list[k]] = p[k];
+    st->p = p + n;
+    return true;
+}
+
+/* Puts the symbols of the nested stream where escapes are. */
+static bool replace(const qn_fast_tab *t, qn_fast_state *st, uint8_t *sym, size_t n)
+{
     for (uint8_t *s = sym;
          t->esc != QN_FAST_NO_ESC && (s = memchr(s, (int)t->esc, (size_t)(sym + n - s))); s++) {
         if (st->esc == st->esc_end) {
@@ -125,19 +195,7 @@ static inline __attribute__((always_inline)) bool symbols(const qn_fast_tab *t, 
     return true;
 }
 
-static void load_states(const qn_fast_state *st, uint16_t *x)
-{
-    for (unsigned j = 0; j < st->n_streams; j++)
-        x[j] = (uint16_t)(st->lo[j] | st->hi[j] << 8);
-}
-
-static void store_states(qn_fast_state *st, const uint16_t *x)
-{
-    for (unsigned j = 0; j < st->n_streams; j++) {
-        st->lo[j] = (uint8_t)x[j];
-        st->hi[j] = (uint8_t)(x[j] >> 8);
-    }
-}
+enum { BATCH = 512 }; /* symbols decoded before they are merged, a multiple of a round */
 
 size_t qn_fast_run_c(qn_fast_kind kind, const qn_fast_tab *t, qn_fast_state *st, size_t n_rounds,
                      const uint8_t *raw, const uint8_t *raw2, uint8_t *dst)
@@ -146,32 +204,26 @@ size_t qn_fast_run_c(qn_fast_kind kind, const qn_fast_tab *t, qn_fast_state *st,
                  dst_step = S * (kind == QN_FAST_SYM   ? 1
                                  : kind == QN_FAST_F32 ? 4
                                                        : 2);
-    uint16_t x[QN_FAST_STREAMS];
-    uint8_t sym[QN_FAST_STREAMS];
+    uint8_t sym[BATCH];
     size_t r = 0;
-    load_states(st, x);
-    for (; r < n_rounds && !st->failed; r++) {
-        /* one byte more than a round can take: the byte under a conditional move is read either way
-         */
-        const bool slack = (size_t)(st->end - st->p) > S;
-        if (!(slack ? symbols(t, st, x, (unsigned)S, sym, false)
-                    : symbols(t, st, x, (unsigned)S, sym, true)))
-            break;
-        const size_t at = r * S;
-        qn_fast_merge(kind, sym, S, kind == QN_FAST_SYM ? NULL : raw + r * raw_step,
+    while (r < n_rounds) {
+        const size_t left = n_rounds - r, n = left < BATCH / S ? left : BATCH / S, at = r * S;
+        for (size_t i = 0; i < n; i++)
+            if (!(S < 8 ? symbols(t, st, (unsigned)S, sym + i * S)
+                        : symbols_wide(t, st, sym + i * S)))
+                return r;
+        if (!replace(t, st, sym, n * S))
+            return r;
+        qn_fast_merge(kind, sym, n * S, kind == QN_FAST_SYM ? NULL : raw + r * raw_step,
                       kind == QN_FAST_F16 ? raw2 + at / 4 : NULL, at, dst + r * dst_step);
+        r += n;
     }
-    store_states(st, x);
     return r;
 }
 
 bool qn_fast_part_c(const qn_fast_tab *t, qn_fast_state *st, unsigned n, uint8_t *sym)
 {
-    uint16_t x[QN_FAST_STREAMS];
-    load_states(st, x);
-    const bool ok = symbols(t, st, x, n, sym, true);
-    store_states(st, x);
-    return ok;
+    return symbols(t, st, n, sym) && replace(t, st, sym, n);
 }
 
 static size_t run_sym(const qn_fast_tab *t, qn_fast_state *st, size_t n, const uint8_t *raw,

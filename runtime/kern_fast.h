@@ -35,7 +35,7 @@ typedef enum qn_fast_kind {
  * is < 256, distinct mod 64 from all others, freq 1 … 255, and the freqs sum to 256. */
 typedef struct qn_fast_tab {
     uint8_t sym[256];            /* slot → symbol; `esc` for the slots of the escape            */
-    uint32_t slot[256];          /* slot − start | freq << 8 | symbol << 16 | escape << 24      */
+    uint16_t step[256];          /* slot → slot − start | freq << 8                             */
     uint8_t freq[64], start[64]; /* by symbol mod 64                                            */
     unsigned esc;                /* a byte that is no coded symbol, or QN_FAST_NO_ESC           */
     unsigned n;                  /* symbols, escape included                                    */
@@ -88,6 +88,7 @@ size_t qn_fast_run_c(qn_fast_kind kind, const qn_fast_tab *t, qn_fast_state *st,
 /* The first n < n_streams weights of a round: symbols only. False when st->failed. */
 bool qn_fast_part_c(const qn_fast_tab *t, qn_fast_state *st, unsigned n, uint8_t *sym);
 
+extern const uint8_t qn_fast_index_tab[256][8]; /* runtime/kern_fast_tab.c */
 #if defined(__x86_64__) && defined(__GNUC__)
 extern const uint64_t qn_fast_expand_tab[256]; /* runtime/kern_fast_tab.c */
 void qn_kern_fast_avx2(qn_kern_fast *k);

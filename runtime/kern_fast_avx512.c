@@ -143,6 +143,17 @@ INLINE void emit(qn_fast_kind kind, __m512i s, const uint8_t *raw, const uint8_t
     }
 }
 
+/* A store that misses waits for its line to be read first, and a full store queue stops everything.
+ * So lines are asked for this many bytes ahead. Measured from DRAM to DRAM: 3 to 12 % faster for 16
+ * bits, 12 % slower for 32, and slower for what is read. May point past the end, where it does
+ * nothing. */
+INLINE void claim(const uint8_t *dst, size_t n_bytes)
+{
+    enum { AHEAD = 2048 };
+    for (size_t i = 0; i < n_bytes; i += 64)
+        _mm_prefetch((const char *)((uintptr_t)dst + AHEAD + i), _MM_HINT_T0);
+}
+
 /* G groups of 64 streams; kind, G and escapes are constants after inlining. */
 INLINE size_t run(qn_fast_kind kind, unsigned G, bool escapes, const qn_fast_tab *tab,
                   qn_fast_state *st, size_t n_rounds, const uint8_t *raw, const uint8_t *raw2,
@@ -164,6 +175,8 @@ INLINE size_t run(qn_fast_kind kind, unsigned G, bool escapes, const qn_fast_tab
 #pragma GCC unroll 4
         for (unsigned g = 0; g < G; g++) {
             const __m512i s = step(&t, &lo[g], &hi[g], &f, escapes);
+            if (kind == QN_FAST_BF16 || kind == QN_FAST_F16)
+                claim(dst, dst_step);
             emit(kind, s, raw, raw2, dst);
             if (kind != QN_FAST_SYM) /* these are NULL where there are none */
                 raw += raw_step;

@@ -170,11 +170,11 @@ qn_code qn_rans_begin(qn_rans *s, qn_cur *c, unsigned log2_lanes, qn_err *err)
     return QN_OK;
 }
 
-qn_code qn_rans_finish(const qn_rans *s, qn_err *err)
+qn_code qn_rans_finish(const qn_rans *s, bool exact, qn_err *err)
 {
     unsigned bad = s->p != s->end;
     for (unsigned i = 0; i < s->n_lanes; i++)
-        bad |= (unsigned)s->lo[i] | (s->hi[i] ^ 1u);
+        bad |= (exact ? s->lo[i] : 0u) | (s->hi[i] ^ 1u);
     return bad ? QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "coded symbols do not end where they should") : QN_OK;
 }
 
@@ -192,7 +192,7 @@ qn_code qn_rans_unpack(const qn_kern *k, const uint8_t *payload, size_t n_bytes,
     s.end = payload + n_bytes;
     if (!k->dense.decode(&s, &t, dst, n))
         return QN_FAIL(err, QN_E_INPUT, n_bytes, "coded symbols cut short");
-    return qn_rans_finish(&s, err);
+    return qn_rans_finish(&s, true, err);
 }
 
 qn_code qn_rans_unpack_side(const qn_kern *k, qn_cur *c, uint8_t *dst, size_t n, qn_err *err)

@@ -24,7 +24,7 @@ void qn_rans_tab_make64(qn_rans_tab *t, const uint16_t freq[64]);
 /* Lane states (n_lanes × u32), each ≥ 2^16. */
 qn_code qn_rans_begin(qn_rans *s, qn_cur *c, unsigned log2_lanes, qn_err *err) QN_MUST_CHECK;
 /* All words used, all lanes back at the start. */
-qn_code qn_rans_finish(const qn_rans *s, qn_err *err) QN_MUST_CHECK;
+qn_code qn_rans_finish(const qn_rans *s, bool exact, qn_err *err) QN_MUST_CHECK;
 
 /* Decodes a whole order0 payload to n bytes. */
 qn_code qn_rans_unpack(const qn_kern *k, const uint8_t *payload, size_t n_bytes, uint8_t *dst, size_t n,

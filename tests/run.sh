@@ -23,5 +23,6 @@ for dir in build build-san; do
     echo "== $dir"
     meson test -C "$dir" --no-rebuild --print-errorlogs || status=1
 done
-python3 tests/count.py build build-san || status=1
+sh tests/compilers.sh build build-san | tee build/compilers.tap
+python3 tests/count.py build build-san build/compilers.tap || status=1
 exit $status

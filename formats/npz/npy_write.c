@@ -50,7 +50,7 @@ static const struct {
 
 struct job {
     qn_source *src;
-    uint64_t object, off, n_bytes; /* the bytes of the tensor that are wanted */
+    uint64_t tensor, off, n_bytes; /* the bytes of the tensor that are wanted */
     uint64_t piece_bytes;          /* read, converted and written at a time */
     bool widen;
     qn_npy_written w;
@@ -74,13 +74,13 @@ static void shape_of_bytes(qn_npy_written *w, unsigned bits, uint64_t n_bytes)
     w->dims[0] = n_bytes;
 }
 
-static qn_code plan(struct job *j, const qn_object *o, const qn_npy_options *opt, qn_err *err)
+static qn_code plan(struct job *j, const qn_source_tensor *o, const qn_npy_options *opt, qn_err *err)
 {
     const qn_dtype t = (qn_dtype)o->dtype;
     const unsigned bits = qn_dtype_bits(t);
     uint64_t n, n_bytes;
-    if (o->kind != QN_OBJECT_TENSOR || t >= QN_DTYPE_COUNT || !tab[t].descr)
-        return QN_BUG(err, "object %llu is no tensor", (unsigned long long)j->object);
+    if (t >= QN_DTYPE_COUNT || !tab[t].descr)
+        return QN_BUG(err, "tensor %llu has no dtype", (unsigned long long)j->tensor);
     if (!qn_shape_bytes(t, o->dims, o->rank, &n, &n_bytes))
         return QN_BUG(err, "tensor of impossible shape");
     j->w = (qn_npy_written){.dtype = t, .rank = o->rank};
@@ -157,7 +157,7 @@ static qn_code write_all(struct job *j, qn_err *err)
         const uint64_t off = j->off + done;
         const uint64_t n = qn_min_u64(j->piece_bytes - off % j->piece_bytes, j->n_bytes - done);
         uint64_t n_out = n;
-        QN_TRY(qn_source_read(j->src, j->object, off, n, j->raw, err));
+        QN_TRY(qn_source_tensor_read(j->src, j->tensor, off, n, j->raw, err));
         if (j->widen) {
             n_out = n * 8 / qn_dtype_bits(j->w.dtype) * 4;
             QN_TRY(widen_piece(j, n_out / 4, err));
@@ -198,13 +198,13 @@ static qn_code check_output(const qn_env *env, const char *path, bool overwrite,
     return overwrite ? QN_OK : QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "exists: give --force to replace it");
 }
 
-qn_code qn_npy_write(qn_source *src, uint64_t object, const char *path, const qn_npy_options *opt, qn_npy_written *out,
+qn_code qn_npy_write(qn_source *src, uint64_t tensor, const char *path, const qn_npy_options *opt, qn_npy_written *out,
                      qn_err *err)
 {
     static const qn_npy_options none;
     const qn_alloc *alloc = src->env->alloc;
-    const qn_object *o = &src->objects[object];
-    struct job j = {.src = src, .object = object, .file = QN_FILE_CLOSED};
+    const qn_source_tensor *o = &src->tensors[tensor];
+    struct job j = {.src = src, .tensor = tensor, .file = QN_FILE_CLOSED};
     opt = opt ? opt : &none;
     QN_TRY(qn_err_in_path(err, check_output(src->env, path, opt->overwrite, err), path));
     QN_TRY(qn_err_in_path(err, qn_err_in_tensor(err, plan(&j, o, opt, err), o->name), src->path));

@@ -26,7 +26,7 @@ typedef struct qn_npy_written {
 } qn_npy_written;
 
 /* Writes to a temporary name beside `path`, syncs, renames. `opt` and `out` may be NULL. */
-qn_code qn_npy_write(qn_source *src, uint64_t object, const char *path, const qn_npy_options *opt, qn_npy_written *out,
+qn_code qn_npy_write(qn_source *src, uint64_t tensor, const char *path, const qn_npy_options *opt, qn_npy_written *out,
                      qn_err *err) QN_MUST_CHECK;
 
 #endif

@@ -31,7 +31,7 @@ struct build {
 
 static struct onnx *onnx_of(const qn_source *s)
 {
-    return ((const qn_fileset *)s->impl)->format;
+    return ((const qn_fileset *)s->impl)->own;
 }
 
 /* ---- reading ---- */
@@ -237,7 +237,7 @@ static qn_code build(struct build *b, qn_file *f, const char *path, qn_err *err)
     if (!b->x)
         return QN_E_MEMORY;
     *b->x = (struct onnx){0};
-    ((qn_fileset *)s->impl)->format = b->x;
+    ((qn_fileset *)s->impl)->own = b->x; /* in the arena */
     QN_TRY(qn_file_stat(f, &st, err));
     QN_TRY(qn_onnx_read(&b->x->model, &s->arena, s->env->alloc, read_opened, f, st.n_bytes, err));
     QN_TRY(find_places(b, name, err));
@@ -261,8 +261,7 @@ static qn_code open_model(const qn_env *env, const char *path, qn_source **out, 
     struct build b = {0};
     qn_file f;
     *out = NULL;
-    QN_TRY(qn_fileset_new(env, "onnx", path, &b.s, err));
-    b.s->ops = &ops;
+    QN_TRY(qn_fileset_new_ops(env, &ops, path, &b.s, err));
     qn_code rc = qn_file_open(&f, env->fs, env->alloc, path, QN_OPEN_READ, err);
     if (rc == QN_OK) {
         rc = build(&b, &f, path, err);

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static qn_code read_object(void *ctx, uint64_t id, uint64_t off, uint64_t n, void *dst, qn_err *err)
+static qn_code read_tensor(void *ctx, uint64_t id, uint64_t off, uint64_t n, void *dst, qn_err *err)
 {
-    return qn_source_read(ctx, id, off, n, dst, err);
+    return qn_source_tensor_read(ctx, id, off, n, dst, err);
 }
 
 /* ---- the metadata that the source came with ---- */
@@ -98,15 +98,13 @@ qn_code qn_safetensors_metadata(qn_source *s, char **out, qn_err *err)
 
 static qn_code list_tensors(const qn_env *env, const qn_source *s, qn_out_tensor **out, qn_err *err)
 {
-    uint64_t n = 0;
     qn_out_tensor *t = qn_mem_zeros(env->alloc, s->n_tensors, sizeof *t, err);
     if (!t)
         return QN_E_MEMORY;
-    for (uint64_t i = 0; i < s->n_objects; i++) {
-        const qn_object *o = &s->objects[i];
-        if (o->kind == QN_OBJECT_TENSOR)
-            t[n++] = (qn_out_tensor){.name = o->name, .dims = o->dims, .n_bytes = o->n_bytes, .id = i, .dtype = o->dtype,
-                                     .rank = o->rank};
+    for (uint64_t i = 0; i < s->n_tensors; i++) {
+        const qn_source_tensor *o = &s->tensors[i];
+        t[i] = (qn_out_tensor){.name = o->name, .dims = o->dims, .n_bytes = o->n_bytes, .id = i, .dtype = o->dtype,
+                               .rank = o->rank};
     }
     *out = t;
     return QN_OK;
@@ -122,7 +120,7 @@ qn_code qn_safetensors_write_file(const qn_env *env, qn_source *s, const char *p
     qn_code rc = o.metadata ? QN_OK : qn_safetensors_metadata(s, &kept, err);
     o.metadata = o.metadata ? o.metadata : kept;
     if (rc == QN_OK)
-        rc = qn_safetensors_write(env, path, t, s->n_tensors, read_object, s, &o, err);
+        rc = qn_safetensors_write(env, path, t, s->n_tensors, read_tensor, s, &o, err);
     qn_mem_put(s->env->alloc, kept);
     qn_mem_put(env->alloc, t);
     return rc;
@@ -253,7 +251,7 @@ static qn_code write_set(struct set *x, bool overwrite, qn_err *err)
                                                "exists: give --force to replace it"), x->path[k]);
     }
     for (uint64_t k = 0; k < x->n_shards; k++)
-        QN_TRY(qn_safetensors_write_tmp(env, x->path[k], x->t + x->first[k], x->first[k + 1] - x->first[k], read_object,
+        QN_TRY(qn_safetensors_write_tmp(env, x->path[k], x->t + x->first[k], x->first[k + 1] - x->first[k], read_tensor,
                                         x->s, x->metadata, &x->tmp[k], err));
     if (n_files > x->n_shards)
         QN_TRY(write_index(x, err));

@@ -40,7 +40,7 @@ Test(survey, exact_when_small)
         qn_pack_report report;
         cr_assert_eq(qn_pack(s->env, s, "", &(qn_pack_options){.level = l, .dry_run = true}, &report, NULL), QN_OK);
         for (uint64_t i = 0; i < v.n_rows; i++) {
-            const qn_pack_row *row = &report.rows[v.rows[i].object];
+            const qn_pack_row *row = &report.rows[s->tensors[v.rows[i].tensor].object];
             if (row->n_shared == 0)
                 cr_assert_eq(v.rows[i].level_bytes[l], row->stored_bytes, "row %llu", (unsigned long long)i);
         }
@@ -94,7 +94,7 @@ Test(survey, every_dtype)
     opt.level[QN_LEVEL_MAX] = true;
     qn_survey out = survey(s, &opt);
     for (uint64_t i = 0; i < out.n_rows; i++) {
-        const qn_object *o = &s->objects[out.rows[i].object];
+        const qn_source_tensor *o = &s->tensors[out.rows[i].tensor];
         cr_assert_eq(out.rows[i].stats.n_values, o->dtype == QN_C64 ? 128 : 64, "%s", o->name);
         for (qn_level l = QN_LEVEL_FAST; l <= QN_LEVEL_MAX; l++)
             cr_assert(out.rows[i].level_exact[l] && out.rows[i].level_bytes[l] <= o->n_bytes);

@@ -276,8 +276,8 @@ Test(folder_bad, other_formats)
     } f[] = {
         {"GGUF", "GGUF\3\0\0\0\0\0\0\0", 12, QN_E_UNSUPPORTED, "is a GGUF file"},
         {"zip", "PK\3\4xxxxxxxx", 12, QN_E_UNSUPPORTED, "is a zip archive"},
-        {"pickle", "\x80\2}q\0xxxxxxx", 12, QN_E_UNSUPPORTED, "is a PyTorch pickle"},
-        {"npy", "\x93NUMPY\1\0v\0{'", 12, QN_E_UNSUPPORTED, "is a numpy array"},
+        {"pickle", "\x80\2}q\0xxxxxxx", 12, QN_E_UNSUPPORTED, "is a pickle without"},
+        {"npy", "\x93NUMPY\1\0v\0{'", 12, QN_E_INPUT, "header of 118 bytes: 2 follow"},
         {"zstd", "\x28\xb5\x2f\xfdxxxxxxxx", 12, QN_E_UNSUPPORTED, "is a zstd archive"},
         {"gzip", "\x1f\x8bxxxxxxxxxx", 12, QN_E_UNSUPPORTED, "is a gzip archive"},
         {"ONNX", "\x08\x07\x12\4abcdxxxx", 12, QN_E_INPUT, "not an ONNX model: it has no graph"},

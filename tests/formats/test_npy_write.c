@@ -27,7 +27,7 @@ static size_t written(const qt_made_tensor *t, const qn_npy_options *opt, uint8_
     qn_source *s = qt_made_open(qt_made_env(1), qt_made_safetensors("t.safetensors", t, 1, NULL));
     qn_npy_options o = opt ? *opt : (qn_npy_options){0};
     o.overwrite = true;
-    cr_assert_eq(qn_npy_write(s, qn_source_find(s, t->name), out, &o, w, NULL), QN_OK);
+    cr_assert_eq(qn_npy_write(s, qn_source_tensor_find(s, t->name), out, &o, w, NULL), QN_OK);
     qn_source_close(s);
     const size_t n = slurp(out, buf, cap);
     cr_assert_eq(n, w->n_bytes);
@@ -131,13 +131,13 @@ Test(npy_write, refusals_leave_nothing_behind)
     const char *out = qt_made_path("x.npy");
     const qn_npy_options far = {.some_rows = true, .first_row = 5, .n_rows = 2}, wide = {.widen = true},
                          half = {.some_rows = true, .first_row = 1, .n_rows = 1};
-    cr_assert_eq(qn_npy_write(s, qn_source_find(s, "w"), out, &far, NULL, NULL), QN_E_USAGE);
-    cr_assert_eq(qn_npy_write(s, qn_source_find(s, "six"), out, &wide, NULL, NULL), QN_E_UNSUPPORTED);
-    cr_assert_eq(qn_npy_write(s, qn_source_find(s, "odd"), out, &half, NULL, NULL), QN_E_UNSUPPORTED);
-    cr_assert_eq(qn_npy_write(s, qn_source_find(s, "w"), qt_made_dir(), NULL, NULL, NULL), QN_E_USAGE);
+    cr_assert_eq(qn_npy_write(s, qn_source_tensor_find(s, "w"), out, &far, NULL, NULL), QN_E_USAGE);
+    cr_assert_eq(qn_npy_write(s, qn_source_tensor_find(s, "six"), out, &wide, NULL, NULL), QN_E_UNSUPPORTED);
+    cr_assert_eq(qn_npy_write(s, qn_source_tensor_find(s, "odd"), out, &half, NULL, NULL), QN_E_UNSUPPORTED);
+    cr_assert_eq(qn_npy_write(s, qn_source_tensor_find(s, "w"), qt_made_dir(), NULL, NULL, NULL), QN_E_USAGE);
     cr_assert_neq(access(out, F_OK), 0);
-    cr_assert_eq(qn_npy_write(s, qn_source_find(s, "w"), out, NULL, NULL, NULL), QN_OK);
-    cr_assert_eq(qn_npy_write(s, qn_source_find(s, "w"), out, NULL, NULL, NULL), QN_E_USAGE, "it exists");
+    cr_assert_eq(qn_npy_write(s, qn_source_tensor_find(s, "w"), out, NULL, NULL, NULL), QN_OK);
+    cr_assert_eq(qn_npy_write(s, qn_source_tensor_find(s, "w"), out, NULL, NULL, NULL), QN_E_USAGE, "it exists");
     qn_source_close(s);
 }
 
@@ -151,7 +151,7 @@ Test(npy_write, out_of_memory_anywhere)
         qn_source *s = NULL;
         qn_code rc = qn_source_open(env, path, &s, NULL);
         if (rc == QN_OK)
-            rc = qn_npy_write(s, qn_source_find(s, "w"), out, &(qn_npy_options){.widen = true, .overwrite = true}, NULL, NULL);
+            rc = qn_npy_write(s, qn_source_tensor_find(s, "w"), out, &(qn_npy_options){.widen = true, .overwrite = true}, NULL, NULL);
         qn_source_close(s);
         cr_assert_eq(rc, qt_made_memory_failed() ? QN_E_MEMORY : QN_OK, "request %llu", (unsigned long long)nth);
         cr_assert_neq(access(qt_made_path("x.npy.quern-npy"), F_OK), 0, "the temporary file is gone");

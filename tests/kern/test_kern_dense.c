@@ -86,7 +86,7 @@ static void compare_merge(qt_rng *r, const qn_dense_cut *cut, size_t at, size_t 
                                 .base = (uint16_t)qt_next(r),
                                 .n = n};
     qn_dense_row want = first;
-    const bool ok = qn_dense_merge_c(cut, &want, a.p);
+    const bool ok = qn_dense_merge_one(cut, &want, a.p);
     for (unsigned i = 0; i < n_cpu; i++) {
         qn_kern k;
         qn_dense_row got = first;
