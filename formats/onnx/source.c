@@ -136,7 +136,10 @@ static qn_code list_tensors(struct build *b, qn_err *err)
         b->n_packed += packed;
         weight_of[s->n_tensors] = (uint32_t)i;
         s->tensors[s->n_tensors++] = (qn_source_tensor){.name = o.name, .dims = o.dims, .n_bytes = o.n_bytes,
-                                                        .object = b->object_of[i], .dtype = o.dtype, .rank = o.rank};
+                                                        .object = b->object_of[i],
+                                                        .file = b->object_of[i] == QN_NO_OBJECT ? (uint32_t)b->x->file
+                                                                : s->objects[b->object_of[i]].file,
+                                                        .dtype = o.dtype, .rank = o.rank};
     }
     if (b->n_packed)
         qn_source_warn(s, "%s: %llu tensor%s of elements below a byte: listed as U8, the bytes that hold them", s->path,
