@@ -34,6 +34,46 @@ qn_code qn_file_open(qn_file *f, const qn_fs *fs, const qn_alloc *alloc, const c
     return QN_OK;
 }
 
+static qn_code refuse(qn_file *f, const char *what, qn_err *err)
+{
+    const qn_code rc = qn_err_in_path(err, QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "%s", what), f->path);
+    qn_file_drop(f);
+    return rc;
+}
+
+qn_code qn_file_open_beneath(qn_file *f, const qn_fs *fs, const qn_alloc *alloc, const char *dir, const char *rel,
+                             qn_err *err)
+{
+    *f = (qn_file){.fs = fs, .fd = -1, .alloc = alloc};
+    f->path = qn_path_join(alloc, dir, rel, err);
+    if (!f->path)
+        return QN_E_MEMORY;
+    do
+        f->fd = fs->open_beneath(fs->ctx, dir, rel);
+    while (f->fd == -EINTR);
+    if (f->fd < 0) {
+        const int r = f->fd;
+        if (r == -ELOOP)
+            return refuse(f, "a symlink lies on the way: files that a model names must be plain files below its folder", err);
+        if (r == -EXDEV)
+            return refuse(f, "leads out of the model's folder", err);
+        const qn_code rc = fail_path(err, r, f->path, "cannot be opened");
+        qn_file_drop(f);
+        return rc;
+    }
+    qn_stat st;
+    const qn_code rc = qn_file_stat(f, &st, err);
+    if (rc != QN_OK) {
+        qn_file_drop(f);
+        return rc;
+    }
+    if (!st.is_regular)
+        return refuse(f, "is not a regular file", err);
+    if (st.n_links != 1)
+        return refuse(f, "has a second name (hard link): files that a model names must have one", err);
+    return QN_OK;
+}
+
 qn_code qn_file_close(qn_file *f, qn_err *err)
 {
     qn_code rc = QN_OK;

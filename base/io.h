@@ -14,6 +14,7 @@ typedef struct qn_fs qn_fs;
 typedef struct qn_stat {
     uint64_t n_bytes;
     uint64_t dev, ino; /* identity: two names with equal (dev, ino) are one file */
+    uint64_t n_links;  /* names that the file has */
     int64_t mtime_ns;
     bool is_dir, is_regular;
 } qn_stat;
@@ -28,6 +29,9 @@ enum {
 /* fd-like handles are small integers owned by the fs. Paths are NUL-terminated. */
 struct qn_fs {
     int (*open)(void *ctx, const char *path, int mode);
+    /* For reading: `rel` below the folder `dir`, whose own path may be anything; after that no symlink is followed (−ELOOP)
+     * and nothing leads out of the folder (−EXDEV). */
+    int (*open_beneath)(void *ctx, const char *dir, const char *rel);
     int (*close)(void *ctx, int fd);
     ssize_t (*pread)(void *ctx, int fd, void *buf, size_t n, uint64_t off);
     ssize_t (*pwrite)(void *ctx, int fd, const void *buf, size_t n, uint64_t off);
@@ -63,6 +67,10 @@ typedef struct qn_file {
 
 qn_code qn_file_open(qn_file *f, const qn_fs *fs, const qn_alloc *alloc, const char *path, int mode,
                      qn_err *err) QN_MUST_CHECK;
+/* A file that another file names, below the folder `dir`: see qn_fs.open_beneath. Besides, it must be a regular file with no
+ * second name (a hard link would lead anywhere); otherwise QN_E_INPUT. */
+qn_code qn_file_open_beneath(qn_file *f, const qn_fs *fs, const qn_alloc *alloc, const char *dir, const char *rel,
+                             qn_err *err) QN_MUST_CHECK;
 /* Errors of close count when something was written; after a failure the file is closed all the same. */
 qn_code qn_file_close(qn_file *f, qn_err *err) QN_MUST_CHECK;
 /* For paths where an error is already being returned. */

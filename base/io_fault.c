@@ -37,6 +37,11 @@ static int decide(qn_fault *f, qn_fault_op op, bool can_be_short)
 
 static int ft_open(void *ctx, const char *path, int mode) { PASS(QN_OP_OPEN, open(f->inner->ctx, path, mode)); }
 
+static int ft_open_beneath(void *ctx, const char *dir, const char *rel)
+{
+    PASS(QN_OP_OPEN_BENEATH, open_beneath(f->inner->ctx, dir, rel));
+}
+
 static int ft_close(void *ctx, int fd)
 {
     qn_fault *f = ctx;
@@ -86,7 +91,7 @@ static int ft_advise_done(void *ctx, int fd, uint64_t off, uint64_t n)
 
 void qn_fault_init(qn_fault *f)
 {
-    f->fs = (qn_fs){ft_open, ft_close, ft_pread, ft_pwrite, ft_reserve, ft_truncate, ft_sync, ft_lock, ft_fstat, ft_stat,
+    f->fs = (qn_fs){ft_open, ft_open_beneath, ft_close, ft_pread, ft_pwrite, ft_reserve, ft_truncate, ft_sync, ft_lock, ft_fstat, ft_stat,
                     ft_rename, ft_unlink, ft_mkdir, ft_rmdir, ft_sync_dir, ft_list, ft_advise_done, f};
     atomic_init(&f->n_counted, 0);
     atomic_init(&f->n_hit, 0);
@@ -96,7 +101,7 @@ void qn_fault_init(qn_fault *f)
 
 const char *qn_fault_op_name(qn_fault_op op)
 {
-    static const char *const names[QN_OP_COUNT] = {"open", "close", "pread", "pwrite", "reserve", "truncate", "sync",
+    static const char *const names[QN_OP_COUNT] = {"open", "open_beneath", "close", "pread", "pwrite", "reserve", "truncate", "sync",
                                                    "lock", "fstat", "stat", "rename", "unlink", "mkdir", "rmdir",
                                                    "sync_dir", "list", "advise_done"};
     return names[op];

@@ -8,6 +8,7 @@
 
 typedef enum qn_fault_op {
     QN_OP_OPEN,
+    QN_OP_OPEN_BENEATH,
     QN_OP_CLOSE,
     QN_OP_PREAD,
     QN_OP_PWRITE,

@@ -3,6 +3,7 @@
  * Everything is small here: searches are linear. */
 #include "base/io_mem_impl.h"
 #include "base/num.h"
+#include "base/path.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -268,7 +269,7 @@ static int stat_node(const struct qn_memfs *m, int node, qn_stat *st)
     if (node == QN_MEMFS_NONE)
         return -ENOENT;
     const struct qn_memfs_node *f = &m->nodes[node];
-    *st = (qn_stat){.n_bytes = f->now.n, .dev = 1, .ino = (uint64_t)node + 1, .mtime_ns = f->mtime,
+    *st = (qn_stat){.n_bytes = f->now.n, .dev = 1, .ino = (uint64_t)node + 1, .n_links = 1, .mtime_ns = f->mtime,
                     .is_dir = f->is_dir, .is_regular = !f->is_dir};
     return 0;
 }
@@ -400,6 +401,19 @@ static int stat_path(struct qn_memfs *m, const char *path, qn_stat *st)
 }
 
 static int mem_open(void *ctx, const char *path, int mode) { LOCKED(int, do_open(m, path, mode)); }
+static int mem_open_beneath(void *ctx, const char *dir, const char *rel)
+{
+    char path[2048]; /* there are no links here: only the words of the path could lead out */
+    const size_t nd = strlen(dir), nr = strlen(rel);
+    if (!qn_path_is_safe(rel, nr))
+        return -EXDEV;
+    if (nd + nr + 2 > sizeof path)
+        return -ENAMETOOLONG;
+    memcpy(path, dir, nd);
+    path[nd] = '/';
+    memcpy(path + nd + 1, rel, nr + 1);
+    return mem_open(ctx, path, QN_OPEN_READ);
+}
 static int mem_close(void *ctx, int fd) { LOCKED(int, do_close(m, fd)); }
 static ssize_t mem_pread(void *ctx, int fd, void *buf, size_t n, uint64_t off)
 {
@@ -443,7 +457,7 @@ qn_memfs *qn_memfs_new(void)
     if (!m)
         return NULL;
     m->limit = UINT64_MAX;
-    m->fs = (qn_fs){mem_open, mem_close, mem_pread, mem_pwrite, mem_reserve, mem_truncate, mem_sync, mem_lock,
+    m->fs = (qn_fs){mem_open, mem_open_beneath, mem_close, mem_pread, mem_pwrite, mem_reserve, mem_truncate, mem_sync, mem_lock,
                     mem_fstat, mem_stat, mem_rename, mem_unlink, mem_mkdir, mem_rmdir, mem_sync_dir, mem_list,
                     mem_advise_done, m};
     pthread_mutex_init(&m->lock, NULL);

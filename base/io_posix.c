@@ -8,6 +8,10 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#ifdef __linux__
+#include <linux/openat2.h>
+#include <sys/syscall.h>
+#endif
 #include <unistd.h>
 
 static int result(int r)
@@ -29,6 +33,57 @@ static int px_open(void *ctx, const char *path, int mode)
     default:
         return result(open(path, flags | O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0666));
     }
+}
+
+/* One component after the other, for kernels without openat2. */
+static int open_steps(int dir, const char *rel, int flags)
+{
+    char name[256];
+    int fd = dir;
+    for (;;) {
+        const size_t n = strcspn(rel, "/");
+        const bool last = rel[n] == '\0';
+        int next = -EXDEV;
+        if (n >= sizeof name) {
+            next = -ENAMETOOLONG;
+        } else if (n > 2 || (n == 2 && memcmp(rel, "..", 2) != 0) || (n == 1 && rel[0] != '.')) {
+            memcpy(name, rel, n);
+            name[n] = '\0';
+            next = result(openat(fd, name, last ? flags | O_NOFOLLOW : O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+            struct stat s; /* a link where a folder should be is reported as no folder */
+            if (next == -ENOTDIR && fstatat(fd, name, &s, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(s.st_mode))
+                next = -ELOOP;
+        }
+        if (fd != dir)
+            close(fd);
+        if (next < 0 || last)
+            return next;
+        fd = next;
+        rel += n + 1;
+    }
+}
+
+static int px_open_beneath(void *ctx, const char *dir, const char *rel)
+{
+    (void)ctx;
+    const int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;
+    const int top = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (top < 0)
+        return -errno;
+    int fd = -ENOSYS;
+#ifdef SYS_openat2
+    const struct open_how how = {.flags = (uint64_t)flags | O_NOFOLLOW, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
+                                                                                   RESOLVE_NO_MAGICLINKS};
+    for (int tries = 0; tries < 100; tries++) { /* EAGAIN: something on the way is being renamed */
+        fd = result((int)syscall(SYS_openat2, top, rel, &how, sizeof how));
+        if (fd != -EAGAIN)
+            break;
+    }
+#endif
+    if (fd == -ENOSYS || fd == -EPERM || fd == -EINVAL)
+        fd = open_steps(top, rel, flags);
+    close(top);
+    return fd;
 }
 
 static int px_close(void *ctx, int fd)
@@ -88,6 +143,7 @@ static int fill(int r, const struct stat *s, qn_stat *st)
     *st = (qn_stat){.n_bytes = (uint64_t)s->st_size,
                     .dev = (uint64_t)s->st_dev,
                     .ino = (uint64_t)s->st_ino,
+                    .n_links = (uint64_t)s->st_nlink,
                     .mtime_ns = (int64_t)s->st_mtim.tv_sec * 1000000000 + s->st_mtim.tv_nsec,
                     .is_dir = S_ISDIR(s->st_mode),
                     .is_regular = S_ISREG(s->st_mode)};
@@ -175,6 +231,7 @@ static int px_advise_done(void *ctx, int fd, uint64_t off, uint64_t n_bytes)
 
 const qn_fs qn_fs_posix = {
     .open = px_open,
+    .open_beneath = px_open_beneath,
     .close = px_close,
     .pread = px_pread,
     .pwrite = px_pwrite,

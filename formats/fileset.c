@@ -21,6 +21,7 @@ void qn_fileset_close(qn_source *s)
         qn_file_drop(&set->open[i]);
     qn_mem_put(s->env->alloc, set->open);
     qn_mem_put(s->env->alloc, set->paths);
+    qn_mem_put(s->env->alloc, set->beneath);
     qn_mem_put(s->env->alloc, set);
 }
 
@@ -67,35 +68,59 @@ static qn_code room_for_file(qn_source *s, qn_err *err)
     set->open = q ? q : set->open;
     void *r = qn_mem_grow(a, set->paths, n, &set->cap_paths, n + 1, sizeof *set->paths, err);
     set->paths = r ? r : set->paths;
-    return p && q && r ? QN_OK : QN_E_MEMORY;
+    void *b = qn_mem_grow(a, set->beneath, n, &set->cap_beneath, n + 1, sizeof *set->beneath, err);
+    set->beneath = b ? b : set->beneath;
+    return p && q && r && b ? QN_OK : QN_E_MEMORY;
+}
+
+static qn_code take_file(qn_source *s, qn_file *f, const char *rel, bool beneath, qn_err *err)
+{
+    qn_fileset *set = s->impl;
+    qn_stat st;
+    QN_TRY(room_for_file(s, err));
+    QN_TRY(qn_file_stat(f, &st, err));
+    if (!st.is_regular)
+        return qn_err_in_path(err, QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "is neither a file nor a folder"), f->path);
+    char *own = qn_arena_str(&s->arena, f->path, strlen(f->path), err), *name = qn_arena_str(&s->arena, rel, strlen(rel), err);
+    if (!own || !name)
+        return QN_E_MEMORY;
+    if (set->n_open >= OPEN_MAX_FILES)
+        QN_TRY(qn_file_close(f, err));
+    set->n_open += f->fd >= 0;
+    set->open[s->n_files] = *f;
+    set->paths[s->n_files] = own;
+    set->beneath[s->n_files] = beneath;
+    s->files[s->n_files++] = (qn_source_file){.path = name, .n_bytes = st.n_bytes, .first_object = s->n_objects};
+    *f = QN_FILE_CLOSED;
+    return QN_OK;
+}
+
+static qn_code add_opened(qn_source *s, qn_file *f, const char *rel, bool beneath, qn_err *err)
+{
+    const qn_code rc = s->n_files < UINT32_MAX ? take_file(s, f, rel, beneath, err)
+                                               : QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "more than 2^32 files");
+    if (rc != QN_OK)
+        qn_file_drop(f);
+    return rc;
+}
+
+qn_code qn_fileset_add_opened(qn_source *s, qn_file *f, const char *rel, qn_err *err)
+{
+    return add_opened(s, f, rel, false, err);
 }
 
 qn_code qn_fileset_add_file(qn_source *s, const char *path, const char *rel, qn_err *err)
 {
-    qn_fileset *set = s->impl;
     qn_file f;
-    qn_stat st;
-    if (s->n_files == UINT32_MAX)
-        return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "more than 2^32 files");
-    QN_TRY(room_for_file(s, err));
     QN_TRY(qn_file_open(&f, s->env->fs, s->env->alloc, path, QN_OPEN_READ, err));
-    qn_code rc = qn_file_stat(&f, &st, err);
-    if (rc == QN_OK && !st.is_regular)
-        rc = qn_err_in_path(err, QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "is neither a file nor a folder"), path);
-    char *own = qn_arena_str(&s->arena, path, strlen(path), err), *name = qn_arena_str(&s->arena, rel, strlen(rel), err);
-    if (rc == QN_OK && (!own || !name))
-        rc = QN_E_MEMORY;
-    if (rc == QN_OK && set->n_open >= OPEN_MAX_FILES)
-        rc = qn_file_close(&f, err);
-    if (rc != QN_OK) {
-        qn_file_drop(&f);
-        return rc;
-    }
-    set->n_open += f.fd >= 0;
-    set->open[s->n_files] = f;
-    set->paths[s->n_files] = own;
-    s->files[s->n_files++] = (qn_source_file){.path = name, .n_bytes = st.n_bytes, .first_object = s->n_objects};
-    return QN_OK;
+    return add_opened(s, &f, rel, false, err);
+}
+
+qn_code qn_fileset_add_beneath(qn_source *s, const char *rel, qn_err *err)
+{
+    qn_file f;
+    QN_TRY(qn_file_open_beneath(&f, s->env->fs, s->env->alloc, s->path, rel, err));
+    return add_opened(s, &f, rel, true, err);
 }
 
 qn_code qn_fileset_read(qn_source *s, uint64_t file, uint64_t off, uint64_t n, void *dst, qn_err *err)
@@ -104,7 +129,10 @@ qn_code qn_fileset_read(qn_source *s, uint64_t file, uint64_t off, uint64_t n, v
     if (set->open[file].fd >= 0)
         return qn_file_read(&set->open[file], dst, n, off, err);
     qn_file f;
-    QN_TRY(qn_file_open(&f, s->env->fs, s->env->alloc, set->paths[file], QN_OPEN_READ, err));
+    if (set->beneath[file])
+        QN_TRY(qn_file_open_beneath(&f, s->env->fs, s->env->alloc, s->path, s->files[file].path, err));
+    else
+        QN_TRY(qn_file_open(&f, s->env->fs, s->env->alloc, set->paths[file], QN_OPEN_READ, err));
     const qn_code rc = qn_file_read(&f, dst, n, off, err);
     qn_file_drop(&f);
     return rc;

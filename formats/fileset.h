@@ -9,7 +9,8 @@
 typedef struct qn_fileset {
     qn_file *open;       /* one per file; fd −1: opened for each read instead (a folder may hold thousands) */
     char **paths;        /* one per file: where it really is */
-    uint64_t cap_files, cap_objects, cap_tensors, cap_open, cap_paths, n_open;
+    bool *beneath;       /* one per file: named by another file, so opened by those rules each time */
+    uint64_t cap_files, cap_objects, cap_tensors, cap_open, cap_paths, cap_beneath, n_open;
     void *own;           /* what the format keeps beside; its own to release            */
     const void *views;   /* a format's own, from the arena: how the tensors lie that are no object; NULL mostly */
 } qn_fileset;
@@ -27,6 +28,10 @@ void qn_fileset_close(qn_source *s);
 /* Adds a file: `path` on disk, `rel` as restored. Refuses what is not a regular file. It is left open for reading
  * in set->open[] while fewer than a few hundred are. */
 qn_code qn_fileset_add_file(qn_source *s, const char *path, const char *rel, qn_err *err) QN_MUST_CHECK;
+/* The same of a file that is open already: it becomes the set's, or is closed. */
+qn_code qn_fileset_add_opened(qn_source *s, qn_file *f, const char *rel, qn_err *err) QN_MUST_CHECK;
+/* Adds a file that another one names: `rel` below the source's folder, as qn_file_open_beneath has it. */
+qn_code qn_fileset_add_beneath(qn_source *s, const char *rel, qn_err *err) QN_MUST_CHECK;
 /* Reads n bytes at off of file i. */
 qn_code qn_fileset_read(qn_source *s, uint64_t file, uint64_t off, uint64_t n, void *dst, qn_err *err) QN_MUST_CHECK;
 /* Appends an object to the last file. name and dims must live as long as the source (its arena). */

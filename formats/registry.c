@@ -3,6 +3,7 @@
 #include "base/num.h"
 #include "formats/gguf/gguf.h"
 #include "formats/hf/hf.h"
+#include "formats/onnx/onnx.h"
 #include "formats/npz/npy.h"
 #include "formats/npz/npz.h"
 #include "formats/quern/source.h"
@@ -44,22 +45,14 @@ static bool is_tar(const qn_probe *p)
     return p->n_head >= 262 && memcmp(p->head + 257, "ustar", 5) == 0;
 }
 
-/* ModelProto begins with ir_version (field 1, varint) of one byte and then a field 2 … 8 of length kind. */
-static bool is_onnx(const qn_probe *p)
-{
-    return p->n_head >= 4 && p->head[0] == 0x08 && p->head[1] >= 1 && p->head[1] <= 32 &&
-           (p->head[2] == 0x12 || p->head[2] == 0x1a || p->head[2] == 0x3a || p->head[2] == 0x42);
-}
-
 static const qn_format quern = {"a .quern file", is_quern, qn_quern_source_open};
 static const qn_format zip = {"a zip archive", is_zip, NULL};
 static const qn_format pickle = {"a pickle without the head of a PyTorch checkpoint", is_pickle, NULL};
 static const qn_format zstd = {"a zstd archive", is_zstd, NULL};
 static const qn_format gzip = {"a gzip archive", is_gzip, NULL};
 static const qn_format tar = {"a tar archive", is_tar, NULL};
-static const qn_format onnx = {"an ONNX model", is_onnx, NULL};
 
 const qn_format *const qn_formats[] = {
     &quern, &qn_format_hf, &qn_format_safetensors_index, &qn_format_gguf, &qn_format_npz, &qn_format_torch_zip, &zip, &qn_format_npy,
-    &qn_format_torch_legacy, &pickle, &zstd, &tar, &qn_format_safetensors, &onnx, &gzip, NULL,
+    &qn_format_torch_legacy, &pickle, &zstd, &tar, &qn_format_safetensors, &qn_format_onnx, &gzip, NULL,
 };

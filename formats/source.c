@@ -35,8 +35,8 @@ qn_code qn_source_open(const qn_env *env, const char *path, qn_source **out, qn_
                                            "is %s, which this version cannot read yet", (*f)->name), path);
     }
     return qn_err_in_path(err, QN_FAIL(err, QN_E_INPUT, 0, "not a checkpoint: readable are .safetensors and .gguf files, "
-                                                           "index.json of shards, model folders, PyTorch, .npy, .npz and "
-                                                           ".quern files"), path);
+                                                           "index.json of shards, model folders, ONNX, PyTorch, .npy, "
+                                                           ".npz and .quern files"), path);
 }
 
 void qn_source_close(qn_source *s)

@@ -280,7 +280,7 @@ Test(folder_bad, other_formats)
         {"npy", "\x93NUMPY\1\0v\0{'", 12, QN_E_INPUT, "header of 118 bytes: 2 follow"},
         {"zstd", "\x28\xb5\x2f\xfdxxxxxxxx", 12, QN_E_UNSUPPORTED, "is a zstd archive"},
         {"gzip", "\x1f\x8bxxxxxxxxxx", 12, QN_E_UNSUPPORTED, "is a gzip archive"},
-        {"ONNX", "\x08\x07\x12\4abcdxxxx", 12, QN_E_UNSUPPORTED, "is an ONNX model"},
+        {"ONNX", "\x08\x07\x12\4abcdxxxx", 12, QN_E_INPUT, "not an ONNX model: it has no graph"},
         {"text", "hello, world", 12, QN_E_INPUT, "not a checkpoint"},
         {"nothing", "", 0, QN_E_INPUT, "not a checkpoint"},
         {"half our magic", "\x8bQUERN\r", 7, QN_E_INPUT, "not a checkpoint"},

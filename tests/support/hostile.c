@@ -87,6 +87,13 @@ static int mf_open(void *ctx, const char *path, int mode)
     return i;
 }
 
+static int mf_open_beneath(void *ctx, const char *dir, const char *rel)
+{
+    char path[2048];
+    snprintf(path, sizeof path, "%s/%s", dir, rel);
+    return qn_path_is_safe(rel, strlen(rel)) ? mf_open(ctx, strncmp(path, "./", 2) ? path : path + 2, QN_OPEN_READ) : -EXDEV;
+}
+
 static int mf_close(void *ctx, int fd)
 {
     qt_files *t = ctx;
@@ -113,7 +120,7 @@ static ssize_t mf_pread(void *ctx, int fd, void *buf, size_t n, uint64_t off)
 static int mf_fstat(void *ctx, int fd, qn_stat *st)
 {
     const qt_files *t = ctx;
-    *st = (qn_stat){.n_bytes = t->f[fd].n, .dev = 1, .ino = (uint64_t)fd + 1, .is_regular = !t->f[fd].fifo};
+    *st = (qn_stat){.n_bytes = t->f[fd].n, .dev = 1, .ino = (uint64_t)fd + 1, .n_links = 1, .is_regular = !t->f[fd].fifo};
     return 0;
 }
 
@@ -154,7 +161,7 @@ static int mf_list(void *ctx, const char *path, int (*each)(void *each_ctx, cons
 void qt_files_init(qt_files *t)
 {
     *t = (qt_files){0};
-    t->fs = (qn_fs){.open = mf_open, .close = mf_close, .pread = mf_pread, .fstat = mf_fstat, .stat = mf_stat,
+    t->fs = (qn_fs){.open = mf_open, .open_beneath = mf_open_beneath, .close = mf_close, .pread = mf_pread, .fstat = mf_fstat, .stat = mf_stat,
                     .list = mf_list, .ctx = t};
 }
 

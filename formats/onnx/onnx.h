@@ -1,0 +1,13 @@
+/* onnx.h: an ONNX model as a source: one file, or the model and the data files that it names. */
+#ifndef QN_FORMATS_ONNX_ONNX_H
+#define QN_FORMATS_ONNX_ONNX_H
+
+#include "formats/onnx/model.h"
+#include "formats/registry.h"
+
+extern const qn_format qn_format_onnx;
+
+/* The structure behind a source, which owns it; NULL when it is of another format. */
+const qn_onnx_model *qn_onnx_source_model(const qn_source *s);
+
+#endif
