@@ -102,7 +102,8 @@ static qn_code print_dtypes(qn_cli *cli, const struct totals *t, bool sampled, q
             rc = qn_table_cell(&table, err, "%.1f %%", percent(t->dtype[d].stored, t->dtype[d].raw));
         if (rc == QN_OK)
             rc = qn_table_cell(&table, err, "%.4g %s %.2f",
-                               8.0 * qn_dtype_block_bytes((qn_dtype)d) / qn_dtype_block_elems((qn_dtype)d), cli->out.utf8 ? "→" : "->",
+                               8.0 * qn_dtype_block_bytes((qn_dtype)d) / qn_dtype_block_elems((qn_dtype)d),
+                               cli->out.utf8 ? "→" : "->",
                                bits_per_weight(t->dtype[d].stored, t->dtype[d].n_elems));
     }
     if (rc == QN_OK)

@@ -74,6 +74,12 @@ def every_type(tmp):
             assert npy(source, "t." + name, tmp) == raw, name
             assert npy(source, "t." + name, tmp, "--f32") == want, name
         assert npy(packed, "t." + name, tmp, "--f32", "--rows", "2:4") == want[2 * 512 * 4:4 * 512 * 4], name
+    changed = bytearray(path.read_bytes())
+    changed[changed.index(blocks["Q8_0"]) + 2] ^= 0x10  # one quant of the first block
+    other = tmp / "other.gguf"
+    other.write_bytes(changed)
+    r = subprocess.run([QUERN, "diff", str(path), str(other)], stdout=subprocess.PIPE, text=True)
+    assert r.returncode == 1 and "t.Q8_0" in r.stdout and "t.Q4_0" not in r.stdout, r.stdout
     print(f"{len(kinds)} block types packed, restored, and widened to f32, whole and by rows")
 
 
