@@ -5,8 +5,9 @@
 enum { WIDTH = 80, WIDTH_MAX = 110, OPTION_COLUMN = 26 };
 
 const char *const qn_help_checkpoints =
-    "A checkpoint is a .safetensors file, a sharded set (name its model.safetensors.index.json), a model folder "
-    "with everything in it, an ONNX model (with its data files, if it has any), or a .quern file.";
+    "A checkpoint is a .safetensors file, a sharded set (name its model.safetensors.index.json), a model folder with "
+    "everything in it, a GGUF file, an ONNX model, a PyTorch checkpoint (.pt, .pth, .bin), a numpy array or archive "
+    "(.npy, .npz), or a .quern file.";
 
 static unsigned width_of(const qn_term *t)
 {
