@@ -388,13 +388,15 @@ static void refine(fit *f, unsigned n_tables, uint16_t (*cost)[QN_DM_SPAN])
         const uint16_t *p = v->fine + (size_t)r * v->cols;
         const uint32_t len = row_len(v, r);
         const uint16_t *tab[2 * REACH + 1];
+        int shift[2 * REACH + 1]; /* of a bin, when the row's scale moves by octaves: at most two, ±8 */
         uint64_t sum[2 * REACH + 1];
         const int q0 = (f->q[r] + 4096) / step * step - 4096;
         const int from = len < 256 ? 0 : 1, to = 2 * REACH - from; /* longer rows' means are surer */
         const int mid = floor_oct(q0);
         for (int d = 0; d <= 2 * REACH; d++) {
             const int q = q0 + (d - REACH) * step;
-            tab[d] = cost[((unsigned)q & 3u) / (unsigned)step] - 4 * (floor_oct(q) - mid); /* at most two octaves: ±8 */
+            tab[d] = cost[((unsigned)q & 3u) / (unsigned)step];
+            shift[d] = 4 * (floor_oct(q) - mid);
             sum[d] = (log_rows - qn_ilog2(4 * of_scale[(unsigned)(q + 4096) / (unsigned)step % 1024] + 1)) >> 8;
         }
         uint32_t at[WIDTH] = {0};
@@ -407,13 +409,13 @@ static void refine(fit *f, unsigned n_tables, uint16_t (*cost)[QN_DM_SPAN])
             } else {
                 const int c = b < 16 ? 16 : b > QN_DM_SPAN - 17 ? QN_DM_SPAN - 17 : b;
                 for (int d = from; d <= to; d++)
-                    sum[d] += tab[d][c];
+                    sum[d] += tab[d][c - shift[d]];
             }
         }
         for (int d = from; len >= LONG && d <= to; d++) {
             uint32_t part = 0; /* 24 · 256 · len: rows here are shorter than SURE */
             for (unsigned j = 0; j < WIDTH; j++)
-                part += at[j] * tab[d][low + (int)j];
+                part += at[j] * tab[d][low + (int)j - shift[d]];
             sum[d] += part;
         }
         int best = REACH;
