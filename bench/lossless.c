@@ -362,8 +362,8 @@ static void see_through(const bench_corpus *c)
                 bench_peer_release(&p);
             }
             if (out.n)
-                printf("| %s | %s | %.4f | %.4f | %.4f | %.2f |\n", row[r].name, from[m], fast / raw, dense / raw,
-                       peer / raw, row[r].bar);
+                printf("| %s | %s | %.4f | %.4f | %.4f | %.*f |\n", row[r].name, from[m], fast / raw, dense / raw, peer / raw,
+                       row[r].bar > 0 ? 2 : 0, row[r].bar);
             bench_corpus_release(&out);
         }
     printf("\n");
