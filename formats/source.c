@@ -243,22 +243,3 @@ void qn_source_warn(qn_source *s, const char *fmt, ...)
     va_end(ap);
     qn_printable(s->warnings[at], WARNING_BYTES, raw, strlen(raw));
 }
-
-static bool is_this_file(const qn_source *s, const char *path, const qn_stat *st)
-{
-    qn_stat mine;
-    return s->env->fs->stat(s->env->fs->ctx, path, &mine) == 0 && mine.dev == st->dev && mine.ino == st->ino;
-}
-
-bool qn_source_is_file(const qn_source *s, const qn_stat *st)
-{
-    if (is_this_file(s, s->path, st))
-        return true;
-    bool hit = false;
-    for (uint64_t i = 0; i < s->n_files && s->is_dir && !hit; i++) {
-        char *path = qn_path_join(s->env->alloc, s->path, s->files[i].path, NULL);
-        hit = path && is_this_file(s, path, st);
-        qn_mem_put(s->env->alloc, path);
-    }
-    return hit;
-}

@@ -97,8 +97,4 @@ qn_code qn_source_seal(qn_source *s, qn_err *err) QN_MUST_CHECK;
 /* Adds a warning (printf-like); never fails, drops past the limit but counts. */
 void qn_source_warn(qn_source *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* Is this (dev, ino) one of the files the source was opened from? So that no output is made on top of an input, whatever
- * names, links or symlinks lead there. A name that cannot be looked up is not one. */
-bool qn_source_is_file(const qn_source *s, const qn_stat *st);
-
 #endif

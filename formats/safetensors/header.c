@@ -24,7 +24,8 @@ struct entry {
     bool has_dtype, has_shape, has_offsets;
 };
 
-qn_dtype qn_safetensors_dtype(const char *name)
+/* QN_BYTES when there is none. */
+static qn_dtype dtype_named(const char *name)
 {
     for (unsigned t = QN_BYTES + 1; t < QN_DTYPE_PLAIN; t++)
         if (strcmp(qn_dtype_name((qn_dtype)t), name) == 0)
@@ -67,7 +68,7 @@ static qn_code read_metadata(struct header *h, qn_err *err)
 static qn_code read_dtype(struct header *h, struct entry *e, qn_err *err)
 {
     QN_TRY(expect(h, QN_JSON_STRING, "dtype: a string is expected", err));
-    const qn_dtype t = qn_safetensors_dtype(h->json.text);
+    const qn_dtype t = dtype_named(h->json.text);
     if (t == QN_BYTES) {
         char shown[40];
         qn_printable(shown, sizeof shown, h->json.text, h->json.n_text);

@@ -12,7 +12,4 @@ extern const qn_format qn_format_safetensors;
  * header bytes, then the tensors in data order. `prefix`: put before every tensor name ("" mostly). */
 qn_code qn_safetensors_add(qn_source *s, const char *prefix, qn_err *err) QN_MUST_CHECK;
 
-/* dtype of a format name, QN_BYTES when there is none. */
-qn_dtype qn_safetensors_dtype(const char *name);
-
 #endif

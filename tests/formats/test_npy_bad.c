@@ -130,18 +130,7 @@ static void unmark(const char *marked, qt_buf *text, uint64_t *off)
 
 static qn_code open_bytes(const void *p, size_t n, qt_counter *counter, qn_err *err)
 {
-    qt_files t;
-    qn_source *s;
-    qt_files_init(&t);
-    qt_files_add(&t, "w.npy", p, n);
-    const qn_env env = qt_env(&t, counter);
-    qn_err_clear(err);
-    const qn_code rc = qn_source_open(&env, "w.npy", &s, err);
-    if (rc == QN_OK)
-        qn_source_close(s);
-    cr_assert_eq(t.n_open, 0, "a file stays open");
-    cr_assert(!counter || counter->n_live == 0, "memory is lost");
-    return rc;
+    return qt_open_bytes("w.npy", p, n, counter, err);
 }
 
 Test(npy_bad, rows)

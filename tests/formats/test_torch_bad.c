@@ -154,22 +154,6 @@ static const struct row rows[] = {
     BAD("subclass by OrderedDict", "\x80\2" "ctorch._tensor\n_rebuild_from_type_v2\n(ccollections\nOrderedDict\nctorch.nn.parameter\nParameter\n)}t", "R.", "does not rebuild one"),
 };
 
-static qn_code open_bytes(const char *path, const void *p, size_t n, qt_counter *c, qn_err *err)
-{
-    qt_files t;
-    qn_source *s;
-    qt_files_init(&t);
-    qt_files_add(&t, path, p, n);
-    const qn_env env = qt_env(&t, c);
-    qn_err_clear(err);
-    const qn_code rc = qn_source_open(&env, path, &s, err);
-    if (rc == QN_OK)
-        qn_source_close(s);
-    cr_assert_eq(t.n_open, 0, "a file stays open");
-    cr_assert(!c || c->n_live == 0, "memory is lost");
-    return rc;
-}
-
 Test(torch_bad, rows)
 {
     size_t n_bad = 0;
@@ -183,7 +167,7 @@ Test(torch_bad, rows)
         qt_add(&pickle, r->after, r->n_after);
         const size_t at = qt_torch_zip(&z, pickle.p, pickle.n);
         qt_counter_init(&c);
-        const qn_code rc = open_bytes("m.pt", z.file.p, z.file.n, &c, &err);
+        const qn_code rc = qt_open_bytes("m.pt", z.file.p, z.file.n, &c, &err);
         n_bad += !qt_err_is(r->name, &err, rc, r->code, at + r->n_before, "", r->text) || strcmp(err.path, "m.pt") != 0;
         cr_expect_leq(c.peak, 2 * z.file.n + (1 << 20), "%s", r->name);
         qt_zip_free(&z);
@@ -225,14 +209,14 @@ Test(torch_bad, archives)
             qt_zip_add(&z, a[i].extra, "", 0, 0);
         qt_zip_finish(&z, false);
         const size_t off = a[i].part < 0 ? 0 : a[i].part >= 100 ? z.e[a[i].part - 100].data : z.e[a[i].part].local;
-        const qn_code rc = open_bytes("m.pt", z.file.p, z.file.n, NULL, &err);
+        const qn_code rc = qt_open_bytes("m.pt", z.file.p, z.file.n, NULL, &err);
         cr_expect(qt_err_is(a[i].name, &err, rc, a[i].code, off, "", a[i].text));
         qt_zip_free(&z);
     }
     qt_zip z;
     const size_t at = qt_torch_zip(&z, GOOD, sizeof GOOD - 1);
     z.file.p[at + 5] ^= 1;
-    const qn_code rc = open_bytes("m.pt", z.file.p, z.file.n, NULL, &err);
+    const qn_code rc = qt_open_bytes("m.pt", z.file.p, z.file.n, NULL, &err);
     cr_expect(qt_err_is("pickle with a flipped bit", &err, rc, QN_E_INPUT, at, "", "CRC of its data is"));
     qt_zip_free(&z);
     fprintf(stderr, "# %zu malformed archives refused\n", sizeof a / sizeof a[0] + 1);
@@ -244,7 +228,7 @@ Test(torch_bad, streams)
     qt_buf b = {0};
     qn_err err;
     const size_t at = qt_torch_legacy(&b, GOOD, sizeof GOOD - 1), keys = at + sizeof GOOD - 1, count = keys + 12;
-    cr_assert_eq(open_bytes("m.th", b.p, b.n, NULL, &err), QN_OK, "%s", err.text);
+    cr_assert_eq(qt_open_bytes("m.th", b.p, b.n, NULL, &err), QN_OK, "%s", err.text);
     const struct {
         const char *name;
         size_t at;
@@ -265,18 +249,18 @@ Test(torch_bad, streams)
     for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
         const uint8_t was = b.p[t[i].at];
         b.p[t[i].at] = t[i].value;
-        const qn_code rc = open_bytes("m.th", b.p, b.n, NULL, &err);
+        const qn_code rc = qt_open_bytes("m.th", b.p, b.n, NULL, &err);
         cr_expect(qt_err_is(t[i].name, &err, rc, t[i].code, t[i].off, "", t[i].text));
         b.p[t[i].at] = was;
     }
     for (size_t n = 0; n < b.n; n++) {
         uint8_t *exact = malloc(n ? n : 1);
         memcpy(exact, b.p, n);
-        cr_expect_neq(open_bytes("m.th", exact, n, NULL, &err), QN_OK, "prefix of %zu bytes", n);
+        cr_expect_neq(qt_open_bytes("m.th", exact, n, NULL, &err), QN_OK, "prefix of %zu bytes", n);
         free(exact);
     }
     qt_add(&b, "x", 1);
-    const qn_code rc = open_bytes("m.th", b.p, b.n, NULL, &err);
+    const qn_code rc = qt_open_bytes("m.th", b.p, b.n, NULL, &err);
     cr_expect(qt_err_is("a byte more", &err, rc, QN_E_INPUT, b.n - 1, "", "1 bytes at the end belong to no storage"));
     fprintf(stderr, "# %zu malformed streams, %zu prefixes refused\n", sizeof t / sizeof t[0] + 1, b.n - 1);
     qt_buf_free(&b);
@@ -316,7 +300,7 @@ Test(torch_bad, bombs)
         qt_add(&p, ".", k ? 1 : 0);
         qt_torch_zip(&z, p.p, p.n);
         const double t0 = qt_cpu_ms();
-        const qn_code rc = open_bytes("m.pt", z.file.p, z.file.n, NULL, &err);
+        const qn_code rc = qt_open_bytes("m.pt", z.file.p, z.file.n, NULL, &err);
         cr_expect(rc == (k ? QN_E_UNSUPPORTED : QN_E_INPUT) && strstr(err.text, texts[k]), "%d: %d %s", k, rc, err.text);
         cr_expect_lt(qt_cpu_ms() - t0, 200 * qt_slack());
         qt_zip_free(&z);
@@ -397,17 +381,17 @@ Test(torch_bad, prefixes_and_allocations)
     qt_zip z;
     for (size_t n = 0; n < sizeof GOOD - 1; n++) {
         qt_torch_zip(&z, GOOD, n);
-        cr_expect_eq(open_bytes("m.pt", z.file.p, z.file.n, NULL, &err), QN_E_INPUT, "prefix of %zu bytes", n);
+        cr_expect_eq(qt_open_bytes("m.pt", z.file.p, z.file.n, NULL, &err), QN_E_INPUT, "prefix of %zu bytes", n);
         qt_zip_free(&z);
     }
     qt_torch_zip(&z, GOOD, sizeof GOOD - 1);
     for (size_t n = 0; n < z.file.n; n++)
-        cr_expect_neq(open_bytes("m.pt", z.file.p, n, NULL, &err), QN_OK, "file of %zu bytes", n);
+        cr_expect_neq(qt_open_bytes("m.pt", z.file.p, n, NULL, &err), QN_OK, "file of %zu bytes", n);
     for (uint64_t k = 1;; k++) {
         qt_counter c;
         qt_counter_init(&c);
         c.fail_at = k;
-        const qn_code rc = open_bytes("m.pt", z.file.p, z.file.n, &c, &err);
+        const qn_code rc = qt_open_bytes("m.pt", z.file.p, z.file.n, &c, &err);
         if (rc == QN_OK) {
             cr_expect_gt(k, 15u);
             break;

@@ -48,6 +48,10 @@ void qt_counter_init(qt_counter *c);
 /* An environment over these seams: one thread, C kernels. Either may be NULL. */
 qn_env qt_env(const qt_files *files, const qt_counter *counter);
 
+/* Opens n bytes as a source of this name and closes it; asserts that no file stays open and no memory is lost. In
+ * open_bytes.c, for test programs only. */
+qn_code qt_open_bytes(const char *path, const void *p, size_t n, qt_counter *counter, qn_err *err);
+
 /* Milliseconds of CPU time of this thread. */
 double qt_cpu_ms(void);
 
