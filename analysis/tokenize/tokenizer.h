@@ -47,6 +47,6 @@ uint32_t qn_tokenizer_eos(const qn_tokenizer *t);
 const char *qn_tokenizer_kind(const qn_tokenizer *t);
 const char *qn_tokenizer_file(const qn_tokenizer *t);
 /* XXH3-128 of all that decides its output: two tokenizers with one digest give the same ids. */
-qn_hash128 qn_tokenizer_digest(const qn_tokenizer *t);
+qn_digest qn_tokenizer_digest(const qn_tokenizer *t);
 
 #endif
