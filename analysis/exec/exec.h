@@ -9,6 +9,7 @@
 #define QN_ANALYSIS_EXEC_EXEC_H
 
 #include "analysis/graph/op.h"
+#include "base/team.h"
 
 typedef struct qn_exec qn_exec;
 
@@ -70,8 +71,7 @@ bool qn_exec_listens(const qn_exec *x);
 qn_code qn_exec_input(qn_exec *x, uint32_t weight, uint32_t part, const float *rows, uint64_t n_rows, uint64_t n, uint64_t ld,
                       qn_err *err) QN_MUST_CHECK;
 /* Calls fn(ctx, i, slot) for i in [0, n): in parallel when n_work (elementary operations in all) is worth it. slot < threads of
- * the environment. */
-typedef qn_code (*qn_part_fn)(void *ctx, uint64_t i, unsigned slot, qn_err *err);
+ * the environment. Not to be nested. */
 qn_code qn_exec_parts(qn_exec *x, uint64_t n, uint64_t n_work, qn_part_fn fn, void *ctx, qn_err *err) QN_MUST_CHECK;
 /* Runs a subgraph of a node (If, Loop, Scan): `outer` values are taken from the running graph. */
 qn_code qn_exec_subgraph(qn_exec *x, const qn_graph *sub, const qn_array *feeds, qn_array *outs, qn_err *err) QN_MUST_CHECK;
