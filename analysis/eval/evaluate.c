@@ -36,7 +36,8 @@ static void progress(struct run *r, uint64_t more)
 {
     r->work_done += more;
     if (r->env->progress)
-        r->env->progress(r->env->progress_ctx, "evaluating", r->work_done, r->work);
+        r->env->progress(r->env->progress_ctx, "evaluating tokens",
+                         (uint64_t)((double)r->work_done / (double)r->work * (double)r->model.feed.n_tokens), r->model.feed.n_tokens);
 }
 
 static qn_code open_side(struct run *r, struct side *s, const qn_graph *g, uint64_t memory, uint64_t batch, qn_err *err)
