@@ -24,27 +24,43 @@
  *              layout "separate": gate_0 … gate_E−1, up_0 …, down_0 … (each out × in); "stacked": gate, up, down (E, out, in);
  *              "fused": gate_up (E, 2 · ffn, in), rows of gate first, and down
  *              experts, top_k; norm 1: the chosen probabilities are made to sum to 1, 0: not; kind as Act
- * Embed and Linear have files of their own. */
+ *   Linear     x (…, in), weight (out, in), [bias (out)] → x Wᵀ + b; layout "in_out": weight is (in, out)
+ *   Embed      ids i64 (…), weight (vocabulary, width) → rows; scale 1.0 */
 #ifndef QN_ANALYSIS_EXEC_OPS_LM_H
 #define QN_ANALYSIS_EXEC_OPS_LM_H
 
 #include "analysis/exec/exec.h"
 
-#define QN_LM_OP(name)                                                                                                  \
-    qn_code qn_op_##name##_shape(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err);                       \
-    qn_code qn_op_##name(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *out, qn_err *err)
+#define QN_OP_SHAPE(name)   qn_code name(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err) QN_MUST_CHECK
+#define QN_OP_FORWARD(name) qn_code name(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *out, qn_err *err) QN_MUST_CHECK
 
-QN_LM_OP(rms_norm);
-QN_LM_OP(layer_norm);
-QN_LM_OP(rope);
-QN_LM_OP(attention);
-QN_LM_OP(act);
-QN_LM_OP(gated);
-QN_LM_OP(add);
-QN_LM_OP(mul);
-QN_LM_OP(scale);
-QN_LM_OP(softcap);
-QN_LM_OP(split);
-QN_LM_OP(experts);
+QN_OP_SHAPE(qn_linear_shape);
+QN_OP_FORWARD(qn_linear_forward);
+QN_OP_SHAPE(qn_embed_shape);
+QN_OP_FORWARD(qn_embed_forward);
+QN_OP_SHAPE(qn_rms_norm_shape);
+QN_OP_FORWARD(qn_rms_norm_forward);
+QN_OP_SHAPE(qn_layer_norm_shape);
+QN_OP_FORWARD(qn_layer_norm_forward);
+QN_OP_SHAPE(qn_rope_shape);
+QN_OP_FORWARD(qn_rope_forward);
+QN_OP_SHAPE(qn_attention_shape);
+QN_OP_FORWARD(qn_attention_forward);
+QN_OP_SHAPE(qn_act_shape);
+QN_OP_FORWARD(qn_act_forward);
+QN_OP_SHAPE(qn_gated_shape);
+QN_OP_FORWARD(qn_gated_forward);
+QN_OP_SHAPE(qn_add_shape);
+QN_OP_FORWARD(qn_add_forward);
+QN_OP_SHAPE(qn_mul_shape);
+QN_OP_FORWARD(qn_mul_forward);
+QN_OP_SHAPE(qn_scale_shape);
+QN_OP_FORWARD(qn_scale_forward);
+QN_OP_SHAPE(qn_softcap_shape);
+QN_OP_FORWARD(qn_softcap_forward);
+QN_OP_SHAPE(qn_split_shape);
+QN_OP_FORWARD(qn_split_forward);
+QN_OP_SHAPE(qn_experts_shape);
+QN_OP_FORWARD(qn_experts_forward);
 
 #endif
