@@ -22,6 +22,7 @@ typedef struct qn_build {
     const qn_config *config;    /* NULL: a GGUF file            */
     const struct qn_gguf *gguf; /* NULL: a folder               */
     uint32_t tokens, starts;    /* the graph's inputs           */
+    uint64_t copy;              /* a tensor that is a copy of another and so is not missed; UINT64_MAX: none */
 } qn_build;
 
 /* A name put together in place: qn_name("%s.layers.%u.", p, i).s */
