@@ -9,7 +9,7 @@
 
 enum { RUN = 32 };
 
-qn_code qn_op_selective_scan_shape(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err)
+qn_code qn_selective_scan_shape(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err)
 {
     (void)n;
     qn_scan_like(&in[0], out);
@@ -58,7 +58,7 @@ static qn_code scan_part(void *ctx, uint64_t i, unsigned slot, qn_err *err)
     return QN_OK;
 }
 
-qn_code qn_op_selective_scan(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *out, qn_err *err)
+qn_code qn_selective_scan_forward(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *out, qn_err *err)
 {
     (void)n;
     uint64_t n_tokens, n_seqs;

@@ -4,7 +4,7 @@
 #include "base/err.h"
 #include <inttypes.h>
 
-qn_code qn_op_positions_shape(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err)
+qn_code qn_positions_shape(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err)
 {
     (void)n;
     (void)err;
@@ -14,7 +14,7 @@ qn_code qn_op_positions_shape(const qn_node *n, const qn_info *in, qn_info *out,
     return QN_OK;
 }
 
-qn_code qn_op_positions(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *out, qn_err *err)
+qn_code qn_positions_forward(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *out, qn_err *err)
 {
     const int64_t offset = qn_node_int(n, "offset", 0), limit = qn_node_int(n, "limit", 0);
     uint64_t n_seqs;
@@ -32,7 +32,7 @@ qn_code qn_op_positions(qn_exec *x, const qn_node *n, const qn_array *in, qn_arr
     return QN_OK;
 }
 
-qn_code qn_op_token_shift_shape(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err)
+qn_code qn_token_shift_shape(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err)
 {
     (void)n;
     qn_scan_like(&in[0], out);
@@ -64,7 +64,7 @@ static qn_code shift_part(void *ctx, uint64_t i, unsigned slot, qn_err *err)
     return QN_OK;
 }
 
-qn_code qn_op_token_shift(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *out, qn_err *err)
+qn_code qn_token_shift_forward(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *out, qn_err *err)
 {
     (void)n;
     uint64_t n_tokens, n_seqs;
@@ -80,7 +80,7 @@ qn_code qn_op_token_shift(qn_exec *x, const qn_node *n, const qn_array *in, qn_a
     return rc;
 }
 
-qn_code qn_op_causal_conv_shape(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err)
+qn_code qn_causal_conv_shape(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err)
 {
     qn_scan_like(&in[0], out);
     const int64_t width = qn_scan_last(&in[0]);
@@ -115,7 +115,7 @@ static qn_code conv_part(void *ctx, uint64_t i, unsigned slot, qn_err *err)
     return QN_OK;
 }
 
-qn_code qn_op_causal_conv(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *out, qn_err *err)
+qn_code qn_causal_conv_forward(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *out, qn_err *err)
 {
     uint64_t n_tokens, n_seqs;
     struct shift c = {.x = in[0].data, .starts = in[1].data};

@@ -7,7 +7,7 @@
 #include <inttypes.h>
 #include <math.h>
 
-qn_code qn_op_ssd_scan_shape(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err)
+qn_code qn_ssd_scan_shape(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err)
 {
     qn_scan_like(&in[0], out);
     const int64_t width = qn_scan_last(&in[0]), heads = qn_scan_last(&in[1]), states = qn_scan_last(&in[4]);
@@ -63,7 +63,7 @@ static qn_code ssd_part(void *ctx, uint64_t i, unsigned slot, qn_err *err)
     return QN_OK;
 }
 
-qn_code qn_op_ssd_scan(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *out, qn_err *err)
+qn_code qn_ssd_scan_forward(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *out, qn_err *err)
 {
     uint64_t n_tokens, n_seqs, width;
     const int64_t groups = qn_node_int(n, "groups", 1);

@@ -7,7 +7,7 @@
 #include <inttypes.h>
 #include <math.h>
 
-qn_code qn_op_wkv5_shape(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err)
+qn_code qn_wkv5_shape(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err)
 {
     (void)n;
     qn_scan_like(&in[0], out);
@@ -54,7 +54,7 @@ static qn_code wkv_part(void *ctx, uint64_t i, unsigned slot, qn_err *err)
     return QN_OK;
 }
 
-qn_code qn_op_wkv5(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *out, qn_err *err)
+qn_code qn_wkv5_forward(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *out, qn_err *err)
 {
     uint64_t n_tokens, n_seqs, width;
     struct wkv c = {.r = in[0].data, .k = in[1].data, .v = in[2].data, .bonus = in[4].data, .starts = in[5].data};
@@ -92,7 +92,7 @@ qn_code qn_op_wkv5(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *o
     return rc;
 }
 
-qn_code qn_op_group_norm_shape(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err)
+qn_code qn_group_norm_shape(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err)
 {
     qn_scan_like(&in[0], out);
     const int64_t width = qn_scan_last(&in[0]), groups = qn_node_int(n, "groups", 1);
@@ -105,7 +105,7 @@ qn_code qn_op_group_norm_shape(const qn_node *n, const qn_info *in, qn_info *out
     return qn_scan_info(&in[2], "bias", each, err);
 }
 
-qn_code qn_op_group_norm(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *out, qn_err *err)
+qn_code qn_group_norm_forward(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *out, qn_err *err)
 {
     uint64_t n_tokens, width;
     const int64_t n_groups = qn_node_int(n, "groups", 1);

@@ -21,12 +21,19 @@
 
 #include "analysis/exec/ops_lm.h"
 
-QN_LM_OP(positions);
-QN_LM_OP(token_shift);
-QN_LM_OP(causal_conv);
-QN_LM_OP(selective_scan);
-QN_LM_OP(ssd_scan);
-QN_LM_OP(wkv5);
-QN_LM_OP(group_norm);
+QN_OP_SHAPE(qn_positions_shape);
+QN_OP_FORWARD(qn_positions_forward);
+QN_OP_SHAPE(qn_token_shift_shape);
+QN_OP_FORWARD(qn_token_shift_forward);
+QN_OP_SHAPE(qn_causal_conv_shape);
+QN_OP_FORWARD(qn_causal_conv_forward);
+QN_OP_SHAPE(qn_selective_scan_shape);
+QN_OP_FORWARD(qn_selective_scan_forward);
+QN_OP_SHAPE(qn_ssd_scan_shape);
+QN_OP_FORWARD(qn_ssd_scan_forward);
+QN_OP_SHAPE(qn_wkv5_shape);
+QN_OP_FORWARD(qn_wkv5_forward);
+QN_OP_SHAPE(qn_group_norm_shape);
+QN_OP_FORWARD(qn_group_norm_forward);
 
 #endif

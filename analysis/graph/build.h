@@ -22,6 +22,7 @@ typedef struct qn_build {
     const qn_config *config;    /* NULL: a GGUF file            */
     const struct qn_gguf *gguf; /* NULL: a folder               */
     uint32_t tokens, starts;    /* the graph's inputs           */
+    uint64_t copy;              /* a tensor that is a copy of another and so is not missed; UINT64_MAX: none */
 } qn_build;
 
 /* A name put together in place: qn_name("%s.layers.%u.", p, i).s */
@@ -118,6 +119,13 @@ typedef struct qn_arch {
     qn_builder build;
 } qn_arch;
 
+/* A checkpoint without a configuration, known by names of tensors. */
+typedef struct qn_arch_named {
+    const char *const *tensors; /* all of them must be there; NULL-ended */
+    qn_builder build;
+} qn_arch_named;
+
+extern const qn_arch_named qn_archs_named[]; /* ended by a row without a builder */
 extern const qn_arch qn_archs_hf[], qn_archs_gguf[]; /* ended by a row without a builder */
 
 /* ONNX (build_onnx.c). */
