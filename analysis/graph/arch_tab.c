@@ -14,6 +14,13 @@ const qn_arch qn_archs_hf[] = {
     {"Gemma3ForCausalLM", "gemma3_text", qn_build_gemma},
     {"Gemma3ForConditionalGeneration", "gemma3_text", qn_build_gemma},
     {"Phi3ForCausalLM", "phi3", qn_build_phi3},
+    {"PhiForCausalLM", "phi", qn_build_phi},
+    {"GPT2LMHeadModel", "gpt2", qn_build_gpt2},
+    {"GPTNeoForCausalLM", "gpt_neo", qn_build_gpt_neo},
+    {"GPTNeoXForCausalLM", "gpt_neox", qn_build_gpt_neox},
+    {"OPTForCausalLM", "opt", qn_build_opt},
+    {"MambaForCausalLM", "mamba", qn_build_mamba},
+    {"Mamba2ForCausalLM", "mamba2", qn_build_mamba2},
     {NULL, NULL, NULL},
 };
 
@@ -26,4 +33,11 @@ const qn_arch qn_archs_gguf[] = {
     {NULL, "gemma2", qn_build_gguf_llama},
     {NULL, "gemma3", qn_build_gguf_llama},
     {NULL, NULL, NULL},
+};
+
+static const char *const rwkv5_tensors[] = {"emb.weight", "blocks.0.ln0.weight", "blocks.0.att.time_decay", "blocks.0.att.gate.weight", NULL};
+
+const qn_arch_named qn_archs_named[] = {
+    {rwkv5_tensors, qn_build_rwkv5},
+    {NULL, NULL},
 };

@@ -122,6 +122,13 @@ typedef struct qn_arch {
     qn_builder build;
 } qn_arch;
 
+/* A checkpoint without a configuration, known by names of tensors. */
+typedef struct qn_arch_named {
+    const char *const *tensors; /* all of them must be there; NULL-ended */
+    qn_builder build;
+} qn_arch_named;
+
+extern const qn_arch_named qn_archs_named[]; /* ended by a row without a builder */
 extern const qn_arch qn_archs_hf[], qn_archs_gguf[]; /* ended by a row without a builder */
 
 /* ONNX (build_onnx.c). */

@@ -11,5 +11,13 @@ QN_BUILDER(qn_build_moe);
 QN_BUILDER(qn_build_gemma);
 QN_BUILDER(qn_build_phi3);
 QN_BUILDER(qn_build_gguf_llama);
+QN_BUILDER(qn_build_gpt2);
+QN_BUILDER(qn_build_gpt_neo);
+QN_BUILDER(qn_build_gpt_neox);
+QN_BUILDER(qn_build_opt);
+QN_BUILDER(qn_build_phi);
+QN_BUILDER(qn_build_mamba);
+QN_BUILDER(qn_build_mamba2);
+QN_BUILDER(qn_build_rwkv5);
 
 #endif

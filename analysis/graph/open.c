@@ -99,6 +99,19 @@ static bool is_onnx(const qn_source *s)
     return false;
 }
 
+/* By the names of the tensors alone; NULL: unknown. */
+static qn_builder find_named(const qn_source *s)
+{
+    for (const qn_arch_named *a = qn_archs_named; a->build; a++) {
+        const char *const *t = a->tensors;
+        while (*t && qn_source_tensor_find(s, *t) != UINT64_MAX)
+            t++;
+        if (!*t)
+            return a->build;
+    }
+    return NULL;
+}
+
 qn_code qn_graph_open(const qn_env *env, qn_source *s, qn_graph **out, qn_err *err)
 {
     qn_build b = {.copy = UINT64_MAX};
@@ -115,6 +128,8 @@ qn_code qn_graph_open(const qn_env *env, qn_source *s, qn_graph **out, qn_err *e
         rc = of_config(&b, env, s, err);
     } else if (is_onnx(s)) {
         return qn_err_in_path(err, qn_graph_of_onnx(env, s, out, err), s->path);
+    } else if (find_named(s)) {
+        rc = find_named(s)(&b, env, s, err);
     } else {
         rc = QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "nothing here says what the tensors mean: a config.json beside them, an ONNX or a "
                                                           "GGUF file is needed");
