@@ -191,29 +191,29 @@ static qn_code check_target(const qn_stats_writer *w, qn_err *err)
     return QN_OK;
 }
 
-/* Opens or makes the partial, and holds its lock: another run may rename or remove it between two calls. */
-static qn_code take_partial(qn_stats_writer *w, bool *is_new, qn_err *err)
+/* Opens the partial when there is one, and holds its lock: another run may rename or remove it between two calls. */
+static qn_code take_partial(qn_stats_writer *w, bool *there, qn_err *err)
 {
     for (int i = 0; i < TRIES; i++) {
         qn_stat mine, named;
-        bool held = false, there;
-        QN_TRY(qn_fs_find(w->env->fs, w->partial, &named, &there, err));
-        *is_new = !there;
+        bool held = false;
+        QN_TRY(qn_fs_find(w->env->fs, w->partial, &named, there, err));
+        if (!*there)
+            return QN_OK;
         qn_err why;
         qn_err_clear(&why);
-        qn_code rc = qn_file_open(&w->file, w->env->fs, w->env->alloc, w->partial,
-                                  there ? QN_OPEN_RDWR | QN_OPEN_NOFOLLOW : QN_OPEN_NEW, &why);
-        if (rc != QN_OK && why.sys == (there ? ENOENT : EEXIST))
+        const qn_code rc = qn_file_open(&w->file, w->env->fs, w->env->alloc, w->partial, QN_OPEN_RDWR | QN_OPEN_NOFOLLOW, &why);
+        if (rc != QN_OK && why.sys == ENOENT)
             continue;
         if (rc != QN_OK) {
-            if (err)
+            if (err && err->code == QN_OK)
                 *err = why;
             return rc;
         }
         QN_TRY(qn_file_lock(&w->file, &held, err));
         QN_TRY(qn_file_stat(&w->file, &mine, err));
-        QN_TRY(qn_fs_find(w->env->fs, w->partial, &named, &there, err));
-        if (held && there && mine.ino == named.ino && mine.dev == named.dev)
+        QN_TRY(qn_fs_find(w->env->fs, w->partial, &named, there, err));
+        if (held && *there && mine.ino == named.ino && mine.dev == named.dev)
             return QN_OK;
         qn_file_drop(&w->file);
         if (!held)
@@ -222,19 +222,43 @@ static qn_code take_partial(qn_stats_writer *w, bool *is_new, qn_err *err)
     return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "another run is writing this output"), w->partial);
 }
 
+/* A file with a header gets the partial's name: so whatever has that name later, and no header, is not ours. */
+static qn_code make_partial(qn_stats_writer *w, const char *tmp, qn_file *f, qn_err *err)
+{
+    const qn_fs *fs = w->env->fs;
+    uint8_t b[QN_STATS_HEADER_BYTES];
+    qn_stat mine, named;
+    bool held;
+    if (qn_fs_exists(fs, tmp))
+        (void)fs->unlink(fs->ctx, tmp);
+    QN_TRY(qn_file_open(f, fs, w->env->alloc, tmp, QN_OPEN_NEW, err));
+    QN_TRY(qn_file_lock(f, &held, err));
+    qn_stats_header_put(b);
+    QN_TRY(qn_file_write(f, b, sizeof b, 0, err));
+    QN_TRY(qn_file_sync(f, err));
+    QN_TRY(qn_fs_rename(fs, tmp, w->partial, err));
+    QN_TRY(qn_file_stat(f, &mine, err));
+    QN_TRY(qn_fs_stat(fs, w->partial, &named, err));
+    if (!held || mine.ino != named.ino || mine.dev != named.dev)
+        return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "another run is writing this output"), w->partial);
+    w->ours = true;
+    return qn_fs_sync_parent(fs, w->env->alloc, w->partial, err);
+}
+
 static qn_code begin_new(qn_stats_writer *w, qn_err *err)
 {
-    uint8_t b[QN_STATS_HEADER_BYTES];
-    w->ours = true;
-    w->n_done = w->n_done_before = 0;
-    QN_TRY(qn_file_truncate(&w->file, 0, err));
-    qn_stats_header_put(b);
-    w->at = 0;
-    QN_TRY(put_bytes(w, b, sizeof b, err));
-    QN_TRY(flush(w, err));
-    w->prev_end = w->at;
-    QN_TRY(qn_file_sync(&w->file, err));
-    return qn_fs_sync_parent(w->env->fs, w->env->alloc, w->partial, err);
+    qn_file f = QN_FILE_CLOSED;
+    char *tmp = qn_path_cat(w->env->alloc, w->path, ".quern-new", err);
+    if (!tmp)
+        return QN_E_MEMORY;
+    const qn_code rc = make_partial(w, tmp, &f, err);
+    if (rc != QN_OK && !w->ours)
+        (void)w->env->fs->unlink(w->env->fs->ctx, tmp);
+    qn_mem_put(w->env->alloc, tmp);
+    qn_file_drop(&w->file); /* the one before, and its lock */
+    w->file = f;
+    w->at = w->prev_end = QN_STATS_HEADER_BYTES;
+    return rc;
 }
 
 /* The last end ≤ `end` of a footer; 0 when there is none. */
@@ -273,11 +297,12 @@ static qn_code same_run(const qn_stats_writer *w, const qn_stats_meta *m, qn_err
 static qn_code take_over(qn_stats_writer *w, const qn_stats_file *f, qn_err *err)
 {
     QN_TRY(same_run(w, &f->meta, err));
+    w->ours = true;
     for (uint32_t i = 0; i < f->n_items; i++)
         QN_TRY(add_key(w, f->items[i].name, f->items[i].expert, err));
     w->n_done = w->n_done_before = f->n_segments - (f->complete ? 1 : 0);
     w->prev_end = w->at = f->end;
-    if (f->complete) {
+    if (f->complete) { /* it is written anew: then all that a finished run does is done */
         uint8_t b[QN_STATS_FOOTER_BYTES];
         qn_stats_footer foot;
         QN_TRY(qn_file_read(&w->file, b, sizeof b, f->end - sizeof b, err));
@@ -292,7 +317,6 @@ static qn_code take_over(qn_stats_writer *w, const qn_stats_file *f, qn_err *err
 static qn_code resume(qn_stats_writer *w, uint64_t n_bytes, qn_err *err)
 {
     uint64_t end = n_bytes;
-    w->ours = true;
     for (;;) {
         QN_TRY(footer_before(w, end, &end, err));
         if (end == 0)
@@ -322,13 +346,11 @@ static qn_code open_partial(qn_stats_writer *w, qn_err *err)
 {
     uint8_t head[QN_STATS_HEADER_BYTES];
     qn_stat st;
-    bool is_new = false;
-    QN_TRY(take_partial(w, &is_new, err));
-    if (is_new || w->opt.restart || !w->opt.resumable)
+    bool there = false;
+    QN_TRY(take_partial(w, &there, err));
+    if (!there || w->opt.restart || !w->opt.resumable)
         return begin_new(w, err);
     QN_TRY(qn_file_stat(&w->file, &st, err));
-    if (st.n_bytes == 0) /* cut off before the first byte */
-        return begin_new(w, err);
     if (st.n_bytes >= sizeof head)
         QN_TRY(qn_file_read(&w->file, head, sizeof head, 0, err));
     if (st.n_bytes < sizeof head || qn_stats_header_check(head, NULL) != QN_OK)
