@@ -119,6 +119,7 @@ struct add {
     const float *x;
     uint64_t rows, ld;
     uint32_t n, n_panels;
+    unsigned cpu;
     const bool *plain; /* panels that f32 suits */
     double *h;
     struct scratch {
@@ -136,11 +137,31 @@ static void tile_of(uint64_t task, uint32_t n_panels, uint32_t *i, uint32_t *j)
     *j = *i + (uint32_t)task;
 }
 
-static void add_narrow(double *h, uint64_t ldh, const float *c, uint32_t wi, uint32_t wj)
+/* Element by element, so that wider registers change no bit. */
+static inline __attribute__((always_inline)) void add_body(double *h, uint64_t ldh, const float *c, uint32_t wi, uint32_t wj)
 {
     for (uint32_t i = 0; i < wi; i++)
         for (uint32_t j = 0; j < wj; j++)
             h[i * ldh + j] += (double)c[i * T + j];
+}
+
+#if defined(__x86_64__) && defined(__GNUC__)
+__attribute__((target("avx2"))) static void add_avx2(double *h, uint64_t ldh, const float *c, uint32_t wi, uint32_t wj)
+{
+    add_body(h, ldh, c, wi, wj);
+}
+#endif
+
+static void add_narrow(unsigned cpu, double *h, uint64_t ldh, const float *c, uint32_t wi, uint32_t wj)
+{
+#if defined(__x86_64__) && defined(__GNUC__)
+    if (cpu & QN_CPU_AVX2) {
+        add_avx2(h, ldh, c, wi, wj);
+        return;
+    }
+#endif
+    (void)cpu;
+    add_body(h, ldh, c, wi, wj);
 }
 
 static void add_wide(double *h, uint64_t ldh, const double *c, uint32_t wi, uint32_t wj)
@@ -173,7 +194,7 @@ static qn_code add_tile(void *ctx, uint64_t task, unsigned slot, qn_err *err)
         if (a->plain[pi] && a->plain[pj]) {
             cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (blasint)wi, (blasint)wj, (blasint)k, 1, xi,
                         (blasint)a->ld, xj, (blasint)a->ld, 0, s->c, T);
-            add_narrow(h, ldh, s->c, wi, wj);
+            add_narrow(a->cpu, h, ldh, s->c, wi, wj);
         } else {
             widen(s->a, xi, a->ld, k, wi);
             widen(s->b, xj, a->ld, k, wj);
@@ -208,7 +229,7 @@ qn_code qn_gram_add(const qn_env *env, const float *x, uint64_t rows, uint64_t l
         return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "rows of %llu values: below 2^31 are allowed",
                        (unsigned long long)ld);
     bool *plain = qn_mem_get(env->alloc, n_panels * sizeof *plain, err);
-    struct add a = {.x = x, .rows = rows, .ld = ld, .n = n, .n_panels = n_panels, .plain = plain, .h = h};
+    struct add a = {.x = x, .rows = rows, .ld = ld, .n = n, .n_panels = n_panels, .cpu = env->cpu, .plain = plain, .h = h};
     a.scratch = plain ? qn_mem_get(env->alloc, n_slots * sizeof *a.scratch, err) : NULL;
     const qn_job job = {.work = add_tile, .ctx = &a};
     qn_code rc = QN_E_MEMORY;

@@ -48,6 +48,7 @@ static int drop(void *ctx, const char *path)
 
 /* A file that the writer makes, caught on its way: it needs no folder. */
 static qt_buf made;
+static bool named; /* the partial has its name */
 
 static int open_any(void *ctx, const char *path, int mode)
 {
@@ -110,7 +111,7 @@ static int fstat_made(void *ctx, int fd, qn_stat *st)
 static int stat_made(void *ctx, const char *path, qn_stat *st)
 {
     const size_t n = strlen(path);
-    if (n < 8 || strcmp(path + n - 8, ".partial") != 0)
+    if (!named || n < 8 || strcmp(path + n - 8, ".partial") != 0)
         return -2; /* ENOENT */
     return fstat_made(ctx, 3, st);
 }
@@ -120,6 +121,7 @@ static int rename_any(void *ctx, const char *from, const char *to)
     (void)ctx;
     (void)from;
     (void)to;
+    named = true;
     return 0;
 }
 
@@ -142,6 +144,7 @@ void qf_seeds(void (*emit)(void *, const uint8_t *, size_t), void *ctx)
         qn_err err;
         qn_err_clear(&err);
         qt_buf_free(&made);
+        named = false;
         QF_CHECK(qt_stats_write(&env, "s", blocks, true, &err) == QN_OK);
         for (unsigned raw = 0; raw < 2; raw++) {
             qt_buf b = {0};
