@@ -161,7 +161,7 @@ static qn_code read_spec(reader *r, qn_wire_msg msg, qn_sp_spec *s, qn_err *err)
             QN_TRY(get_text(r, &f, "name of the normalizer", &s->name, err));
             break;
         case N_CHARSMAP: {
-            const char *p;
+            const char *p = NULL;
             QN_TRY(get_bytes(r, &f, QN_SP_CHARSMAP_MAX, "precompiled_charsmap", &p, err));
             s->charsmap = (const uint8_t *)p;
             s->n_charsmap = f.n;
