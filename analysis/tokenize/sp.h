@@ -7,7 +7,7 @@
 #define QN_ANALYSIS_TOKENIZE_SP_H
 
 #include "analysis/tokenize/charsmap.h"
-#include "analysis/tokenize/tokenizer_impl.h"
+#include "analysis/tokenize/tokenizer_json.h"
 #include "analysis/tokenize/trie.h"
 #include "formats/sentencepiece/sentencepiece.h"
 
@@ -29,6 +29,8 @@ typedef struct qn_sp_rules {
     qn_charsmap map;
     const qn_trie *user; /* strings that pass as they are; NULL: none */
     bool add_dummy_prefix, remove_extra_whitespaces, escape_whitespaces, whitespace_as_suffix;
+    bool keep_malformed;  /* bytes that are no UTF-8 stay as they are, else each becomes U+FFFD             */
+    bool space_with_word; /* as llama.cpp: the dummy prefix goes before the first word, not before the text */
 } qn_sp_rules;
 
 /* Appends what n bytes (any bytes) become; the output is UTF-8 if the user's strings are. */
@@ -48,8 +50,9 @@ typedef struct qn_sp_data {
     const qn_tokenizer *t;
     qn_sp_kind kind;
     qn_sp_follow follow;
-    double *score;      /* by id, t->vocab.n of them, in the arena */
-    uint8_t *type;      /* by id: qn_sp_type; 0 where no token is  */
+    uint64_t n;         /* of the next two; ids of tokens that were added later lie above */
+    double *score;      /* by id, in the arena                                   */
+    uint8_t *type;      /* by id: qn_sp_type; 0 where the file does not say one */
     bool byte_fallback, fuse_unk;
     bool has_unused;    /* pieces that may be passed through but not put out (sentencepiece only) */
     double min_score, max_score;
@@ -62,6 +65,11 @@ typedef struct qn_sp_data {
     const char *unk_surface; /* NULL: the token itself */
 } qn_sp_data;
 
+static inline unsigned qn_sp_type_of(const qn_sp_data *d, uint32_t id)
+{
+    return id < d->n ? d->type[id] : 0;
+}
+
 /* Arrays for t->vocab.n ids, zeroed, in t's arena; d becomes t's model. To be filled before qn_tok_finish. */
 qn_code qn_sp_data_new(qn_tokenizer *t, qn_sp_kind kind, qn_sp_follow follow, qn_sp_data **d, qn_err *err) QN_MUST_CHECK;
 /* Steps that need qn_sp_data: the normalizer by d->rules, the decoder by d. */
@@ -69,6 +77,10 @@ qn_code qn_sp_add_steps(qn_tokenizer *t, qn_sp_data *d, qn_err *err) QN_MUST_CHE
 
 extern const qn_tok_model_ops qn_sp_bpe_ops, qn_sp_unigram_ops, qn_sp_word_ops, qn_sp_char_ops;
 extern const qn_tok_step_ops qn_sp_normalizer_ops, qn_sp_decoder_ops;
+
+/* For json_kinds_tab.c. */
+qn_code qn_tok_build_unigram(qn_tokenizer *t, const qn_tok_model_json *m, qn_err *err) QN_MUST_CHECK;
+qn_code qn_tok_build_precompiled(qn_tokenizer *t, qn_tok_steps *list, const qn_tok_node *node, qn_err *err) QN_MUST_CHECK;
 
 /* What models share. Of every kind: builds the tries and checks that there is an unknown token where one may be needed. */
 qn_code qn_sp_finish(qn_tokenizer *t, qn_err *err) QN_MUST_CHECK;

@@ -69,7 +69,7 @@ static candidate pop(work *w)
 /* Do pieces of this type come out of merging? */
 static bool merges(const qn_sp_data *d, uint32_t id)
 {
-    const uint8_t type = d->type[id];
+    const unsigned type = qn_sp_type_of(d, id);
     return d->follow == QN_SP_AS_LLAMA_CPP || type == QN_SP_NORMAL || type == QN_SP_USER_DEFINED || type == QN_SP_UNUSED;
 }
 
@@ -81,8 +81,8 @@ static void consider(work *w, uint32_t left, uint32_t right)
     const uint32_t id = qn_tok_vocab_find(&w->t->vocab, w->s + w->sym[left].off, n);
     if (id == QN_TOK_NONE || !merges(w->d, id))
         return;
-    push(w, (candidate){.score = (float)w->d->score[id], .left = left, .right = right, .n = n});
-    if (w->split && w->d->type[id] == QN_SP_UNUSED)
+    push(w, (candidate){.score = id < w->d->n ? (float)w->d->score[id] : 0, .left = left, .right = right, .n = n});
+    if (w->split && qn_sp_type_of(w->d, id) == QN_SP_UNUSED)
         w->split[id] = w->sym[left].n;
 }
 
@@ -111,7 +111,7 @@ static qn_code put_symbol(work *w, uint32_t off, uint32_t n, qn_err *err)
     symbol *wait = w->sym;
     for (;;) {
         const uint32_t id = qn_tok_vocab_find(&w->t->vocab, w->s + off, n);
-        if (id != QN_TOK_NONE && w->split && w->d->type[id] == QN_SP_UNUSED && w->split[id]) {
+        if (id != QN_TOK_NONE && w->split && qn_sp_type_of(w->d, id) == QN_SP_UNUSED && w->split[id]) {
             wait[n_wait++] = (symbol){.off = off + w->split[id], .n = n - w->split[id]};
             n = w->split[id];
             continue;
@@ -137,7 +137,7 @@ static uint64_t symbol_at(const qn_sp_data *d, const char *s, uint64_t n, bool *
 static qn_code part(work *w, uint64_t from, uint64_t to, uint64_t n_sym, qn_err *err)
 {
     void *room;
-    const uint64_t n_split = w->d->has_unused ? w->t->vocab.n : 0;
+    const uint64_t n_split = w->d->has_unused ? w->d->n : 0;
     if (n_sym == 1 && !n_split)
         return qn_sp_put(&w->sink, w->s + from, to - from, qn_tok_vocab_find(&w->t->vocab, w->s + from, to - from), err);
     /* each merge takes one candidate and finds two at most: never more than 2n at a time */

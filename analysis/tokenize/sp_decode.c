@@ -55,7 +55,7 @@ static qn_code put_token(work *w, const char *s, uint64_t n, qn_err *err)
 {
     const qn_sp_data *d = w->d;
     const uint32_t id = qn_tok_vocab_find(&d->t->vocab, s, n);
-    const unsigned type = id == QN_TOK_NONE ? 0 : d->type[id];
+    const unsigned type = qn_sp_type_of(d, id);
     const int byte = type == QN_SP_BYTE ? qn_sp_byte_of(s, (size_t)n) : -1;
     if (byte >= 0) {
         const char b = (char)byte;

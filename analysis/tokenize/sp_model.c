@@ -18,6 +18,7 @@ qn_code qn_sp_data_new(qn_tokenizer *t, qn_sp_kind kind, qn_sp_follow follow, qn
     for (uint64_t i = 0; i < n; i++)
         score[i] = 0;
     d->t = t;
+    d->n = n;
     d->kind = kind;
     d->follow = follow;
     d->score = score;
@@ -41,8 +42,8 @@ static void span_of_scores(const qn_tokenizer *t, qn_sp_data *d)
 {
     d->min_score = d->follow == QN_SP_AS_TOKENIZERS ? (double)INFINITY : (double)FLT_MAX;
     d->max_score = (double)FLT_MIN;
-    for (uint64_t id = 0; id < t->vocab.n; id++)
-        if (d->type[id] && (d->follow == QN_SP_AS_TOKENIZERS || d->type[id] == QN_SP_NORMAL)) {
+    for (uint64_t id = 0; id < d->n; id++)
+        if (t->vocab.entry[id].s && (d->follow == QN_SP_AS_TOKENIZERS || d->type[id] == QN_SP_NORMAL)) {
             d->min_score = d->score[id] < d->min_score ? d->score[id] : d->min_score;
             d->max_score = d->score[id] > d->max_score ? d->score[id] : d->max_score;
         }
@@ -52,9 +53,8 @@ static void span_of_scores(const qn_tokenizer *t, qn_sp_data *d)
 static bool comes_out(const qn_sp_data *d, uint64_t id)
 {
     const uint8_t type = d->type[id];
-    if (d->follow == QN_SP_AS_TOKENIZERS)
-        return type != 0;
-    return type == QN_SP_NORMAL || type == QN_SP_USER_DEFINED || (type == QN_SP_UNUSED && d->follow == QN_SP_AS_LLAMA_CPP);
+    return d->follow == QN_SP_AS_TOKENIZERS || type == QN_SP_NORMAL || type == QN_SP_USER_DEFINED ||
+           (type == QN_SP_UNUSED && d->follow == QN_SP_AS_LLAMA_CPP);
 }
 
 qn_code qn_sp_finish(qn_tokenizer *t, qn_err *err)
@@ -65,7 +65,7 @@ qn_code qn_sp_finish(qn_tokenizer *t, qn_err *err)
     if (d->kind == QN_SP_UNIGRAM)
         QN_TRY(qn_trie_init(&d->trie, t->alloc, t->vocab.key, err));
     QN_TRY(qn_trie_init(&d->user, t->alloc, t->vocab.key, err));
-    for (uint64_t id = 0; id < t->vocab.n; id++) {
+    for (uint64_t id = 0; id < d->n; id++) {
         const qn_tok_entry *e = &t->vocab.entry[id];
         if (!e->s || e->n == 0)
             continue;
@@ -88,7 +88,8 @@ qn_code qn_sp_finish(qn_tokenizer *t, qn_err *err)
 
 static void digest_rules(const qn_sp_rules *r, qn_hasher *h)
 {
-    const uint8_t flags[4] = {r->add_dummy_prefix, r->remove_extra_whitespaces, r->escape_whitespaces, r->whitespace_as_suffix};
+    const uint8_t flags[6] = {r->add_dummy_prefix,     r->remove_extra_whitespaces, r->escape_whitespaces,
+                              r->whitespace_as_suffix, r->keep_malformed,           r->space_with_word};
     qn_hasher_add(h, flags, sizeof flags);
     qn_hasher_add(h, &r->map.n_units, sizeof r->map.n_units);
     if (r->map.units)
@@ -104,8 +105,8 @@ void qn_sp_digest(const qn_tokenizer *t, qn_hasher *h)
     const uint8_t head[8] = {(uint8_t)d->kind, (uint8_t)d->follow, d->byte_fallback, d->fuse_unk, d->has_denormal, d->strip_first,
                              d->raw_bytes};
     qn_hasher_add(h, head, sizeof head);
-    qn_hasher_add(h, d->type, (size_t)t->vocab.n);
-    qn_hasher_add(h, d->score, (size_t)t->vocab.n * sizeof *d->score);
+    qn_hasher_add(h, d->type, (size_t)d->n);
+    qn_hasher_add(h, d->score, (size_t)d->n * sizeof *d->score);
     digest_rules(&d->rules, h);
     digest_rules(&d->denormal, h);
     qn_hasher_add(h, d->unk_surface ? d->unk_surface : "", d->unk_surface ? strlen(d->unk_surface) + 1 : 0);

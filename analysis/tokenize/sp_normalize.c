@@ -43,6 +43,8 @@ static uint64_t prefix(const qn_sp_rules *r, const char *s, uint64_t n, const ch
             return took;
         }
         took = qn_sp_character((const uint8_t *)s, n);
+        if (took == 0 && r->keep_malformed)
+            took = 1;
         if (took == 0) {
             *p = "\xef\xbf\xbd";
             *n_p = 3;
@@ -76,11 +78,38 @@ static qn_code put_text(const qn_sp_rules *r, const char *p, uint64_t n, qn_tok_
     return QN_OK;
 }
 
+/* As llama.cpp does it for unigram vocabularies: spaces are put in front of words, not taken away behind them. */
+static qn_code by_words(const qn_sp_rules *r, const char *s, uint64_t n, qn_tok_buf *out, qn_err *err)
+{
+    bool prefix_due = r->add_dummy_prefix && !r->whitespace_as_suffix, in_word = false;
+    const char *p = NULL;
+    uint64_t n_p = 0;
+    for (uint64_t at = 0; at < n;) {
+        at += prefix(r, s + at, n - at, &p, &n_p);
+        for (; n_p; n_p--, p++) {
+            if (*p != ' ') {
+                if (!in_word && (prefix_due || r->remove_extra_whitespaces))
+                    QN_TRY(put_space(r, out, err));
+                prefix_due = false;
+                in_word = true;
+                QN_TRY(qn_tok_buf_put(out, p, 1, err));
+            } else {
+                in_word = false;
+                if (!r->remove_extra_whitespaces)
+                    QN_TRY(put_space(r, out, err));
+            }
+        }
+    }
+    return r->whitespace_as_suffix && r->add_dummy_prefix ? put_space(r, out, err) : QN_OK;
+}
+
 qn_code qn_sp_normalize(const qn_sp_rules *r, const char *s, uint64_t n, qn_tok_buf *out, qn_err *err)
 {
     const uint64_t begin = out->n;
     const char *p = NULL;
     uint64_t n_p = 0, at = 0;
+    if (r->space_with_word)
+        return by_words(r, s, n, out, err);
     if (r->remove_extra_whitespaces)
         while (at < n) {
             const uint64_t took = prefix(r, s + at, n - at, &p, &n_p);

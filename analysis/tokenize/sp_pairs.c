@@ -14,7 +14,8 @@ static uint64_t key_of(const char *a, uint64_t na, const char *b, uint64_t nb)
     uint64_t low = 0;
     for (uint64_t i = 0; i < nb; i++)
         low = low << 8 | (uint8_t)b[i];
-    return k | low; /* 0, a free place, only for two NULs: pieces have none */
+    k |= low;
+    return k + 1 ? k + 1 : 1; /* 0 is a free place */
 }
 
 static uint64_t *place(const qn_sp_pairs *p, uint64_t key)

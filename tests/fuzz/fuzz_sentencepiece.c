@@ -73,10 +73,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 
 void qf_seeds(void (*emit)(void *, const uint8_t *, size_t), void *ctx)
 {
-    /* the map: a trie in which 'A' (0x41) leads to node 1, whose value is the text "b" */
+    /* the map: a trie in which 'A' (0x41) leads to unit 1, whose value in unit 2 is the text "b" */
     static const char *const seeds[] = {
         "@1{@1{'<unk>'} #3=2} @1{@1{'a'} %2=3212836864} @1{@1{'b'} #3=4} @1{@1{'c'} #3=5} @2{#3=2 #24=1 @44{'?'}} @3{@1{'identity'} #3=0}",
-        "@1{@1{'<unk>'} #3=2} @1{@1{'<s>'} #3=3} @1{@1{'A'}} @3{@2{0c000000 00440000 41050000 00000080 'b' 00} #4=0} @5{@2{z9}}",
+        "@1{@1{'<unk>'} #3=2} @1{@1{'<s>'} #3=3} @1{@1{'A'}} @3{@2{0c000000 00000100 410d0000 00000080 'b' 00} #4=0} @5{@2{z9}}",
         "@2{#3=1 #35=1} @1{@1{'<unk>'} #3=2} @1{@1{'<0x41>'} #3=6}",
     };
     for (size_t i = 0; i < sizeof seeds / sizeof *seeds; i++) {
