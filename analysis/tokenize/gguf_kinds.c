@@ -45,6 +45,7 @@ static qn_code build_llama(qn_gguf_load *l, qn_err *err)
     QN_TRY(qn_gguf_load_bool(l, K "add_space_prefix", &d->rules.add_dummy_prefix, err));
     d->strip_first = d->rules.add_dummy_prefix;
     t->kind = "sentencepiece BPE";
+    t->any_bytes = true;
     return qn_sp_add_steps(t, d, err);
 }
 
@@ -82,6 +83,7 @@ static qn_code build_t5(qn_gguf_load *l, qn_err *err)
     QN_TRY(charsmap(l, &d->rules.map, err));
     d->strip_first = d->rules.add_dummy_prefix;
     t->kind = "unigram";
+    t->any_bytes = true;
     return qn_sp_add_steps(t, d, err);
 }
 

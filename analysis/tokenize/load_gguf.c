@@ -17,7 +17,7 @@ static const char *const control_names[] = {
     "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>",
     "<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>", NULL};
 
-static bool probe(const uint8_t *head, size_t n)
+bool qn_tok_probe_gguf(const uint8_t *head, size_t n)
 {
     return n >= 4 && memcmp(head, "GGUF", 4) == 0;
 }
@@ -204,14 +204,12 @@ static qn_code fill(qn_gguf_load *l, const qn_tok_file *f, qn_err *err)
     return add_special(l, err);
 }
 
-static qn_code load(qn_tokenizer *t, const qn_tok_file *f, qn_tok_place *place, qn_err *err)
+qn_code qn_tok_load_gguf(qn_tokenizer *t, const qn_tok_file *f, qn_tok_place *place, qn_err *err)
 {
     qn_gguf_load l = {.t = t};
     (void)place;
     qn_arena_init(&l.scratch, t->alloc);
     const qn_code rc = fill(&l, f, err);
     qn_arena_release(&l.scratch);
-    return rc;
+    return qn_err_in_path(err, rc, f->path);
 }
-
-const qn_tok_loader qn_tok_loader_gguf = {"*.gguf", probe, load};

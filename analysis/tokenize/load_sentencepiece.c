@@ -3,7 +3,7 @@
 #include "analysis/tokenize/sp.h"
 #include <string.h>
 
-static bool probe(const uint8_t *head, size_t n)
+bool qn_tok_probe_sentencepiece(const uint8_t *head, size_t n)
 {
     return qn_sp_probe(head, n);
 }
@@ -43,15 +43,16 @@ static qn_code fill(qn_tokenizer *t, const qn_sp_model *m, qn_err *err)
     t->bos = m->bos;
     t->eos = m->eos;
     t->kind = kinds[m->kind];
+    t->any_bytes = true;
     return qn_sp_add_steps(t, d, err);
 }
 
-static qn_code load(qn_tokenizer *t, const qn_tok_file *f, qn_tok_place *place, qn_err *err)
+qn_code qn_tok_load_sentencepiece(qn_tokenizer *t, const qn_tok_file *f, qn_tok_place *place, qn_err *err)
 {
     qn_sp_model m;
-    (void)place;
-    QN_TRY(qn_sp_read(&m, &t->arena, f->read, f->ctx, f->n_bytes, err));
-    return fill(t, &m, err);
+    qn_code rc = qn_sp_read(&m, &t->arena, f->read, f->ctx, f->n_bytes, err);
+    if (rc == QN_OK)
+        rc = fill(t, &m, err);
+    QN_TRY(qn_err_in_path(err, rc, f->path));
+    return qn_tok_use_config(t, place, false, err);
 }
-
-const qn_tok_loader qn_tok_loader_sentencepiece = {"tokenizer.model", probe, load};

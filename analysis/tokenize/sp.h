@@ -101,6 +101,10 @@ typedef struct qn_sp_sink {
 /* A piece of the text and its id, QN_TOK_NONE when it is none. */
 qn_code qn_sp_put(qn_sp_sink *k, const char *w, uint64_t n, uint32_t id, qn_err *err) QN_MUST_CHECK;
 
-extern const qn_tok_loader qn_tok_loader_sentencepiece, qn_tok_loader_gguf;
+/* For loader_tab.c. */
+bool qn_tok_probe_sentencepiece(const uint8_t *head, size_t n);
+qn_code qn_tok_load_sentencepiece(qn_tokenizer *t, const qn_tok_file *f, qn_tok_place *place, qn_err *err) QN_MUST_CHECK;
+bool qn_tok_probe_gguf(const uint8_t *head, size_t n);
+qn_code qn_tok_load_gguf(qn_tokenizer *t, const qn_tok_file *f, qn_tok_place *place, qn_err *err) QN_MUST_CHECK;
 
 #endif

@@ -16,6 +16,7 @@
 
 #include "analysis/tokenize/tokenizer.h"
 #include "base/err.h"
+#include "base/hash.h"
 #include "base/num.h"
 
 #define QN_TOK_NONE UINT32_MAX
@@ -66,6 +67,9 @@ typedef struct qn_tok_step_ops {
     /* Appends to `out`, which is empty, what `in` becomes. Valid UTF-8 in, valid UTF-8 out (decoders: any bytes).
      * Must be thread-safe: the step is read-only. */
     qn_code (*apply)(const qn_tok_step *s, const qn_tok_list *in, qn_tok_list *out, qn_err *err);
+    /* Instead of apply, for a step that changes no text: appends to `out` (qn_tok_list_span) the spans of in->text that the
+     * strings fall into. */
+    qn_code (*cut)(const qn_tok_step *s, const qn_tok_list *in, qn_tok_list *out, qn_err *err);
     /* What is not in the arena (a compiled regex); NULL when all is. */
     void (*release)(qn_tok_step *s);
 } qn_tok_step_ops;
@@ -119,14 +123,28 @@ qn_code qn_tok_add_added(qn_tokenizer *t, const qn_tok_added *a, qn_err *err) QN
 
 /* ---- model ---- */
 
+/* Short pieces seen before, with their ids: a direct-mapped table, so that it costs the same however long the text is. */
+enum { QN_TOK_CACHE_BYTES = 30, QN_TOK_CACHE_IDS = 8, QN_TOK_CACHE_ENTRIES = 1 << 14 };
+typedef struct qn_tok_cached {
+    uint8_t n, n_ids; /* n 0: free */
+    char s[QN_TOK_CACHE_BYTES];
+    uint32_t ids[QN_TOK_CACHE_IDS];
+} qn_tok_cached;
+
 /* Working memory of one encode call; models reuse it from piece to piece. */
 typedef struct qn_tok_scratch {
     const qn_alloc *alloc;
     void *room; /* 64-byte aligned */
     uint64_t room_bytes;
+    qn_tok_cached *cache; /* NULL for a text too short to gain by it */
 } qn_tok_scratch;
 /* At least n × size bytes, contents undefined. */
 qn_code qn_tok_room(qn_tok_scratch *s, uint64_t n, uint64_t size, void **out, qn_err *err) QN_MUST_CHECK;
+/* The entry where a piece of n ≤ QN_TOK_CACHE_BYTES bytes is or would be; NULL without a cache. *hit: it is. Only for models
+ * whose pieces give the same ids wherever they stand. */
+qn_tok_cached *qn_tok_cache_at(const qn_tok_scratch *s, const char *piece, uint64_t n, bool *hit);
+/* Remembers ids that a piece gave, when they fit. */
+void qn_tok_cache_set(qn_tok_cached *c, const char *piece, uint64_t n, const uint32_t *ids, uint64_t n_ids);
 
 typedef struct qn_tok_model_ops {
     /* Appends the ids of one piece: valid UTF-8, n > 0. Thread-safe but for *s. A text may be one piece: no O(n²). */
@@ -136,7 +154,6 @@ typedef struct qn_tok_model_ops {
     /* Adds all that decides its output, but the vocabulary, to the digest. */
     void (*digest)(const qn_tokenizer *t, qn_hasher *h);
     void (*release)(qn_tokenizer *t); /* may be NULL */
-    bool cache; /* a piece gives the same ids wherever it stands: short pieces are remembered */
 } qn_tok_model_ops;
 
 qn_code qn_tokens_put(qn_tokens *t, const qn_alloc *a, uint32_t id, qn_err *err) QN_MUST_CHECK;
@@ -161,10 +178,13 @@ struct qn_tokenizer {
     uint32_t *prefix, *suffix; /* arena: ids that QN_TOKENIZE_SPECIAL puts around the text */
     uint64_t n_prefix, n_suffix;
     uint32_t bos, eos, unk;    /* QN_TOK_NONE when there is none */
+    const char *unk_name;      /* in the arena; when set and unk is not, qn_tok_finish looks it up among added tokens */
+    uint64_t n_unk_name;
     uint32_t byte_id[256];     /* byte-fallback tokens "<0xHH>"; QN_TOK_NONE where missing. Made by qn_tok_finish. */
     bool has_bytes;            /* all 256 are there */
 
     struct qn_tok_index *raw_index, *norm_index; /* of added tokens; made by qn_tok_finish */
+    bool any_bytes;            /* its steps and model take what is not UTF-8: the text is not repaired */
     qn_digest digest;
 };
 

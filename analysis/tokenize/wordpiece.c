@@ -1,6 +1,7 @@
 /* wordpiece.c: a word is cut into tokens from its beginning, the longest that fits first; a word that cannot be cut to its end
  * is one unknown token. Two tries, one for the beginning of a word and one for its inside: linear in what they walk over. */
 #include "analysis/tokenize/wordpiece.h"
+#include "analysis/tokenize/models.h"
 #include "analysis/tokenize/sp.h"
 #include <string.h>
 
@@ -113,6 +114,6 @@ qn_code qn_tok_build_wordpiece(qn_tokenizer *t, const qn_tok_model_json *m, qn_e
     QN_TRY(text_of(t, m->options, "unk_token", &unk, err));
     QN_TRY(text_of(t, m->options, "continuing_subword_prefix", &prefix, err));
     QN_TRY(qn_tok_node_uint(m->options, "max_input_chars_per_word", &max_chars, err));
-    t->unk = qn_tok_vocab_find(&t->vocab, unk, strlen(unk));
+    QN_TRY(qn_tok_find_unk(t, unk, strlen(unk), m->off, err));
     return qn_tok_set_wordpiece(t, prefix, "", max_chars, err);
 }

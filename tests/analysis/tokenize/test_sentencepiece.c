@@ -183,7 +183,8 @@ Test(tok_sentencepiece, charsmap)
     qt_buf b = {0};
     bpe_pieces(&b, QT_NORMAL);
     qn_tokenizer *t = finish(&b, "@2{#3=2} @3{@2{0c000000 00000100 410d0000 00000080 'b  ' 00}}");
-    qt_tok_expect(t, 0, "AcA", "3 5 3 6 3 5", "b c b"); /* of the two spaces one stays, at the end none */
+    qt_tok_expect(t, 0, "AcA", "3 5 3 3 6 5", "b  cb"); /* spaces of one replacement stay, but not at the end */
+    qt_tok_expect(t, 0, "A c", "3 5 3 3 6", "b  c");     /* a space after a space goes */
     qn_tokenizer_close(t);
     qt_buf_free(&b);
 }
