@@ -75,8 +75,8 @@ def main():
     base = tt.lines(folder) if folder.is_dir() else tt.small_corpus(rng, 20000)
     texts = list(base)
     rng.shuffle(texts)
-    train = [t[:2000] for t in texts if b"\0" not in t and t.strip()][:8000] + [tt.EMOJI.encode()] * 20
-    texts = (texts if full else texts[:6000]) + tt.odd(rng, base, 4000 if full else 1500) + [b"", b"\n".join(base[:4000])]
+    train = [t[:2000] for t in texts if b"\0" not in t and t.strip()][:8000 if full else 3000] + [tt.EMOJI.encode()] * 20
+    texts = (texts if full else texts[:4000]) + tt.odd(rng, base, 4000 if full else 1500) + [b"", b"\n".join(base[:4000])]
     ok = True
     with tempfile.TemporaryDirectory() as tmp:
         corpus = pathlib.Path(tmp) / "corpus"
