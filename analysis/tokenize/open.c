@@ -162,7 +162,7 @@ static qn_code load_from(const qn_env *env, qn_tok_place *place, const char *whe
         if (there)
             return load(env, l, &f, place, out, err);
     }
-    return qn_err_in_path(err, QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "holds no tokenizer that can be read"), where);
+    return qn_err_in_path(err, QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "holds no tokenizer: no tokenizer.json, nor another kind that is known"), where);
 }
 
 qn_code qn_tokenizer_of_source(const qn_env *env, qn_source *s, qn_tokenizer **out, qn_err *err)
@@ -181,6 +181,16 @@ static qn_code open_folder(const qn_env *env, const char *path, qn_tokenizer **o
     return rc;
 }
 
+/* No tokenizer by itself, so a checkpoint that may hold one. */
+static qn_code of_checkpoint(const qn_env *env, const char *path, qn_tokenizer **out, qn_err *err)
+{
+    qn_source *s;
+    QN_TRY(qn_source_open(env, path, &s, err));
+    const qn_code rc = qn_tokenizer_of_source(env, s, out, err);
+    qn_source_close(s);
+    return rc;
+}
+
 static qn_code of_one_file(const qn_env *env, qn_file *file, const char *dir, qn_tokenizer **out, qn_err *err)
 {
     struct folder_place p = {.base = {.find = folder_find}, .env = env, .dir = dir, .n = 1,
@@ -196,7 +206,7 @@ static qn_code of_one_file(const qn_env *env, qn_file *file, const char *dir, qn
             qn_file_drop(&p.file[1]);
             return rc;
         }
-    return qn_err_in_path(err, QN_FAIL(err, QN_E_UNSUPPORTED, 0, "not a tokenizer file that is known"), file->path);
+    return of_checkpoint(env, file->path, out, err);
 }
 
 qn_code qn_tokenizer_open(const qn_env *env, const char *path, qn_tokenizer **out, qn_err *err)
