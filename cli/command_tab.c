@@ -9,6 +9,7 @@ const qn_command *const qn_commands[] = {
     &qn_cmd_inspect,
     &qn_cmd_diff,
     &qn_cmd_stats,
+    &qn_cmd_tokenize,
     &qn_cmd_help,
     &qn_cmd_version,
     &qn_cmd_man,
