@@ -62,8 +62,8 @@ TRAINED = {
 }
 # where the JavaScript one is known to go its own way (docs/tokenizers.md says how): not compared with it, or without the
 # characters that it takes for spaces, or not for spaces, where it does not translate \s
-NOT_JS = {"falcon", "nfkc-lower", "bert"}
-JS_SPACES = {"gpt2", "gpt2-prefix", "starcoder", "whitespace"}
+NOT_JS = {"starcoder", "falcon", "nfkc-lower", "bert"}
+JS_SPACES = {"gpt2", "gpt2-prefix", "whitespace"}
 
 
 def node_modules(build):
