@@ -1,72 +1,98 @@
-/* dump_tokens.c: ids and the text they give back, for comparison with other tokenizers.
+/* dump_tokens.c: the ids of a text, for a script that compares them with another implementation's.
  *
- *   dump-tokens FILE [special] [plain] [skip]
+ * usage: dump-tokens TOKENIZER TEXT CHUNK_BYTES OUT
  *
- * stdin: texts, each as a u32 length and bytes. stdout: for each, u32 number of ids, the ids as u32, u32 length, the decoded text. */
+ * The text is cut behind the first line break at or after CHUNK_BYTES, and so on; each chunk is tokenized by itself. OUT: for
+ * each chunk u32 number of ids, the ids, u32 bytes of the decoded text, the text. On stdout: seconds for encoding alone. */
 #include "analysis/tokenize/tokenizer.h"
 #include "base/env.h"
-#include "base/err.h"
+#include "base/num.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-static int failed(const qn_err *err)
+static double now(void)
 {
-    char line[512];
-    qn_err_line(err, line, sizeof line);
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static int fail(const qn_err *err)
+{
+    char line[1024];
+    qn_err e = *err;
+    (void)snprintf(line, sizeof line, "%s: %s", e.path, e.text);
     fprintf(stderr, "%s\n", line);
-    return err->code;
+    return 1;
 }
 
-static void put(uint64_t n, const void *p, size_t size)
+static void put32(FILE *f, uint64_t v)
 {
-    const uint32_t count = (uint32_t)n;
-    if (fwrite(&count, sizeof count, 1, stdout) != 1 || (n && fwrite(p, size, (size_t)n, stdout) != n))
-        abort();
+    uint8_t b[4];
+    qn_store32(b, (uint32_t)v);
+    if (fwrite(b, 1, 4, f) != 4)
+        exit(1);
 }
 
-static qn_code one(const qn_tokenizer *t, const qn_env *env, const char *text, uint32_t n, unsigned flags, bool skip, qn_err *err)
+static char *slurp(const char *path, size_t *n)
 {
-    qn_tokens ids = {0};
-    char *back = NULL;
-    uint64_t n_back = 0, cap = 0;
-    qn_code rc = qn_tokenizer_encode(t, text, n, flags, &ids, err);
-    if (rc == QN_OK)
-        rc = qn_tokenizer_decode(t, ids.ids, ids.n, skip, &back, &n_back, &cap, err);
-    if (rc == QN_OK) {
-        put(ids.n, ids.ids, sizeof *ids.ids);
-        put(n_back, back, 1);
-    }
-    qn_tokens_release(&ids, env->alloc);
-    qn_mem_put(env->alloc, back);
-    return rc;
+    FILE *f = fopen(path, "rb");
+    if (!f || fseek(f, 0, SEEK_END) != 0)
+        exit(1);
+    *n = (size_t)ftell(f);
+    rewind(f);
+    char *p = malloc(*n + 1);
+    if (!p || fread(p, 1, *n, f) != *n)
+        exit(1);
+    fclose(f);
+    return p;
 }
 
 int main(int argc, char **argv)
 {
-    qn_err err = {0};
     qn_env env;
+    qn_err err = {.code = QN_OK};
     qn_tokenizer *t;
-    unsigned flags = 0;
-    bool skip = false;
-    uint32_t n;
-    if (argc < 2)
-        return QN_E_USAGE;
-    for (int i = 2; i < argc; i++) {
-        flags |= strcmp(argv[i], "special") == 0 ? QN_TOKENIZE_SPECIAL : 0;
-        flags |= strcmp(argv[i], "plain") == 0 ? QN_TOKENIZE_PLAIN : 0;
-        skip |= strcmp(argv[i], "skip") == 0;
+    if (argc != 5 || qn_env_init(&env, &err) != QN_OK)
+        return 2;
+    if (qn_tokenizer_open(&env, argv[1], &t, &err) != QN_OK)
+        return fail(&err);
+    size_t n;
+    char *text = slurp(argv[2], &n);
+    const size_t chunk = strtoull(argv[3], NULL, 10);
+    FILE *out = fopen(argv[4], "wb");
+    double seconds = 0;
+    if (!out)
+        return 1;
+    for (size_t at = 0; at < n;) {
+        size_t end = n - at > chunk ? at + chunk : n;
+        const char *nl = end < n ? memchr(text + end, '\n', n - end) : NULL;
+        end = nl ? (size_t)(nl - text) + 1 : n;
+        qn_tokens ids = {.n = 0};
+        char *back = NULL;
+        uint64_t n_back = 0, cap = 0;
+        const double began = now();
+        if (qn_tokenizer_encode(t, text + at, end - at, QN_TOKENIZE_SPECIAL, &ids, &err) != QN_OK)
+            return fail(&err);
+        seconds += now() - began;
+        if (qn_tokenizer_decode(t, ids.ids, ids.n, true, &back, &n_back, &cap, &err) != QN_OK)
+            return fail(&err);
+        put32(out, ids.n);
+        for (uint64_t i = 0; i < ids.n; i++)
+            put32(out, ids.ids[i]);
+        put32(out, n_back);
+        if (n_back && fwrite(back, 1, n_back, out) != n_back)
+            return 1;
+        qn_tokens_release(&ids, env.alloc);
+        qn_mem_put(env.alloc, back);
+        at = end;
     }
-    if (qn_env_init(&env, &err) != QN_OK || qn_tokenizer_open(&env, argv[1], &t, &err) != QN_OK)
-        return failed(&err);
-    while (fread(&n, sizeof n, 1, stdin) == 1) {
-        char *text = malloc((size_t)n + 1);
-        if (!text || fread(text, 1, n, stdin) != n)
-            abort();
-        if (one(t, &env, text, n, flags, skip, &err) != QN_OK)
-            return failed(&err);
-        free(text);
-    }
+    if (fclose(out) != 0)
+        return 1;
+    printf("%.6f\n", seconds);
+    free(text);
     qn_tokenizer_close(t);
     return 0;
 }
