@@ -1,6 +1,6 @@
-/* dump_tokens.c: ids and the text they give back, for comparison with other tokenizers.
+/* dump_ids.c: ids and the text they give back, for comparison with other tokenizers.
  *
- *   dump-tokens FILE [special] [plain] [skip]
+ *   dump-ids FILE [special] [plain] [skip]
  *
  * stdin: texts, each as a u32 length and bytes. stdout: for each, u32 number of ids, the ids as u32, u32 length, the decoded text. */
 #include "analysis/tokenize/tokenizer.h"
