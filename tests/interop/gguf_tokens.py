@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Tokenizers in GGUF files, here and in stock llama.cpp: the same ids.
 
-usage: gguf_tokens.py DUMP_TOKENS BUILD_FOLDER SHARED
+usage: gguf_tokens.py DUMP_IDS BUILD_FOLDER SHARED
 
 Vocabularies of all four kinds are made here: BPE by score and unigram trained by sentencepiece (Debian: python3-sentencepiece; those
 are left out without it), byte-level BPE trained below, WordPiece from frequent words; the byte-level one under every name of

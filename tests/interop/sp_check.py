@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Our sentencepiece tokenizers against the library itself (Debian: python3-sentencepiece): the same ids and the same decoded text.
 
-usage: sp_check.py DUMP_TOKENS SHARED
+usage: sp_check.py DUMP_IDS SHARED
 
 Trains small models of every kind on mixed text, and changes one of them by hand (unused pieces), then compares whole files line by line
 and texts that are awkward: malformed UTF-8, spaces at all places, special tokens as text. QUERN_TEST_FULL=1: all of the texts,
