@@ -14,8 +14,8 @@ import tempfile
 try:
     import torch
 except ImportError:
-    print("skipped: this Python has no torch")
-    sys.exit(77)
+    print("1..0 # SKIP this Python has no torch")
+    sys.exit(0)
 
 import logits_models as m
 import logits_scans as s
