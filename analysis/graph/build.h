@@ -21,6 +21,7 @@ typedef struct qn_build {
     qn_graph *g;
     const qn_config *config;    /* NULL: a GGUF file            */
     const struct qn_gguf *gguf; /* NULL: a folder               */
+    const char *type;           /* model_type of the row that was chosen in arch_tab.c */
     uint32_t tokens, starts;    /* the graph's inputs           */
     uint64_t copy;              /* a tensor that is a copy of another and so is not missed; UINT64_MAX: none */
 } qn_build;
@@ -94,6 +95,7 @@ typedef struct qn_rope {
     uint64_t rotary;          /* channels that turn; 0: no rope at all */
     uint64_t original;
     double scale, dynamic, base;
+    double mismatch; /* yarn: what the factor would be by the two context sizes; 0: as it is */
     bool interleaved;
 } qn_rope;
 
@@ -103,8 +105,9 @@ typedef struct qn_rope {
 qn_code qn_build_rope_config(qn_build *b, const char *name, const char *layer_type, const char *theta_key, double theta,
                              double partial, bool scaled, uint64_t head_dim, uint64_t max_positions, qn_rope *r,
                              qn_err *err) QN_MUST_CHECK;
-/* Plain frequencies base^(−2k / rotary). */
-qn_code qn_build_rope_plain(qn_build *b, const char *name, double base, uint64_t rotary, qn_rope *r, qn_err *err) QN_MUST_CHECK;
+/* Plain frequencies base^(−2k / rotary), over divisors (rotary / 2) when not NULL. */
+qn_code qn_build_rope_plain(qn_build *b, const char *name, double base, uint64_t rotary, const double *divisors, qn_rope *r,
+                            qn_err *err) QN_MUST_CHECK;
 /* Turns x (T, heads · head_dim). */
 qn_code qn_build_rope(qn_build *b, const char *name, const qn_rope *r, uint32_t x, uint64_t head_dim, uint32_t *y,
                       qn_err *err) QN_MUST_CHECK;

@@ -51,8 +51,10 @@ static qn_code of_config(qn_build *b, const qn_env *env, qn_source *s, qn_err *e
     qn_code rc = find_arch(&c, &arch, err);
     if (rc == QN_OK)
         rc = qn_build_check(b, err);
-    if (rc == QN_OK)
+    if (rc == QN_OK) {
+        b->type = arch->model_type;
         rc = arch->build(b, env, s, err);
+    }
     b->config = NULL;
     qn_config_release(&c);
     return rc;
@@ -69,6 +71,7 @@ static qn_code of_gguf(qn_build *b, const qn_env *env, qn_source *s, qn_arena *a
     if (!arch)
         return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "the architecture \"%s\" is not known", shown);
     b->gguf = &gguf;
+    b->type = arch->model_type;
     const qn_code rc = arch->build(b, env, s, err);
     b->gguf = NULL;
     return rc;

@@ -140,6 +140,11 @@ bool qn_config_has(const qn_config *c, const char *keys)
     return get(c, keys, key) != NULL;
 }
 
+bool qn_config_named(const qn_config *c, const char *key)
+{
+    return (c->at && json_object_get(c->at, key)) || (c->outer && json_object_get(c->outer, key));
+}
+
 /* What a value is, for messages. */
 static const char *found(json_t *v, char buf[96])
 {

@@ -30,7 +30,8 @@ qn_code qn_config_open(qn_config *c, qn_source *s, qn_err *err) QN_MUST_CHECK;
 qn_code qn_config_parse(qn_config *c, const char *text, size_t n_bytes, const char *path, qn_err *err) QN_MUST_CHECK;
 void qn_config_release(qn_config *c); /* a zeroed one is fine */
 
-bool qn_config_has(const qn_config *c, const char *keys); /* present and not null */
+bool qn_config_has(const qn_config *c, const char *keys);   /* present and not null */
+bool qn_config_named(const qn_config *c, const char *key); /* present, maybe null  */
 /* An object inside: a view that lives as long as *c. *there = false, and *sub empty (every getter finds nothing), when it is
  * not there or null. */
 qn_code qn_config_sub(const qn_config *c, const char *keys, qn_config *sub, bool *there, qn_err *err) QN_MUST_CHECK;
