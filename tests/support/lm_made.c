@@ -67,32 +67,77 @@ const char *qt_lm_made(const char *dir, const char *config, const char *tensors,
     return qt_made_path(dir);
 }
 
-float *qt_lm_logits(const qn_env *env, const char *path, const int64_t *tokens, const int64_t *starts, unsigned n_seq, uint64_t memory_bytes,
-                    uint64_t *n, uint64_t *peak)
+struct batch {
+    const int64_t *tokens, *starts;
+    unsigned n_seq;
+    float *y;
+    uint64_t n;
+};
+
+static qn_code feed(void *ctx, uint64_t batch, qn_array *inputs, qn_err *err)
+{
+    const struct batch *b = ctx;
+    union {
+        const int64_t *in;
+        void *out;
+    } u = {.in = b->tokens}, v = {.in = b->starts};
+    const int64_t n_starts = (int64_t)b->n_seq + 1;
+    (void)batch;
+    QN_TRY(qn_array_wrap(&inputs[0], QN_I64, &b->starts[b->n_seq], 1, u.out, err));
+    return qn_array_wrap(&inputs[1], QN_I64, &n_starts, 1, v.out, err);
+}
+
+static qn_code take(void *ctx, uint64_t batch, const qn_array *out, qn_err *err)
+{
+    struct batch *b = ctx;
+    (void)batch;
+    (void)err;
+    b->y = qt_made_keep(malloc(qn_array_bytes(out) + 1));
+    memcpy(b->y, out->data, qn_array_bytes(out));
+    b->n = out->n;
+    return QN_OK;
+}
+
+static float *logits(const qn_env *env, const char *path, struct batch *b, uint64_t memory_bytes, bool stream, uint64_t *peak)
 {
     qn_err err = {0};
     qn_source *s = qt_made_open(env, path);
     qn_graph *g = NULL;
     qn_exec *x = NULL;
     qn_array feeds[2], out;
-    union {
-        const int64_t *in;
-        void *out;
-    } u = {.in = tokens}, v = {.in = starts};
-    const int64_t n_starts = (int64_t)n_seq + 1;
     cr_assert_eq(qn_graph_open(env, s, &g, &err), QN_OK, "%s", err.text);
     cr_assert_eq(qn_exec_open(env, g, &(qn_exec_options){.memory_bytes = memory_bytes}, &x, &err), QN_OK);
-    cr_assert_eq(qn_array_wrap(&feeds[0], QN_I64, &starts[n_seq], 1, u.out, &err), QN_OK);
-    cr_assert_eq(qn_array_wrap(&feeds[1], QN_I64, &n_starts, 1, v.out, &err), QN_OK);
-    cr_assert_eq(qn_exec_run(x, feeds, &out, &err), QN_OK, "%s", err.text);
-    float *y = qt_made_keep(malloc(qn_array_bytes(&out) + 1));
-    memcpy(y, out.data, qn_array_bytes(&out));
-    *n = out.n;
-    qn_array_release(&out);
+    if (stream) {
+        const qn_stream how = {.n_batches = 1, .feed = feed, .take = take, .ctx = b};
+        cr_assert_eq(qn_exec_stream(x, &how, &err), QN_OK, "%s", err.text);
+    } else {
+        cr_assert_eq(feed(b, 0, feeds, &err), QN_OK);
+        cr_assert_eq(qn_exec_run(x, feeds, &out, &err), QN_OK, "%s", err.text);
+        cr_assert_eq(take(b, 0, &out, &err), QN_OK);
+        qn_array_release(&out);
+    }
     if (peak)
         *peak = qn_exec_peak_bytes(x);
     qn_exec_close(x);
     qn_graph_close(g);
     qn_source_close(s);
+    return b->y;
+}
+
+float *qt_lm_logits(const qn_env *env, const char *path, const int64_t *tokens, const int64_t *starts, unsigned n_seq, uint64_t memory_bytes,
+                    uint64_t *n, uint64_t *peak)
+{
+    struct batch b = {.tokens = tokens, .starts = starts, .n_seq = n_seq};
+    float *y = logits(env, path, &b, memory_bytes, false, peak);
+    *n = b.n;
+    return y;
+}
+
+float *qt_lm_streamed(const qn_env *env, const char *path, const int64_t *tokens, const int64_t *starts, unsigned n_seq, uint64_t memory_bytes,
+                      uint64_t *n, uint64_t *peak)
+{
+    struct batch b = {.tokens = tokens, .starts = starts, .n_seq = n_seq};
+    float *y = logits(env, path, &b, memory_bytes, true, peak);
+    *n = b.n;
     return y;
 }

@@ -14,5 +14,8 @@ extern const char qt_lm_llama_config[], qt_lm_llama_tensors[];
 /* Logits (n_tokens, vocabulary) of sequences, copied until exit. memory_bytes: the executor's limit. *peak may be NULL. */
 float *qt_lm_logits(const qn_env *env, const char *path, const int64_t *tokens, const int64_t *starts, unsigned n_seq, uint64_t memory_bytes,
                     uint64_t *n, uint64_t *peak);
+/* The same as one batch of a stream, block by block. */
+float *qt_lm_streamed(const qn_env *env, const char *path, const int64_t *tokens, const int64_t *starts, unsigned n_seq, uint64_t memory_bytes,
+                      uint64_t *n, uint64_t *peak);
 
 #endif
