@@ -1,3 +1,4 @@
+/* eval_io.c: see eval_io.h. */
 #include "cli/eval_io.h"
 #include "analysis/eval/evaluate_io.h"
 #include "base/err.h"

@@ -1,3 +1,4 @@
+/* lm_data.c: see lm_data.h. */
 #include "cli/lm_data.h"
 #include "base/err.h"
 #include "base/num.h"
@@ -35,8 +36,8 @@ qn_code qn_lm_data_open(qn_cli *cli, const qn_lm_data_args *a, qn_source *model,
         *tok = NULL;
         return rc;
     }
-    if (g->context && o.context > g->context)
-        qn_cli_note(cli, "warning: the model was made for %" PRIu64 " tokens at a time, it is shown %" PRIu64, g->context, o.context);
+    if (g->context && c->context > g->context)
+        qn_cli_note(cli, "warning: the model was made for %" PRIu64 " tokens at a time, it is shown %" PRIu64, g->context, c->context);
     if (a->chunks && c->n_chunks < a->chunks)
         qn_cli_note(cli, "note: the data has %" PRIu64 " %s, not %" PRIu64, c->n_chunks, c->documents ? "documents" : "chunks", a->chunks);
     return QN_OK;

@@ -16,7 +16,6 @@ typedef struct qn_calibrate_options {
     uint32_t h_max_columns; /* wider inputs keep the diagonal of H only; 0: no limit */
     bool diagonal;          /* of all                                              */
     bool overwrite, restart;
-    const char *tmp_dir;
 } qn_calibrate_options;
 
 /* What is fed: tokens of a corpus, arrays, or anything else. */

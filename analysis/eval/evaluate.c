@@ -1,3 +1,4 @@
+/* evaluate.c: see evaluate.h. */
 #include "analysis/eval/evaluate.h"
 #include "analysis/eval/lm_feed.h"
 #include "base/err.h"
@@ -229,6 +230,9 @@ static qn_code measure(struct run *r, const qn_graph *model, const qn_graph *ref
     QN_TRY(open_side(r, &r->model, model, memory, batch, err));
     if (ref) {
         QN_TRY(check_pair(model, ref, err));
+        if (r->e->layers && model->n_blocks != ref->n_blocks)
+            return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "the model has %" PRIu32 " blocks, its reference %" PRIu32, model->n_blocks,
+                           ref->n_blocks);
         QN_TRY(open_side(r, &r->ref, ref, memory, batch, err));
     }
     r->e->n_tokens = r->model.feed.n_tokens;
@@ -242,8 +246,6 @@ static qn_code measure(struct run *r, const qn_graph *model, const qn_graph *ref
                 QN_TRY(step(r, &r->ref, &more_ref, &block_ref, err));
             while (more_ref && !more);
         if (more && r->e->layers) {
-            if (!more_ref || block != block_ref)
-                return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "the models do not have the same layers");
             QN_TRY(compare_block(r, block, err));
         }
     }

@@ -1,3 +1,4 @@
+/* evaluate_io.c: see evaluate_io.h. */
 #include "analysis/eval/evaluate_io.h"
 #include "base/err.h"
 #include "base/num.h"
@@ -171,7 +172,7 @@ static qn_code measure(struct run *r, qn_err *err)
         if (r->env->progress)
             r->env->progress(r->env->progress_ctx, "evaluating runs", i + 1, r->e->n_runs);
     }
-    if (r->labels && r->label_at != r->n_labels)
+    if (r->labels && r->label_at != r->n_labels && !r->feed->cut)
         return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "%" PRIu64 " labels for %" PRIu64 " rows of output '%.100s'", r->n_labels, r->label_at,
                        r->e->outputs[0].name);
     return QN_OK;

@@ -48,7 +48,7 @@ qn_code qn_exec_run(qn_exec *x, const qn_array *feeds, qn_array *outs, qn_err *e
  *   it has already compressed. It is not called again for that block. */
 typedef struct qn_stream {
     uint64_t n_batches;
-    const char *tmp_dir; /* NULL: TMPDIR, else /tmp */
+    const char *tmp_dir; /* NULL: that of the environment */
     qn_code (*feed)(void *ctx, uint64_t batch, qn_array *inputs, qn_err *err);
     qn_code (*take)(void *ctx, uint64_t batch, const qn_array *outputs, qn_err *err);
     qn_code (*on_block)(void *ctx, uint32_t block, bool *again, qn_err *err);
