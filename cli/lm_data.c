@@ -13,6 +13,14 @@ static bool is_tokens(const char *path)
     return n > 4 && !strcmp(path + n - 4, ".npy");
 }
 
+qn_code qn_lm_data_unused(const qn_cli *cli, const qn_lm_data_args *a, qn_err *err)
+{
+    if (a->context || a->documents || a->tokenizer)
+        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "%s: --%s says how a text is cut, and --inputs is none", cli->command->name,
+                       a->context ? "context" : a->documents ? "documents" : "tokenizer");
+    return QN_OK;
+}
+
 qn_code qn_lm_data_open(qn_cli *cli, const qn_lm_data_args *a, qn_source *model, const qn_graph *g, bool score_all, qn_tokenizer **tok,
                         qn_corpus *c, qn_err *err)
 {

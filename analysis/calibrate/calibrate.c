@@ -238,16 +238,15 @@ static uint64_t stats_bytes(const struct run *r)
     return most;
 }
 
-enum { BESIDE = 24 << 20 }; /* the program, libraries, tables */
-
 static qn_code measure(struct run *r, qn_err *err)
 {
     uint64_t limit = r->o->memory_bytes;
     if (limit) {
-        const uint64_t beside = stats_bytes(r) + BESIDE;
+        const uint64_t sums = stats_bytes(r), beside = sums + QN_EXEC_BESIDE_BYTES;
         if (limit < beside + beside / 4)
-            return QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "--memory leaves no room: the statistics of one block alone take %" PRIu64
-                           " MiB (--diagonal or a smaller --wide take less)", (beside >> 20) + 1);
+            return QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "--memory leaves no room: at least %" PRIu64 " MiB are needed, %" PRIu64
+                           " of them for the statistics of one block (--diagonal or a smaller --wide take less)",
+                           ((beside + beside / 4) >> 20) + 1, (sums >> 20) + 1);
         limit -= beside;
     }
     const qn_exec_options o = {.memory_bytes = limit, .on_input = on_input, .on_output = on_output, .tap_ctx = r};

@@ -12,7 +12,7 @@
 #include "analysis/stats/stats.h"
 
 typedef struct qn_calibrate_options {
-    uint64_t memory_bytes;  /* of the forward pass; 0: no limit                    */
+    uint64_t memory_bytes;  /* of the whole process; 0: no limit                   */
     uint32_t h_max_columns; /* wider inputs keep the diagonal of H only; 0: no limit */
     bool diagonal;          /* of all                                              */
     bool overwrite, restart;

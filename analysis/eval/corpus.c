@@ -55,7 +55,7 @@ static qn_code cut_row(struct builder *b, const uint32_t *ids, uint64_t n, qn_er
 {
     const uint64_t ctx = b->o->context;
     if (n < ctx)
-        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "the text has %" PRIu64 " tokens; one chunk of --context needs %" PRIu64, n, ctx);
+        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "the text has %" PRIu64 " token%s; one chunk of --context needs %" PRIu64, n, n == 1 ? "" : "s", ctx);
     uint64_t i = 0;
     for (; n - i >= ctx && !is_full(b); i += ctx) {
         const uint64_t from = b->o->score_all ? 1 : ctx / 2 + 1;

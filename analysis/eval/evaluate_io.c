@@ -183,7 +183,10 @@ qn_code qn_evaluate_io(const qn_env *env, const qn_graph *model, const qn_graph 
 {
     *out = (qn_io_eval){.alloc = env->alloc, .n_outputs = model->n_outputs, .n_runs = feed->n_batches, .n_samples = feed->n_samples, .n_labels = n_labels};
     struct run r = {.env = env, .graph = model, .feed = feed, .labels = labels, .n_labels = n_labels, .e = out};
-    const qn_exec_options o = {.memory_bytes = memory_bytes / (ref ? 2 : 1)};
+    if (memory_bytes && memory_bytes < QN_EXEC_BESIDE_BYTES + QN_EXEC_BESIDE_BYTES / 4)
+        return QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "--memory leaves no room: at least %" PRIu64 " MiB are needed",
+                       (uint64_t)(QN_EXEC_BESIDE_BYTES + QN_EXEC_BESIDE_BYTES / 4) >> 20);
+    const qn_exec_options o = {.memory_bytes = memory_bytes ? (memory_bytes - QN_EXEC_BESIDE_BYTES) / (ref ? 2 : 1) : 0};
     QN_TRY(check_graph(model, err));
     if (ref) {
         QN_TRY(check_graph(ref, err));

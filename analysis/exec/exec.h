@@ -32,6 +32,10 @@ typedef struct qn_exec_options {
     void *tap_ctx;
 } qn_exec_options;
 
+/* What a program that runs models takes beside their tensors, as far as it is the same for all: its code, libraries, tables. Whoever
+ * holds a limit for the whole process gives memory_bytes less than that. */
+#define QN_EXEC_BESIDE_BYTES (24ull << 20)
+
 qn_code qn_exec_open(const qn_env *env, const qn_graph *g, const qn_exec_options *o, qn_exec **out, qn_err *err) QN_MUST_CHECK;
 void qn_exec_close(qn_exec *x); /* NULL is fine */
 
