@@ -53,6 +53,6 @@ static const qn_format gzip = {"a gzip archive", is_gzip, NULL};
 static const qn_format tar = {"a tar archive", is_tar, NULL};
 
 const qn_format *const qn_formats[] = {
-    &quern, &qn_format_hf, &qn_format_safetensors_index, &qn_format_gguf, &qn_format_npz, &qn_format_torch_zip, &zip, &qn_format_npy,
+    &quern, &qn_format_hf, &qn_format_shard_index, &qn_format_tfjs, &qn_format_gguf, &qn_format_npz, &qn_format_torch_zip, &zip, &qn_format_npy,
     &qn_format_torch_legacy, &pickle, &zstd, &tar, &qn_format_safetensors, &qn_format_onnx, &gzip, NULL,
 };
