@@ -78,6 +78,10 @@ struct qn_source {
     uint64_t n_warnings;    /* things a user should see but that are no errors; first QN_SOURCE_WARNINGS kept */
     char *warnings[8];
     void *impl;             /* the format's own */
+    const char *bundle;     /* the archive that holds the files, as the user gave it, or NULL. Then env->fs shows its members:
+                               `path` is one of them, and nothing else (docs/bundles.md)                     */
+    void (*release)(void *under); /* called last of all when the source is closed; NULL mostly       */
+    void *under;
 };
 
 /* Opens by content, whatever formats/registry.c recognises. QN_E_UNSUPPORTED names a format that is recognised but cannot be
