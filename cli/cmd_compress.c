@@ -73,13 +73,13 @@ static qn_code run(qn_cli *cli, const void *args, qn_err *err)
     qn_code rc = qn_cli_open(cli, in, &src, err);
     if (rc == QN_OK && src->bundle && !a->output)
         rc = qn_name_packed_bundle(&cli->arena, in, src->is_dir ? NULL : src->files[0].path, &out, err);
-    if (rc == QN_OK && src->bundle)
-        qn_cli_note(cli, "note: the files in the archive are packed, the archive around them is not: decompress gives back %s",
-                    src->is_dir ? "their folder" : "the file");
     if (rc == QN_OK && a->base)
         rc = qn_cli_open(cli, a->base, &base, err);
     if (rc == QN_OK)
         rc = pack(cli, a, src, base, out, err);
+    if (rc == QN_OK && src->bundle)
+        qn_cli_note(cli, "note: the files in the archive are packed, the archive around them is not: decompress gives back %s",
+                    src->is_dir ? "their folder" : "the file");
     qn_source_close(src);
     qn_source_close(base);
     return rc;
