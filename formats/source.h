@@ -66,7 +66,7 @@ struct qn_source {
     const qn_source_ops *ops;
     const qn_env *env;      /* borrowed; must outlive the source                                      */
     qn_arena arena;         /* names and dims                                                         */
-    const char *path;       /* as the user gave it                                                    */
+    const char *path;       /* of the file or folder, in env->fs: as the user gave it, but for a bundle */
     bool is_dir;            /* files go into a directory when restored; else there is exactly one file */
     bool whole_dir;         /* all that lies in the folder `path` belongs to it, and would if it were put there     */
     uint64_t n_files, n_objects, n_tensor_objects, n_tensors;
@@ -83,6 +83,12 @@ struct qn_source {
     void (*release)(void *under); /* called last of all when the source is closed; NULL mostly       */
     void *under;
 };
+
+/* What the user named: for messages and reports. */
+static inline const char *qn_source_given(const qn_source *s)
+{
+    return s->bundle ? s->bundle : s->path;
+}
 
 /* Opens by content, whatever formats/registry.c recognises. QN_E_UNSUPPORTED names a format that is recognised but cannot be
  * read yet. */

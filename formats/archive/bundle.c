@@ -115,7 +115,7 @@ static void warn(const qn_bundle *b, qn_source *s)
         qn_source_warn(s, "%s: %llu file%s that macOS added (._NAME, __MACOSX) left out", b->path,
                        (unsigned long long)b->members.n_left_out, b->members.n_left_out == 1 ? "" : "s");
     if (s->n_files < b->members.n)
-        qn_source_warn(s, "%s: %llu other file%s in the archive no part of the model: left out", b->path,
+        qn_source_warn(s, "%s: only the model in it is read, %llu other file%s left out", b->path,
                        (unsigned long long)(b->members.n - s->n_files), b->members.n - s->n_files == 1 ? " is" : "s are");
 }
 

@@ -324,6 +324,11 @@ ok "no colour without a terminal" sh -c '! grep -q "$(printf "\033")" out'
 # ---- signals: work is kept, and the same command goes on ----
 "$tool" model 40 long.safetensors
 run compress long.safetensors -q -o whole.quern
+gzip -1 <long.safetensors >long.gz
+mkdir tmpdir
+TMPDIR=$dir/tmpdir run verify whole.quern --against long.gz
+ok "more than fits into the memory for archives goes into a temporary file" is 0
+ok "… that leaves nothing" rmdir tmpdir
 stopped=
 for signal in INT TERM; do
     expect=130
