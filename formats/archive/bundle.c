@@ -6,6 +6,7 @@
 #include "formats/archive/archive.h"
 #include "formats/archive/tar.h"
 #include "formats/archive/unpack.h"
+#include "formats/hf/build.h"
 #include "formats/torch/torch.h"
 #include <string.h>
 
@@ -45,9 +46,8 @@ static size_t common_folder(const qn_members *m)
 static bool is_model_folder(const qn_members *m, size_t n_top)
 {
     for (uint64_t i = 0; i < m->n; i++) {
-        const char *path = m->items[i].path, *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-        if (ends_with(path, ".safetensors") || strcmp(path + n_top, "model.json") == 0 ||
-            (ends_with(path, ".bin") && strstr(name, "_model")))
+        const char *path = m->items[i].path;
+        if (ends_with(path, ".safetensors") || strcmp(path + n_top, "model.json") == 0 || qn_hf_is_torch_name(path))
             return true;
     }
     return false;

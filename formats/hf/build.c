@@ -103,8 +103,8 @@ static qn_code has_safetensors(const struct build *b, const char *rel, bool *has
     return QN_OK;
 }
 
-/* Names under which the common libraries save weights; a folder has other .bin files too (training_args.bin). */
-static bool is_torch_name(const char *rel)
+/* A folder has other .bin files too (training_args.bin). */
+bool qn_hf_is_torch_name(const char *rel)
 {
     const char *slash = strrchr(rel, '/'), *name = slash ? slash + 1 : rel;
     return ends_with(name, ".bin") && (begins_with(name, "pytorch_model") || begins_with(name, "adapter_model") ||
@@ -233,7 +233,7 @@ static qn_code add_file(struct build *b, const char *rel, qn_err *err)
         return qn_tfjs_add_shard(b->tfjs, shard, err);
     if (ends_with(rel, ".safetensors"))
         return add_weights(b, add_safetensors, err);
-    if (!is_torch_name(rel))
+    if (!qn_hf_is_torch_name(rel))
         return qn_fileset_add_blob(s, err);
     QN_TRY(has_safetensors(b, rel, &beaten, err));
     return beaten ? qn_fileset_add_blob(s, err) : add_torch_or_blob(b, rel, err);
@@ -248,7 +248,7 @@ static qn_code find_tfjs(struct build *b, char **rel, uint64_t n, qn_err *err)
     bool beaten = false;
     QN_TRY(has_safetensors(b, "model.json", &beaten, err));
     for (uint64_t i = 0; i < n; i++) {
-        beaten = beaten || (is_torch_name(rel[i]) && dir_bytes(rel[i]) == 0);
+        beaten = beaten || (qn_hf_is_torch_name(rel[i]) && dir_bytes(rel[i]) == 0);
         name = strcmp(rel[i], "model.json") == 0 ? rel[i] : name;
     }
     if (!name || beaten)

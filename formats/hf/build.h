@@ -7,6 +7,9 @@
 /* Of sources that qn_hf_build fills. fileset.own is the qn_tfjs_model or NULL. */
 extern const qn_source_ops qn_hf_ops, qn_hf_tfjs_ops;
 
+/* A name under which the common libraries save weights: pytorch_model*.bin, diffusion_pytorch_model*.bin, adapter_model*.bin. */
+bool qn_hf_is_torch_name(const char *rel);
+
 /* Fills an empty source with these files, relative to s->path, in any order, doubles allowed. Which of them hold weights:
  *
  *     *.safetensors                         always
