@@ -53,7 +53,7 @@ static const struct row {
     {PRE, "{'type':'Split','pattern':{'String':'-'},'behavior':'Contiguous','invert':false}", "a-b--c", "a|-|b|--|c"},
     {PRE, "{'type':'Split','pattern':{'Regex':'[a-z]+'},'behavior':'Removed','invert':true}", "ab1cd", "ab|cd"},
     {PRE, "{'type':'Split','pattern':{'Regex':'(?i:ab)'},'behavior':'Isolated','invert':false}", "xABaB", "x|AB|aB"},
-    {PRE, "{'type':'Split','pattern':{'Regex':'(?i:s)'},'behavior':'Isolated','invert':false}", "a\xc5\xbfS", "a\xc5\xbf|S"},
+    {PRE, "{'type':'Split','pattern':{'Regex':'(?i:s)'},'behavior':'Isolated','invert':false}", "a\xc5\xbfSb", "a|\xc5\xbf|S|b"} /* U+017F folds to s */,
     {PRE, "{'type':'Split','pattern':{'Regex':'[^(\\\\s|[.,])]+'},'behavior':'Isolated','invert':false}", "ab,c (d", "ab|,|c| (|d"},
     {PRE, "{'type':'Split','pattern':{'Regex':'\\\\s'},'behavior':'Isolated','invert':false}", "a\xe1\xa0\x8e\xc2\x85" "b",
      "a\xe1\xa0\x8e|\xc2\x85|b"}, /* U+180E is no space, U+0085 is */
@@ -62,6 +62,9 @@ static const struct row {
     {PRE, "{'type':'Split','pattern':{'Regex':'\\\\h{,2}z'},'behavior':'Isolated','invert':false}", "fffz", "f|ffz"},
     {PRE, "{'type':'Split','pattern':{'Regex':'[\\\\u0041-C]'},'behavior':'Isolated','invert':false}", "xBD", "x|B|D"},
     {PRE, "{'type':'Split','pattern':{'Regex':'a++b|.'},'behavior':'Isolated','invert':false}", "aaab", "aaab"},
+    {PRE, "{'type':'Split','pattern':{'Regex':'\\\\p{Han}+'},'behavior':'Isolated','invert':false}",
+     "\xe4\xb8\xad\xe3\x80\x81", "\xe4\xb8\xad|\xe3\x80\x81"}, /* U+3001 is Common, though used with Han */
+    {PRE, "{'type':'UnicodeScripts'}", " Ab, \xe4\xb8\xad\xe3\x81\x82\xe3\x83\xbc \xd0\xb6", "Ab|, |\xe4\xb8\xad\xe3\x81\x82\xe3\x83\xbc |\xd0\xb6"},
     {PRE, "{'type':'ByteLevel','add_prefix_space':false}", "Hello  world's\n1", "Hello|\xc4\xa0|\xc4\xa0world|'s|\xc4\x8a|1"},
     {PRE, "{'type':'ByteLevel','add_prefix_space':true,'use_regex':false}", "a b", "\xc4\xa0" "a\xc4\xa0" "b"},
     {PRE, "{'type':'ByteLevel','add_prefix_space':true,'use_regex':false}", " a", "\xc4\xa0" "a"},
