@@ -18,6 +18,7 @@ static const struct row {
     {NORM, "{'type':'NFKC'}", "\xef\xac\x81\xc2\xb2", "fi2"},
     {NORM, "{'type':'NFKD'}", "\xe2\x85\xa7\xc3\xa9", "VIIIe\xcc\x81"},
     {NORM, "{'type':'NFC'}", "\xe1\x84\x80\xe1\x85\xa1\xe1\x86\xa8", "\xea\xb0\x81"}, /* Hangul U+1100 U+1161 U+11A8 */
+    {NORM, "{'type':'NFC'}", "a\xcc\xa7\xcc\x81\xcc\xa3", "\xe1\xba\xa1\xcc\xa7\xcc\x81"}, /* ccc 202 230 220: sorted, then U+1EA1 */
     {NORM, "{'type':'Lowercase'}", "A\xc3\x89\xc4\xb0\xce\xa3", "a\xc3\xa9i\xcc\x87\xcf\x83"},
     {NORM, "{'type':'Replace','pattern':{'String':' '},'content':'_'}", " a  b", "_a__b"},
     {NORM, "{'type':'Replace','pattern':{'String':'aa'},'content':'b'}", "aaaaa", "bba"},
@@ -87,6 +88,7 @@ static const struct row {
     {DEC, "{'type':'Strip','content':'_','start':0,'stop':2}", "a___", "a_"},
     {DEC, "{'type':'Replace','pattern':{'String':'_'},'content':' '}", "_a|b_", " a|b "},
     {DEC, "{'type':'Metaspace','replacement':'_','prepend_scheme':'always'}", "_a|_b_c", "a| b c"},
+    {DEC, "{'type':'Metaspace','replacement':'_','prepend_scheme':'first'}", "__a_b|_c", "ab| c"},
     {DEC, "{'type':'Metaspace','replacement':'_','prepend_scheme':'never'}", "_a|_b", " a| b"},
     {DEC, "{'type':'WordPiece','prefix':'##','cleanup':false}", "un|##do|it|!", "un|do| it| !"},
     {DEC, "{'type':'WordPiece'}", "it|'|s|n't|!", "it| '| s|n't|!"},
