@@ -3,10 +3,14 @@
 #include "analysis/tokenize/decoders.h"
 #include "analysis/tokenize/models.h"
 #include "analysis/tokenize/normalizers.h"
+#include "analysis/tokenize/sp.h"
+#include "analysis/tokenize/wordpiece.h"
 
 const qn_tok_model_kind qn_tok_model_kinds[] = {
     {"BPE", qn_tok_build_bpe},
+    {"Unigram", qn_tok_build_unigram},
     {"WordLevel", qn_tok_build_wordlevel},
+    {"WordPiece", qn_tok_build_wordpiece},
     {NULL, NULL},
 };
 
@@ -20,6 +24,7 @@ const qn_tok_step_kind qn_tok_normalizer_kinds[] = {
     {"NFKC", qn_tok_build_nfkc},
     {"NFKD", qn_tok_build_nfkd},
     {"Nmt", qn_tok_build_nmt},
+    {"Precompiled", qn_tok_build_precompiled},
     {"Prepend", qn_tok_build_prepend},
     {"Replace", qn_tok_build_replace},
     {"Strip", qn_tok_build_strip},

@@ -128,8 +128,9 @@ static qn_code one_end(qn_tokenizer *t, bool add, uint32_t id, uint32_t **list, 
 static qn_code use_config(qn_tokenizer *t, const qn_tok_node *config, bool says, qn_err *err)
 {
     bool bos = false, eos = false;
-    t->bos = named(t, config, "bos_token");
-    t->eos = named(t, config, "eos_token");
+    const uint32_t named_bos = named(t, config, "bos_token"), named_eos = named(t, config, "eos_token");
+    t->bos = named_bos != QN_TOK_NONE ? named_bos : t->bos;
+    t->eos = named_eos != QN_TOK_NONE ? named_eos : t->eos;
     if (says)
         return QN_OK;
     QN_TRY(qn_tok_node_bool(config, "add_bos_token", &bos, err));
@@ -163,6 +164,15 @@ static qn_code read_config(qn_tokenizer *t, const qn_tok_file *f, bool says, qn_
     qn_json_release(&r.j);
     qn_arena_release(&r.arena);
     return qn_err_in_path(err, rc, f->path);
+}
+
+qn_code qn_tok_use_config(qn_tokenizer *t, qn_tok_place *place, bool says, qn_err *err)
+{
+    qn_tok_file config;
+    bool there = false;
+    if (place)
+        QN_TRY(place->find(place, "tokenizer_config.json", &config, &there, err));
+    return there ? read_config(t, &config, says, err) : QN_OK;
 }
 
 /* When nothing names them: what usually is. */
@@ -248,8 +258,7 @@ static bool has_step(const qn_tok_steps *list, const char *name)
 qn_code qn_tok_load_json(qn_tokenizer *t, const qn_tok_file *f, qn_tok_place *place, qn_err *err)
 {
     struct loader l = {.r = {.t = t}};
-    qn_tok_file config;
-    bool says = false, there = false;
+    bool says = false;
     qn_arena_init(&l.r.arena, t->alloc);
     qn_code rc = read_file(&l, f, err);
     if (rc == QN_OK)
@@ -257,12 +266,8 @@ qn_code qn_tok_load_json(qn_tokenizer *t, const qn_tok_file *f, qn_tok_place *pl
     qn_json_release(&l.r.j);
     qn_arena_release(&l.r.arena);
     rc = qn_err_in_path(err, rc, f->path);
-    if (rc == QN_OK && place)
-        rc = place->find(place, "tokenizer_config.json", &config, &there, err);
-    if (rc == QN_OK && there)
-        rc = read_config(t, &config, says, err);
-    if (rc != QN_OK)
-        return rc;
+    QN_TRY(rc);
+    QN_TRY(qn_tok_use_config(t, place, says, err));
     guess_ends(t);
     if (t->model == &qn_tok_bpe_ops && (has_step(&t->pre_tokenizers, "ByteLevel") || has_step(&t->normalizers, "ByteLevel")))
         t->kind = "byte-level BPE";

@@ -1,5 +1,5 @@
 /* loader_tab.c: the kinds of files that hold a tokenizer, in the order they are looked for. */
-#include "analysis/tokenize/tokenizer_json.h"
+#include "analysis/tokenize/sp.h"
 
 static bool probe_json(const uint8_t *head, size_t n)
 {
@@ -11,5 +11,9 @@ static bool probe_json(const uint8_t *head, size_t n)
 
 const qn_tok_loader qn_tok_loaders[] = {
     {"tokenizer.json", probe_json, qn_tok_load_json},
+    {"tokenizer.model", qn_tok_probe_sentencepiece, qn_tok_load_sentencepiece},
+    {"sentencepiece.bpe.model", qn_tok_probe_sentencepiece, qn_tok_load_sentencepiece},
+    {"spiece.model", qn_tok_probe_sentencepiece, qn_tok_load_sentencepiece},
+    {"*.gguf", qn_tok_probe_gguf, qn_tok_load_gguf},
     {NULL, NULL, NULL},
 };

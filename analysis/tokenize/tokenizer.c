@@ -286,7 +286,7 @@ qn_code qn_tokenizer_encode(const qn_tokenizer *t, const char *text, uint64_t n_
     qn_tok_list_init(&e.norm, t->alloc);
     qn_tok_list_init(&e.pieces, t->alloc);
     qn_tok_list_init(&e.tmp, t->alloc);
-    if (qn_utf8_prefix(text, n_bytes) != n_bytes) {
+    if (!t->any_bytes && qn_utf8_prefix(text, n_bytes) != n_bytes) {
         rc = qn_utf8_repair(text, n_bytes, &repaired, err);
         text = repaired.p;
         n_bytes = repaired.n;

@@ -184,6 +184,7 @@ struct qn_tokenizer {
     bool has_bytes;            /* all 256 are there */
 
     struct qn_tok_index *raw_index, *norm_index; /* of added tokens; made by qn_tok_finish */
+    bool any_bytes;            /* its steps and model take what is not UTF-8: the text is not repaired */
     qn_digest digest;
 };
 

@@ -76,6 +76,9 @@ typedef struct qn_tok_step_kind {
 } qn_tok_step_kind;
 extern const qn_tok_step_kind qn_tok_normalizer_kinds[], qn_tok_pre_tokenizer_kinds[], qn_tok_decoder_kinds[];
 
+/* tokenizer_config.json beside the file, if there is one: BOS and EOS, and, unless the tokenizer itself `says` what surrounds a
+ * text, add_bos_token and add_eos_token. place may be NULL. */
+qn_code qn_tok_use_config(qn_tokenizer *t, qn_tok_place *place, bool says, qn_err *err) QN_MUST_CHECK;
 qn_code qn_tok_load_json(qn_tokenizer *t, const qn_tok_file *f, qn_tok_place *place, qn_err *err) QN_MUST_CHECK;
 
 #endif
