@@ -1,6 +1,6 @@
 /* test_gguf.c: tokenizers in GGUF files end to end, with ids worked out by hand; and malformed ones. */
 #include "analysis/tokenize/tokenizer.h"
-#include "tests/analysis/tokenize/sp_build.h"
+#include "tests/support/sp_build.h"
 #include "tests/support/gguf_build.h"
 #include <criterion/criterion.h>
 #include <string.h>
@@ -27,22 +27,22 @@ static qn_tokenizer *open_text(const char *text, qt_buf *b)
 {
     uint64_t mark;
     qt_add_gguf(b, text, &mark);
-    return qt_tok_open("m.gguf", b);
+    return qt_sp_open("m.gguf", b);
 }
 
 Test(tok_gguf, llama)
 {
     qt_buf b = {0};
     qn_tokenizer *t = open_text(HEAD("4") M("llama") LLAMA, &b);
-    qt_tok_expect(t, 0, "ab", "3 7", "ab");
-    qt_tok_expect(t, QN_TOKENIZE_SPECIAL, "ab", "1 3 7", "<s>ab"); /* BOS unless the file says otherwise */
-    qt_tok_expect(t, QN_TOKENIZE_SPECIAL, "", "1", NULL);
-    qt_tok_expect(t, 0, " a", "3 6", " a");
-    qt_tok_expect(t, 0, "a\nb", "6 9 5", "a\nb");
-    qt_tok_expect(t, 0, "z", "3 0", NULL);                      /* no byte token for it */
-    qt_tok_expect(t, 0, "a<x>a</s>b", "6 8 6 2 3 5", NULL);     /* a space comes after each token that was cut out */
-    qt_tok_expect(t, QN_TOKENIZE_PLAIN, "a<x>", "6 8", NULL);   /* user-defined ones are cut out all the same */
-    qt_tok_expect(t, QN_TOKENIZE_PLAIN, "<s>", "3 0 0 0", NULL);
+    qt_sp_expect(t, 0, "ab", "3 7", "ab");
+    qt_sp_expect(t, QN_TOKENIZE_SPECIAL, "ab", "1 3 7", "<s>ab"); /* BOS unless the file says otherwise */
+    qt_sp_expect(t, QN_TOKENIZE_SPECIAL, "", "1", NULL);
+    qt_sp_expect(t, 0, " a", "3 6", " a");
+    qt_sp_expect(t, 0, "a\nb", "6 9 5", "a\nb");
+    qt_sp_expect(t, 0, "z", "3 0", NULL);                      /* no byte token for it */
+    qt_sp_expect(t, 0, "a<x>a</s>b", "6 8 6 2 3 5", NULL);     /* a space comes after each token that was cut out */
+    qt_sp_expect(t, QN_TOKENIZE_PLAIN, "a<x>", "6 8", NULL);   /* user-defined ones are cut out all the same */
+    qt_sp_expect(t, QN_TOKENIZE_PLAIN, "<s>", "3 0 0 0", NULL);
     cr_expect_str_eq(qn_tokenizer_kind(t), "sentencepiece BPE");
     cr_expect(qn_tokenizer_bos(t) == 1 && qn_tokenizer_eos(t) == 2 && qn_tokenizer_size(t) == 10);
     qn_tokenizer_close(t);
@@ -54,8 +54,8 @@ Test(tok_gguf, flags)
     qt_buf b = {0};
     qn_tokenizer *t = open_text(HEAD("9") M("llama") LLAMA FLAG("add_bos_token", "0") FLAG("add_eos_token", "1")
                                     FLAG("add_space_prefix", "0") ID("eos", "8") ID("bos", "99"), &b);
-    qt_tok_expect(t, QN_TOKENIZE_SPECIAL, "ab", "7 8", NULL);
-    qt_tok_expect(t, 0, "ab", "7", "ab");
+    qt_sp_expect(t, QN_TOKENIZE_SPECIAL, "ab", "7 8", NULL);
+    qt_sp_expect(t, 0, "ab", "7", "ab");
     cr_expect_eq(qn_tokenizer_bos(t), 1, "an id that no token has is not taken");
     qn_tokenizer_close(t);
     qt_buf_free(&b);
@@ -69,8 +69,8 @@ Test(tok_gguf, t5)
         HEAD("6") M("t5") ARRAY("tokens", "8", "7") "\"<pad>\" \"</s>\" \"<unk>\" \"" SP "\" \"a\" \"ab\" \"b\" "
         ARRAY("scores", "6", "7") F_0 F_0 F_0 F_2 F_1 F_2 F_1 ARRAY("token_type", "5", "7") "i3 i3 i2 i1 i1 i1 i1 "
         FLAG("add_space_prefix", "1") FLAG("remove_extra_whitespaces", "1"), &b);
-    qt_tok_expect(t, QN_TOKENIZE_SPECIAL, "ab", "3 5 1", "ab</s>"); /* −2 either way */
-    qt_tok_expect(t, 0, "  b  zz a", "3 6 3 2 3 4", NULL);
+    qt_sp_expect(t, QN_TOKENIZE_SPECIAL, "ab", "3 5 1", "ab</s>"); /* −2 either way */
+    qt_sp_expect(t, 0, "  b  zz a", "3 6 3 2 3 4", NULL);
     cr_expect_str_eq(qn_tokenizer_kind(t), "unigram");
     qn_tokenizer_close(t);
     qt_buf_free(&b);
@@ -94,7 +94,7 @@ Test(tok_gguf, gpt2)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         qt_buf b = {0};
         qn_tokenizer *t = open_text(rows[i].file, &b);
-        qt_tok_expect(t, QN_TOKENIZE_SPECIAL, "ab ab a<e>a", rows[i].ids, NULL);
+        qt_sp_expect(t, QN_TOKENIZE_SPECIAL, "ab ab a<e>a", rows[i].ids, NULL);
         qn_tokenizer_close(t);
         qt_buf_free(&b);
     }
@@ -107,7 +107,7 @@ Test(tok_gguf, bert)
     qn_tokenizer *t = open_text(
         HEAD("6") M("bert") ARRAY("tokens", "8", "8") "\"[UNK]\" \"[CLS]\" \"[SEP]\" \"" SP "un\" \"able\" \"" SP "able\" \"aff\" \"" SP
         "!\" " ARRAY("token_type", "5", "8") "i2 i3 i3 i1 i1 i1 i1 i1 " ID("unknown", "0") ID("bos", "1") ID("seperator", "2"), &b);
-    qt_tok_expect(t, QN_TOKENIZE_SPECIAL, "Unaffable! able xyz unz", "1 3 6 4 7 5 0 0 2", NULL);
+    qt_sp_expect(t, QN_TOKENIZE_SPECIAL, "Unaffable! able xyz unz", "1 3 6 4 7 5 0 0 2", NULL);
     qn_tokenizer_close(t);
     qt_buf_free(&b);
 }
@@ -158,7 +158,7 @@ Test(tok_gguf, malformed)
         uint64_t mark;
         qn_err err = {0};
         qt_add_gguf(&b, bad[i].file, &mark);
-        const qn_code rc = qt_tok_try("m.gguf", &b, &err);
+        const qn_code rc = qt_sp_try("m.gguf", &b, &err);
         cr_expect(qt_err_is(bad[i].name, &err, rc, bad[i].code, err.off, "", bad[i].text), "%s", bad[i].name);
         cr_expect_str_eq(err.path, "m.gguf", "%s", bad[i].name);
         qt_buf_free(&b);

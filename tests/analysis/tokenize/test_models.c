@@ -1,6 +1,6 @@
 /* test_models.c: Unigram, Precompiled and WordPiece in tokenizer.json, with ids worked out by hand; the trie under them. */
 #include "analysis/tokenize/trie.h"
-#include "tests/analysis/tokenize/sp_build.h"
+#include "tests/support/sp_build.h"
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +8,7 @@
 static qn_tokenizer *open_json(const char *text, qt_buf *b)
 {
     qt_add(b, text, strlen(text));
-    return qt_tok_open("tokenizer.json", b);
+    return qt_sp_open("tokenizer.json", b);
 }
 
 static void refused(const char *text, const char *why)
@@ -16,7 +16,7 @@ static void refused(const char *text, const char *why)
     qt_buf b = {0};
     qn_err err = {0};
     qt_add(&b, text, strlen(text));
-    const qn_code rc = qt_tok_try("tokenizer.json", &b, &err);
+    const qn_code rc = qt_sp_try("tokenizer.json", &b, &err);
     cr_expect(rc == QN_E_INPUT && strstr(err.text, why), "%d: %s, expected %s", rc, err.text, why);
     qt_buf_free(&b);
 }
@@ -28,10 +28,10 @@ Test(tok_models, unigram)
 {
     qt_buf b = {0};
     qn_tokenizer *t = open_json(UNIGRAM(PIECES, ",\"unk_id\":0"), &b);
-    qt_tok_expect(t, 0, "ab", "3", NULL);      /* −2 either way: the piece that begins further left */
-    qt_tok_expect(t, 0, "abb", "4", NULL);
-    qt_tok_expect(t, 0, "axyb", "1 0 2", NULL);
-    qt_tok_expect(t, 0, "a\xff", "1 0", NULL);
+    qt_sp_expect(t, 0, "ab", "3", NULL);      /* −2 either way: the piece that begins further left */
+    qt_sp_expect(t, 0, "abb", "4", NULL);
+    qt_sp_expect(t, 0, "axyb", "1 0 2", NULL);
+    qt_sp_expect(t, 0, "a\xff", "1 0", NULL);
     cr_expect_str_eq(qn_tokenizer_kind(t), "unigram");
     qn_tokenizer_close(t);
     qt_buf_free(&b);
@@ -42,8 +42,8 @@ Test(tok_models, unigram_bytes)
 {
     qt_buf b = {0};
     qn_tokenizer *t = open_json(UNIGRAM(PIECES ",[\"<0xC3>\",-9],[\"<0xA9>\",-9]", ",\"unk_id\":0,\"byte_fallback\":true"), &b);
-    qt_tok_expect(t, 0, "a\xc3\xa9", "1 5 6", NULL);
-    qt_tok_expect(t, 0, "\xc3\xa8" "b", "0 2", NULL);
+    qt_sp_expect(t, 0, "a\xc3\xa9", "1 5 6", NULL);
+    qt_sp_expect(t, 0, "\xc3\xa8" "b", "0 2", NULL);
     qn_tokenizer_close(t);
     qt_buf_free(&b);
 }
@@ -54,7 +54,7 @@ Test(tok_models, unigram_without_unknown)
     qn_tokens got = {0};
     qn_err err = {0};
     qn_tokenizer *t = open_json(UNIGRAM("[\"a\",-1]", ""), &b);
-    qt_tok_expect(t, 0, "aa", "0 0", NULL);
+    qt_sp_expect(t, 0, "aa", "0 0", NULL);
     cr_expect_eq(qn_tokenizer_encode(t, "ab", 2, 0, &got, &err), QN_E_UNSUPPORTED);
     cr_expect(strstr(err.text, "no unknown token"), "%s", err.text);
     qn_tokens_release(&got, NULL);
@@ -80,9 +80,9 @@ Test(tok_models, precompiled)
     qt_buf b = {0};
     qn_tokenizer *t = open_json("{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"DAAAAAAAAQBBDQAAAAAAgGIA\"},"
                                 "\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[" PIECES "]}}", &b);
-    qt_tok_expect(t, 0, "aA", "3", NULL);
-    qt_tok_expect(t, 0, "aA\xcc\x81" "b", "4", NULL);
-    qt_tok_expect(t, 0, "A\xcc\x81\xcc\x81\xcc\x81", "2 0", NULL); /* 7 bytes: each character by itself */
+    qt_sp_expect(t, 0, "aA", "3", NULL);
+    qt_sp_expect(t, 0, "aA\xcc\x81" "b", "4", NULL);
+    qt_sp_expect(t, 0, "A\xcc\x81\xcc\x81\xcc\x81", "2 0", NULL); /* 7 bytes: each character by itself */
     qn_tokenizer_close(t);
     qt_buf_free(&b);
 }
@@ -95,11 +95,11 @@ Test(tok_models, wordpiece)
 {
     qt_buf b = {0};
     qn_tokenizer *t = open_json(WORDPIECE(""), &b);
-    qt_tok_expect(t, 0, "unaa", "1 4 4", NULL);
-    qt_tok_expect(t, 0, "unaffable", "0", NULL); /* unaf first, then nothing fits: no second try with un */
-    qt_tok_expect(t, 0, "unable a", "1 3 6", NULL);
-    qt_tok_expect(t, 0, "\xe4\xbd\xa0\xe4\xbd\xa0", "7 8", NULL);
-    qt_tok_expect(t, 0, "b unab ", "0 0", NULL);
+    qt_sp_expect(t, 0, "unaa", "1 4 4", NULL);
+    qt_sp_expect(t, 0, "unaffable", "0", NULL); /* unaf first, then nothing fits: no second try with un */
+    qt_sp_expect(t, 0, "unable a", "1 3 6", NULL);
+    qt_sp_expect(t, 0, "\xe4\xbd\xa0\xe4\xbd\xa0", "7 8", NULL);
+    qt_sp_expect(t, 0, "b unab ", "0 0", NULL);
     qn_tokenizer_close(t);
     qt_buf_free(&b);
 }
@@ -111,11 +111,11 @@ Test(tok_models, wordpiece_options)
     qn_tokens got = {0};
     qn_err err = {0};
     qn_tokenizer *t = open_json(WORDPIECE(",\"max_input_chars_per_word\":2"), &b);
-    qt_tok_expect(t, 0, "\xe4\xbd\xa0\xe4\xbd\xa0 una", "7 8 0", NULL);
+    qt_sp_expect(t, 0, "\xe4\xbd\xa0\xe4\xbd\xa0 una", "7 8 0", NULL);
     qn_tokenizer_close(t);
     b.n = 0;
     t = open_json(WORDPIECE(",\"continuing_subword_prefix\":\"-\",\"unk_token\":\"x\""), &b);
-    qt_tok_expect(t, 0, "una", "1 9", NULL);
+    qt_sp_expect(t, 0, "una", "1 9", NULL);
     cr_expect_eq(qn_tokenizer_encode(t, "unaff", 5, 0, &got, &err), QN_E_UNSUPPORTED);
     qn_tokens_release(&got, NULL);
     qn_tokenizer_close(t);
