@@ -61,11 +61,9 @@ struct opened {
 
 static void close_all(struct opened *x)
 {
-    if (x->lm.alloc)
-        qn_lm_feed_release(&x->lm);
+    qn_lm_feed_release(&x->lm);
     qn_io_feed_close(&x->io);
-    if (x->corpus.alloc)
-        qn_corpus_release(&x->corpus);
+    qn_corpus_release(&x->corpus);
     qn_tokenizer_close(x->tok);
     qn_graph_close(x->graph);
     qn_source_close(x->model);

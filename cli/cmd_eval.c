@@ -49,8 +49,7 @@ struct opened {
 
 static void close_all(struct opened *x)
 {
-    if (x->corpus.alloc || x->corpus.tokens)
-        qn_corpus_release(&x->corpus);
+    qn_corpus_release(&x->corpus);
     qn_tokenizer_close(x->tok);
     qn_graph_close(x->graph);
     qn_graph_close(x->ref_graph);

@@ -39,6 +39,6 @@ typedef struct qn_corpus {
  * QN_E_INPUT: text shorter than one chunk, an id that the model does not have, … */
 qn_code qn_corpus_open(const qn_env *env, const char *path, const qn_tokenizer *tok, uint32_t n_vocab, const qn_corpus_options *o,
                        qn_corpus *c, qn_err *err) QN_MUST_CHECK;
-void qn_corpus_release(qn_corpus *c);
+void qn_corpus_release(qn_corpus *c); /* a zeroed one is fine */
 
 #endif

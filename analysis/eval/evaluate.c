@@ -58,8 +58,7 @@ static void close_side(struct side *s)
 {
     qn_streamer_close(s->stream);
     qn_exec_close(s->exec);
-    if (s->feed.alloc || s->feed.first)
-        qn_lm_feed_release(&s->feed);
+    qn_lm_feed_release(&s->feed);
 }
 
 static qn_code step(struct run *r, struct side *s, bool *more, uint32_t *block, qn_err *err)

@@ -45,6 +45,16 @@ Test(score, refuses_what_is_not_finite)
     cr_assert_eq(qn_score_token(q, NULL, 3, 0, &s, NULL), QN_OK);
 }
 
+Test(score, refuses_infinities_that_would_cancel)
+{
+    /* a token of probability 0 in both makes a KL divergence of 0 · (−∞ + ∞) */
+    const float q[3] = {0, -INFINITY, 1};
+    qn_token_score s;
+    qn_err err = {0};
+    cr_assert_eq(qn_score_token(q, q, 3, 0, &s, &err), QN_E_INPUT);
+    cr_assert_str_eq(err.text, "the model's logits are not finite: -inf for token 1");
+}
+
 Test(score, student)
 {
     static const struct { uint64_t df; double t; } known[] = {
