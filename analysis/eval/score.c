@@ -13,13 +13,15 @@ static qn_code norm(const float *x, uint32_t n, double *log_sum, uint32_t *top, 
     float most = x[0];
     *top = 0;
     for (uint32_t i = 0; i < n; i++) {
-        if (!isfinite(x[i]))
+        if (isnan(x[i]) || x[i] == INFINITY)
             return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "the model's logits are not finite: %f for token %" PRIu32, (double)x[i], i);
         if (x[i] > most) {
             most = x[i];
             *top = i;
         }
     }
+    if (!isfinite(most))
+        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "the model's logits are not finite: -inf for every token");
     double sum = 0;
     for (uint32_t i = 0; i < n; i++)
         sum += exp((double)x[i] - (double)most);
@@ -44,7 +46,8 @@ qn_code qn_score_token(const float *logits, const float *ref, uint32_t n_vocab, 
     double kl = 0;
     for (uint32_t i = 0; i < n_vocab; i++) {
         const double a = (double)ref[i] - lp, b = (double)logits[i] - lq;
-        kl += exp(a) * (a - b);
+        if (a > -INFINITY) /* p ln p → 0 */
+            kl += exp(a) * (a - b);
     }
     s->kl = kl > 0 ? kl : 0; /* below 0 only by rounding */
     return QN_OK;
