@@ -46,7 +46,7 @@ qn_code qn_score_token(const float *logits, const float *ref, uint32_t n_vocab, 
     double kl = 0;
     for (uint32_t i = 0; i < n_vocab; i++) {
         const double a = (double)ref[i] - lp, b = (double)logits[i] - lq;
-        if (a > -INFINITY) /* p ln p → 0 */
+        if (a > -(double)INFINITY) /* p ln p → 0 */
             kl += exp(a) * (a - b);
     }
     s->kl = kl > 0 ? kl : 0; /* below 0 only by rounding */
