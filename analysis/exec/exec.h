@@ -9,6 +9,7 @@
 #define QN_ANALYSIS_EXEC_EXEC_H
 
 #include "analysis/graph/op.h"
+#include "base/team.h"
 
 typedef struct qn_exec qn_exec;
 
@@ -38,19 +39,36 @@ void qn_exec_close(qn_exec *x); /* NULL is fine */
  * caller. Errors name the node ("node 'layers.0.attn' (Attention): …"). */
 qn_code qn_exec_run(qn_exec *x, const qn_array *feeds, qn_array *outs, qn_err *err) QN_MUST_CHECK;
 
-/* Runs blocks [first, last) over n_batches batches, a block at a time over all of them: its weights are loaded once. What flows from
- * block to block is kept for every batch: in memory, past a part of the limit in an unlinked temporary file.
- * feed: the graph's inputs of a batch (released by the executor; asked again for each block that reads an input).
+/* Runs the graph over n_batches batches, a block at a time over all of them: its weights are loaded once. What flows from
+ * block to block is kept for every batch: in memory, or, past a quarter of the limit, in an unlinked temporary file in `tmp_dir`.
+ * feed: the graph's inputs of a batch (released by the executor); asked again for every block that reads an input.
  * take: the graph's outputs of a batch, as soon as they are there; may be NULL.
- * on_block: after a block is through all batches; may be NULL. */
+ * on_block: when a block is through all batches; may be NULL. Setting *again runs the block once more over the same inputs, its
+ *   weights read anew and without taps, and that is what the next block sees: how a quantizer shows each block the outputs of what
+ *   it has already compressed. It is not called again for that block. */
 typedef struct qn_stream {
     uint64_t n_batches;
+    const char *tmp_dir; /* NULL: TMPDIR, else /tmp */
     qn_code (*feed)(void *ctx, uint64_t batch, qn_array *inputs, qn_err *err);
     qn_code (*take)(void *ctx, uint64_t batch, const qn_array *outputs, qn_err *err);
-    qn_code (*on_block)(void *ctx, uint32_t block, qn_err *err);
+    qn_code (*on_block)(void *ctx, uint32_t block, bool *again, qn_err *err);
     void *ctx;
 } qn_stream;
 qn_code qn_exec_stream(qn_exec *x, const qn_stream *s, qn_err *err) QN_MUST_CHECK;
+
+/* The same in steps, so that two models can go side by side: open, step until it says that only the last block is left,
+ * then take every batch, in any order. Between steps the values that wait can be looked at. `take` and `on_block` are not called. */
+typedef struct qn_streamer qn_streamer;
+qn_code qn_streamer_open(qn_exec *x, const qn_stream *s, qn_streamer **out, qn_err *err) QN_MUST_CHECK;
+/* Runs the next block for all batches; *block is its number. *more = false, and nothing is done, when only the last one is left. */
+qn_code qn_streamer_step(qn_streamer *t, bool *more, uint32_t *block, qn_err *err) QN_MUST_CHECK;
+/* Value i of those that wait behind the last step's block: its number in the graph, or QN_NO_VALUE past the last one. */
+uint32_t qn_streamer_waiting(const qn_streamer *t, uint32_t i);
+/* A reference of the caller's own. */
+qn_code qn_streamer_look(qn_streamer *t, uint64_t batch, uint32_t i, qn_array *out, qn_err *err) QN_MUST_CHECK;
+/* Runs the last block for one batch; outs as in qn_exec_run. */
+qn_code qn_streamer_take(qn_streamer *t, uint64_t batch, qn_array *outs, qn_err *err) QN_MUST_CHECK;
+void qn_streamer_close(qn_streamer *t); /* NULL is fine */
 
 /* Largest size of tensors held at one time so far. */
 uint64_t qn_exec_peak_bytes(const qn_exec *x);
@@ -70,8 +88,7 @@ bool qn_exec_listens(const qn_exec *x);
 qn_code qn_exec_input(qn_exec *x, uint32_t weight, uint32_t part, const float *rows, uint64_t n_rows, uint64_t n, uint64_t ld,
                       qn_err *err) QN_MUST_CHECK;
 /* Calls fn(ctx, i, slot) for i in [0, n): in parallel when n_work (elementary operations in all) is worth it. slot < threads of
- * the environment. */
-typedef qn_code (*qn_part_fn)(void *ctx, uint64_t i, unsigned slot, qn_err *err);
+ * the environment. Not to be nested. */
 qn_code qn_exec_parts(qn_exec *x, uint64_t n, uint64_t n_work, qn_part_fn fn, void *ctx, qn_err *err) QN_MUST_CHECK;
 /* Runs a subgraph of a node (If, Loop, Scan): `outer` values are taken from the running graph. */
 qn_code qn_exec_subgraph(qn_exec *x, const qn_graph *sub, const qn_array *feeds, qn_array *outs, qn_err *err) QN_MUST_CHECK;

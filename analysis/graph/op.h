@@ -43,6 +43,7 @@ typedef struct qn_op {
     uint8_t min_in, max_in;      /* max_in 255: any number */
     uint8_t min_out, max_out;
     uint8_t axis;                /* qn_axis_rule */
+    bool by_rows;                /* reads a weight that is too large to be held row by row: see exec.h */
     /* out[i] from in[i]; everything starts as unknown, and unknown is a fine answer. QN_E_INPUT for operands that cannot fit
      * (message names both shapes). NULL: nothing is inferred. */
     qn_code (*shape)(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err);
