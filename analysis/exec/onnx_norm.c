@@ -42,6 +42,9 @@ qn_code qn_onnx_batch_norm(qn_exec *x, const qn_node *n, const qn_array *in, qn_
     QN_TRY(qn_onnx_need_rank(&in[0], names[0], 1, QN_ARRAY_RANK_MAX, err));
     if (qn_node_int(n, "training_mode", 0) || (n->version && n->version < 7 && !qn_node_int(n, "is_test", 0)))
         return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "BatchNormalization in training mode; only inference is supported");
+    for (unsigned o = 1; o < n->n_out; o++)
+        if (qn_onnx_wants(n, o))
+            return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "BatchNormalization with running statistics as outputs");
     if (!qn_node_int(n, "spatial", 1))
         return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "BatchNormalization with spatial = 0");
     const uint64_t channels = in[0].rank > 1 ? (uint64_t)in[0].dims[1] : 1;
