@@ -2,6 +2,36 @@
 #ifndef QN_ANALYSIS_EXEC_OPS_ONNX_H
 #define QN_ANALYSIS_EXEC_OPS_ONNX_H
 
-#include "analysis/exec/exec.h"
+#include "analysis/exec/onnx_kit.h"
+
+#define QN_ONNX_FORWARD(name) \
+    qn_code qn_onnx_##name(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *out, qn_err *err) QN_MUST_CHECK;
+#define QN_ONNX_SHAPE(name) qn_code qn_onnx_##name(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err) QN_MUST_CHECK;
+
+/* ---- elementwise, shapes, data movement, control ---- */
+QN_ONNX_FORWARD(abs) QN_ONNX_FORWARD(acos) QN_ONNX_FORWARD(acosh) QN_ONNX_FORWARD(add) QN_ONNX_FORWARD(and)
+QN_ONNX_FORWARD(asin) QN_ONNX_FORWARD(asinh) QN_ONNX_FORWARD(atan) QN_ONNX_FORWARD(atanh) QN_ONNX_FORWARD(bias_gelu)
+QN_ONNX_FORWARD(bit_and) QN_ONNX_FORWARD(bit_not) QN_ONNX_FORWARD(bit_or) QN_ONNX_FORWARD(bit_shift)
+QN_ONNX_FORWARD(bit_xor) QN_ONNX_FORWARD(cast) QN_ONNX_FORWARD(cast_like) QN_ONNX_FORWARD(ceil) QN_ONNX_FORWARD(celu)
+QN_ONNX_FORWARD(clip) QN_ONNX_FORWARD(constant_of_shape) QN_ONNX_FORWARD(cos) QN_ONNX_FORWARD(cosh)
+QN_ONNX_FORWARD(div) QN_ONNX_FORWARD(dropout) QN_ONNX_FORWARD(elu) QN_ONNX_FORWARD(equal) QN_ONNX_FORWARD(erf)
+QN_ONNX_FORWARD(exp) QN_ONNX_FORWARD(eye_like) QN_ONNX_FORWARD(fast_gelu) QN_ONNX_FORWARD(floor) QN_ONNX_FORWARD(gelu)
+QN_ONNX_FORWARD(greater) QN_ONNX_FORWARD(greater_equal) QN_ONNX_FORWARD(hard_sigmoid) QN_ONNX_FORWARD(hard_swish)
+QN_ONNX_FORWARD(identity) QN_ONNX_FORWARD(is_inf) QN_ONNX_FORWARD(is_nan) QN_ONNX_FORWARD(leaky_relu)
+QN_ONNX_FORWARD(less) QN_ONNX_FORWARD(less_equal) QN_ONNX_FORWARD(log) QN_ONNX_FORWARD(max) QN_ONNX_FORWARD(mean)
+QN_ONNX_FORWARD(min) QN_ONNX_FORWARD(mish) QN_ONNX_FORWARD(mod) QN_ONNX_FORWARD(mul) QN_ONNX_FORWARD(neg)
+QN_ONNX_FORWARD(not) QN_ONNX_FORWARD(or) QN_ONNX_FORWARD(pow) QN_ONNX_FORWARD(prelu) QN_ONNX_FORWARD(quick_gelu)
+QN_ONNX_FORWARD(range) QN_ONNX_FORWARD(reciprocal) QN_ONNX_FORWARD(relu) QN_ONNX_FORWARD(round) QN_ONNX_FORWARD(selu)
+QN_ONNX_FORWARD(shape) QN_ONNX_FORWARD(shrink) QN_ONNX_FORWARD(sigmoid) QN_ONNX_FORWARD(sign) QN_ONNX_FORWARD(sin)
+QN_ONNX_FORWARD(sinh) QN_ONNX_FORWARD(size) QN_ONNX_FORWARD(softplus) QN_ONNX_FORWARD(softsign) QN_ONNX_FORWARD(sqrt)
+QN_ONNX_FORWARD(sub) QN_ONNX_FORWARD(sum) QN_ONNX_FORWARD(tan) QN_ONNX_FORWARD(tanh) QN_ONNX_FORWARD(thresholded_relu)
+QN_ONNX_FORWARD(unpack) QN_ONNX_FORWARD(view) QN_ONNX_FORWARD(where) QN_ONNX_FORWARD(xor)
+QN_ONNX_SHAPE(binary_shape) QN_ONNX_SHAPE(cast_like_shape) QN_ONNX_SHAPE(cast_shape)
+QN_ONNX_SHAPE(constant_of_shape_shape) QN_ONNX_SHAPE(dropout_shape) QN_ONNX_SHAPE(eye_like_shape)
+QN_ONNX_SHAPE(flatten_shape) QN_ONNX_SHAPE(prelu_shape) QN_ONNX_SHAPE(range_shape) QN_ONNX_SHAPE(reshape_shape)
+QN_ONNX_SHAPE(same_shape) QN_ONNX_SHAPE(same_truth_shape) QN_ONNX_SHAPE(shape_shape) QN_ONNX_SHAPE(size_shape)
+QN_ONNX_SHAPE(squeeze_shape) QN_ONNX_SHAPE(truth_shape) QN_ONNX_SHAPE(unpack_shape) QN_ONNX_SHAPE(unsqueeze_shape)
+QN_ONNX_SHAPE(where_shape)
+/* ---- end of these ---- */
 
 #endif
