@@ -51,14 +51,34 @@ static void measure(qn_progress *p, double now)
     p->last_done = p->done;
 }
 
+/* Phases named "… tokens" count tokens, all others bytes. */
+static bool counts_tokens(const qn_progress *p)
+{
+    const size_t n = strlen(p->what);
+    return n > 7 && !strcmp(p->what + n - 7, " tokens");
+}
+
+static void amount(const qn_progress *p, char *buf, size_t n, uint64_t v)
+{
+    if (counts_tokens(p))
+        qn_human_count(buf, n, v);
+    else
+        qn_human_bytes(buf, n, v);
+}
+
 static void draw(qn_progress *p)
 {
     char done[32], total[32], rate[32] = "", left[32] = "", line[160];
-    qn_human_bytes(done, sizeof done, p->done);
-    if (p->rate >= 1)
+    amount(p, done, sizeof done, p->done);
+    if (p->rate >= 1 && counts_tokens(p)) {
+        char count[24];
+        qn_human_count(count, sizeof count, (uint64_t)p->rate);
+        snprintf(rate, sizeof rate, "%s/s", count);
+    } else if (p->rate >= 1) {
         qn_human_rate(rate, sizeof rate, (uint64_t)p->rate, 1);
+    }
     if (p->total) {
-        qn_human_bytes(total, sizeof total, p->total);
+        amount(p, total, sizeof total, p->total);
         if (p->rate >= 1)
             qn_human_seconds(left, sizeof left, (double)(p->total - p->done) / p->rate);
         snprintf(line, sizeof line, "%s %3u %%  %s of %s%s%s%s%s", p->what,

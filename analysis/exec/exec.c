@@ -177,7 +177,12 @@ static qn_code run_graph(qn_exec *x, const qn_graph *g, const qn_array *feeds, q
         qn_array_share(&feeds[i], &f.values[g->inputs[i]]);
     for (uint32_t i = 0; i < g->n_outputs; i++)
         memset(&outs[i], 0, sizeof outs[i]);
-    qn_code rc = qn_frame_run(x, &f, 0, g->n_nodes, err);
+    qn_code rc = QN_OK;
+    for (uint32_t b = 0; b < g->n_blocks && rc == QN_OK; b++) {
+        rc = qn_frame_run(x, &f, g->blocks[b].first_node, g->blocks[b].first_node + g->blocks[b].n_nodes, err);
+        if (!f.up && !x->keep_weights && b + 1 < g->n_blocks)
+            qn_weights_drop(x);
+    }
     qn_frame *const before = x->frame;
     x->frame = &f;
     for (uint32_t i = 0; i < g->n_outputs && rc == QN_OK; i++) {

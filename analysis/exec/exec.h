@@ -56,6 +56,20 @@ typedef struct qn_stream {
 } qn_stream;
 qn_code qn_exec_stream(qn_exec *x, const qn_stream *s, qn_err *err) QN_MUST_CHECK;
 
+/* The same in steps, so that two models can go side by side: open, step until it says that only the last block is left,
+ * then take every batch, in any order. Between steps the values that wait can be looked at. `take` and `on_block` are not called. */
+typedef struct qn_streamer qn_streamer;
+qn_code qn_streamer_open(qn_exec *x, const qn_stream *s, qn_streamer **out, qn_err *err) QN_MUST_CHECK;
+/* Runs the next block for all batches; *block is its number. *more = false, and nothing is done, when only the last one is left. */
+qn_code qn_streamer_step(qn_streamer *t, bool *more, uint32_t *block, qn_err *err) QN_MUST_CHECK;
+/* Value i of those that wait behind the last step's block: its number in the graph, or QN_NO_VALUE past the last one. */
+uint32_t qn_streamer_waiting(const qn_streamer *t, uint32_t i);
+/* A reference of the caller's own. */
+qn_code qn_streamer_look(qn_streamer *t, uint64_t batch, uint32_t i, qn_array *out, qn_err *err) QN_MUST_CHECK;
+/* Runs the last block for one batch; outs as in qn_exec_run. */
+qn_code qn_streamer_take(qn_streamer *t, uint64_t batch, qn_array *outs, qn_err *err) QN_MUST_CHECK;
+void qn_streamer_close(qn_streamer *t); /* NULL is fine */
+
 /* Largest size of tensors held at one time so far. */
 uint64_t qn_exec_peak_bytes(const qn_exec *x);
 

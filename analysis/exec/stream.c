@@ -5,9 +5,10 @@
 #include "base/num.h"
 #include <string.h>
 
-struct streaming {
+struct qn_streamer {
     qn_exec *x;
-    const qn_stream *s;
+    qn_stream s;
+    uint32_t block;          /* the next one */
     uint32_t *live[2];       /* values that wait before and behind the block */
     uint32_t n_live[2];
     qn_shelf shelf[2];
@@ -39,31 +40,32 @@ static bool reads_input(const qn_graph *g, const qn_graph_block *b)
 
 enum { INPUTS_MAX = 64 };
 
-static qn_code feed(struct streaming *t, qn_frame *f, uint64_t batch, qn_err *err)
+static qn_code feed(qn_streamer *t, qn_frame *f, uint64_t batch, qn_err *err)
 {
     const qn_graph *g = t->x->graph;
     qn_array inputs[INPUTS_MAX];
     memset(inputs, 0, sizeof inputs);
-    const qn_code rc = t->s->feed(t->s->ctx, batch, inputs, err);
+    const qn_code rc = t->s.feed(t->s.ctx, batch, inputs, err);
     for (uint32_t i = 0; i < g->n_inputs; i++)
         f->values[g->inputs[i]] = inputs[i];
     return rc;
 }
 
 /* The first batch tells how much will wait. */
-static qn_code open_shelf(struct streaming *t, qn_frame *f, qn_err *err)
+static qn_code open_shelf(qn_streamer *t, qn_frame *f, qn_err *err)
 {
     bool over = false;
     uint64_t n_bytes = 0;
     for (uint32_t i = 0; i < t->n_live[1]; i++)
         n_bytes += qn_array_bytes(&f->values[t->live[1][i]]);
-    n_bytes = qn_mul(n_bytes, t->s->n_batches, &over);
+    n_bytes = qn_mul(n_bytes, t->s.n_batches, &over);
     const uint64_t limit = t->x->options.memory_bytes;
     const bool spill = limit && (over || n_bytes > limit / 4);
-    return qn_shelf_open(&t->shelf[1], t->x->env, &t->x->pool, t->s->n_batches * t->n_live[1], spill, t->s->tmp_dir, err);
+    return qn_shelf_open(&t->shelf[1], t->x->env, &t->x->pool, t->s.n_batches * t->n_live[1], spill, t->s.tmp_dir, err);
 }
 
-static qn_code run_batch(struct streaming *t, const qn_graph_block *b, uint64_t batch, bool inputs, bool last, qn_err *err)
+/* outs NULL: what comes out waits on the shelf. */
+static qn_code run_batch(qn_streamer *t, const qn_graph_block *b, uint64_t batch, bool inputs, qn_array *outs, qn_err *err)
 {
     qn_exec *x = t->x;
     const qn_graph *g = x->graph;
@@ -74,33 +76,29 @@ static qn_code run_batch(struct streaming *t, const qn_graph_block *b, uint64_t 
         rc = qn_shelf_get(&t->shelf[0], batch * t->n_live[0] + i, &f.values[t->live[0][i]], err);
     if (rc == QN_OK)
         rc = qn_frame_run(x, &f, b->first_node, b->first_node + b->n_nodes, err);
-    if (rc == QN_OK && !last && !t->shelf[1].env)
+    if (rc == QN_OK && !outs && !t->shelf[1].env)
         rc = open_shelf(t, &f, err);
-    for (uint32_t i = 0; i < t->n_live[1] && rc == QN_OK && !last; i++)
+    for (uint32_t i = 0; i < t->n_live[1] && rc == QN_OK && !outs; i++)
         rc = qn_shelf_put(&t->shelf[1], batch * t->n_live[1] + i, &f.values[t->live[1][i]], err);
-    if (rc == QN_OK && last && t->s->take) {
-        qn_array outs[INPUTS_MAX];
-        for (uint32_t i = 0; i < g->n_outputs; i++)
-            outs[i] = f.values[g->outputs[i]];
-        rc = t->s->take(t->s->ctx, batch, outs, err);
-    }
+    for (uint32_t i = 0; i < g->n_outputs && rc == QN_OK && outs; i++)
+        qn_array_share(&f.values[g->outputs[i]], &outs[i]);
     qn_frame_release(x, &f);
     return rc;
 }
 
-static qn_code run_block(struct streaming *t, uint32_t block, qn_err *err)
+static qn_code run_block(qn_streamer *t, uint32_t block, qn_err *err)
 {
     const qn_graph *g = t->x->graph;
     const qn_graph_block *b = &g->blocks[block];
-    const bool last = block + 1 == g->n_blocks, inputs = reads_input(g, b);
-    t->n_live[1] = last ? 0 : live_at(g, b->first_node + b->n_nodes, t->live[1]);
-    for (uint64_t i = 0; i < t->s->n_batches; i++)
-        QN_TRY(run_batch(t, b, i, inputs, last, err));
+    const bool inputs = reads_input(g, b);
+    t->n_live[1] = live_at(g, b->first_node + b->n_nodes, t->live[1]);
+    for (uint64_t i = 0; i < t->s.n_batches; i++)
+        QN_TRY(run_batch(t, b, i, inputs, NULL, err));
     return QN_OK;
 }
 
 /* Once more without taps, with weights as they are now. */
-static qn_code run_again(struct streaming *t, uint32_t block, qn_err *err)
+static qn_code run_again(qn_streamer *t, uint32_t block, qn_err *err)
 {
     const qn_exec_options kept = t->x->options;
     t->x->options.on_input = NULL;
@@ -112,38 +110,111 @@ static qn_code run_again(struct streaming *t, uint32_t block, qn_err *err)
     return rc;
 }
 
-qn_code qn_exec_stream(qn_exec *x, const qn_stream *s, qn_err *err)
+/* What waits behind the block is what waits before the next one. */
+static void move_on(qn_streamer *t)
+{
+    if (!t->x->keep_weights)
+        qn_weights_drop(t->x);
+    qn_shelf_close(&t->shelf[0]);
+    t->shelf[0] = t->shelf[1];
+    memset(&t->shelf[1], 0, sizeof t->shelf[1]);
+    uint32_t *const swap = t->live[0];
+    t->live[0] = t->live[1];
+    t->live[1] = swap;
+    t->n_live[0] = t->n_live[1];
+    t->n_live[1] = 0;
+    t->block++;
+}
+
+qn_code qn_streamer_open(qn_exec *x, const qn_stream *s, qn_streamer **out, qn_err *err)
 {
     const qn_graph *g = x->graph;
     if (g->n_inputs > INPUTS_MAX || g->n_outputs > INPUTS_MAX)
         return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "the model has %u inputs and %u outputs; at most %d are supported", g->n_inputs,
                        g->n_outputs, (int)INPUTS_MAX);
-    struct streaming t = {.x = x, .s = s};
-    qn_code rc = QN_OK;
-    for (unsigned i = 0; i < 2 && rc == QN_OK; i++) {
-        t.live[i] = qn_mem_get(x->env->alloc, ((uint64_t)g->n_values + 1) * sizeof *t.live[i], err);
-        rc = t.live[i] ? QN_OK : QN_E_MEMORY;
+    qn_streamer *t = qn_mem_zeros(x->env->alloc, 1, sizeof *t, err);
+    if (!t)
+        return QN_E_MEMORY;
+    t->x = x;
+    t->s = *s;
+    for (unsigned i = 0; i < 2; i++)
+        if (!(t->live[i] = qn_mem_get(x->env->alloc, ((uint64_t)g->n_values + 1) * sizeof *t->live[i], err))) {
+            qn_streamer_close(t);
+            return QN_E_MEMORY;
+        }
+    *out = t;
+    return QN_OK;
+}
+
+void qn_streamer_close(qn_streamer *t)
+{
+    if (!t)
+        return;
+    const qn_alloc *a = t->x->env->alloc;
+    if (!t->x->keep_weights)
+        qn_weights_drop(t->x);
+    for (unsigned i = 0; i < 2; i++) {
+        qn_shelf_close(&t->shelf[i]);
+        qn_mem_put(a, t->live[i]);
     }
-    for (uint32_t b = 0; b < g->n_blocks && rc == QN_OK; b++) {
+    qn_mem_put(a, t);
+}
+
+qn_code qn_streamer_step(qn_streamer *t, bool *more, uint32_t *block, qn_err *err)
+{
+    *more = t->block + 1 < t->x->graph->n_blocks;
+    if (!*more)
+        return QN_OK;
+    *block = t->block;
+    QN_TRY(run_block(t, t->block, err));
+    move_on(t);
+    return QN_OK;
+}
+
+uint32_t qn_streamer_waiting(const qn_streamer *t, uint32_t i)
+{
+    return i < t->n_live[0] ? t->live[0][i] : QN_NO_VALUE;
+}
+
+qn_code qn_streamer_look(qn_streamer *t, uint64_t batch, uint32_t i, qn_array *out, qn_err *err)
+{
+    return qn_shelf_get(&t->shelf[0], batch * t->n_live[0] + i, out, err);
+}
+
+qn_code qn_streamer_take(qn_streamer *t, uint64_t batch, qn_array *outs, qn_err *err)
+{
+    const qn_graph *g = t->x->graph;
+    const qn_graph_block *b = &g->blocks[t->block];
+    return run_batch(t, b, batch, reads_input(g, b), outs, err);
+}
+
+qn_code qn_exec_stream(qn_exec *x, const qn_stream *s, qn_err *err)
+{
+    const qn_graph *g = x->graph;
+    qn_streamer *t;
+    QN_TRY(qn_streamer_open(x, s, &t, err));
+    qn_code rc = QN_OK;
+    for (uint32_t b = 0; b + 1 < g->n_blocks && rc == QN_OK; b++) {
         bool again = false;
-        rc = run_block(&t, b, err);
+        rc = run_block(t, b, err);
         if (rc == QN_OK && s->on_block)
             rc = s->on_block(s->ctx, b, &again, err);
         if (rc == QN_OK && again)
-            rc = run_again(&t, b, err);
-        if (!x->keep_weights)
-            qn_weights_drop(x);
-        qn_shelf_close(&t.shelf[0]);
-        t.shelf[0] = t.shelf[1];
-        memset(&t.shelf[1], 0, sizeof t.shelf[1]);
-        uint32_t *const swap = t.live[0];
-        t.live[0] = t.live[1];
-        t.live[1] = swap;
-        t.n_live[0] = t.n_live[1];
+            rc = run_again(t, b, err);
+        move_on(t);
     }
-    qn_shelf_close(&t.shelf[0]);
-    qn_shelf_close(&t.shelf[1]);
-    qn_mem_put(x->env->alloc, t.live[0]);
-    qn_mem_put(x->env->alloc, t.live[1]);
+    for (uint64_t i = 0; i < s->n_batches && rc == QN_OK && g->n_blocks; i++) {
+        qn_array outs[INPUTS_MAX];
+        memset(outs, 0, sizeof outs);
+        rc = qn_streamer_take(t, i, outs, err);
+        if (rc == QN_OK && s->take)
+            rc = s->take(s->ctx, i, outs, err);
+        for (uint32_t k = 0; k < g->n_outputs; k++)
+            qn_array_release(&outs[k]);
+    }
+    bool again = false;
+    if (rc == QN_OK && s->on_block && g->n_blocks)
+        rc = s->on_block(s->ctx, g->n_blocks - 1, &again, err);
+    qn_streamer_close(t);
     return rc;
 }
