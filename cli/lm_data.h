@@ -18,7 +18,7 @@ typedef struct qn_lm_data_args {
      .help = "the text: plain text, JSON lines (.jsonl), or ready token ids (.npy)"}, \
     {.name = "context", .letter = 'c', .type = QN_OPT_COUNT, .at = offsetof(s, m.context), .arg = "N", .min = 2, .max = 1 << 24, \
      .help = "tokens that the model sees at a time; the model's own context, at most 512, when not given"}, \
-    {.name = "chunks", .letter = 'n', .type = QN_OPT_COUNT, .at = offsetof(s, m.chunks), .arg = "N", .min = 1, .max = UINT32_MAX, \
+    {.name = "chunks", .type = QN_OPT_COUNT, .at = offsetof(s, m.chunks), .arg = "N", .min = 1, .max = UINT32_MAX, \
      .help = "use the first N chunks or documents; all of them when not given"}, \
     {.name = "documents", .type = QN_OPT_FLAG, .at = offsetof(s, m.documents), \
      .help = "the text consists of documents, each for itself: separated as --separator says. JSON lines always are documents"}, \

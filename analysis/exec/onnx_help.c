@@ -2,14 +2,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-qn_code qn_onnx_axis(int64_t axis, unsigned rank, unsigned *out, qn_err *err)
-{
-    if (axis < -(int64_t)rank || axis >= (int64_t)rank)
-        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "axis %" PRId64 " of a tensor of rank %u", axis, rank);
-    *out = (unsigned)(axis < 0 ? axis + (int64_t)rank : axis);
-    return QN_OK;
-}
-
 qn_code qn_onnx_need_f32(const qn_array *t, const char *what, qn_err *err)
 {
     char text[128];
@@ -36,31 +28,6 @@ qn_code qn_onnx_need_vector(const qn_array *t, const char *what, uint64_t n, qn_
     return QN_OK;
 }
 
-double qn_onnx_f64_at(const qn_array *t, uint64_t i)
-{
-    switch (t->dtype) {
-    case QN_F32: return (double)((const float *)t->data)[i];
-    case QN_F64: return ((const double *)t->data)[i];
-    case QN_U64: return (double)((const uint64_t *)t->data)[i];
-    default: return (double)qn_onnx_i64_at(t, i);
-    }
-}
-
-int64_t qn_onnx_i64_at(const qn_array *t, uint64_t i)
-{
-    switch (t->dtype) {
-    case QN_I64: return ((const int64_t *)t->data)[i];
-    case QN_I32: return ((const int32_t *)t->data)[i];
-    case QN_I16: return ((const int16_t *)t->data)[i];
-    case QN_I8: return ((const int8_t *)t->data)[i];
-    case QN_U32: return ((const uint32_t *)t->data)[i];
-    case QN_U16: return ((const uint16_t *)t->data)[i];
-    case QN_U8:
-    case QN_BOOL: return ((const uint8_t *)t->data)[i];
-    default: return 0;
-    }
-}
-
 qn_code qn_onnx_int_list(const qn_array *t, const char *what, int64_t *out, unsigned most, unsigned *n, qn_err *err)
 {
     char text[128];
@@ -69,7 +36,7 @@ qn_code qn_onnx_int_list(const qn_array *t, const char *what, int64_t *out, unsi
                        qn_array_text(t, text), most);
     *n = (unsigned)t->n;
     for (unsigned i = 0; i < *n; i++)
-        out[i] = qn_onnx_i64_at(t, i);
+        out[i] = qn_elem_int(t, i);
     return QN_OK;
 }
 
@@ -84,14 +51,6 @@ qn_code qn_onnx_attr_ints(const qn_node *n, const char *name, unsigned count, in
         return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "attribute '%s' has %u values; %u are needed", name, have, count);
     memcpy(out, v, count * sizeof *out);
     return QN_OK;
-}
-
-uint64_t qn_onnx_product(const int64_t *dims, unsigned from, unsigned to)
-{
-    uint64_t p = 1;
-    for (unsigned i = from; i < to; i++)
-        p *= (uint64_t)dims[i];
-    return p;
 }
 
 void qn_info_set(qn_info *o, unsigned dtype, const int64_t *dims, unsigned rank)

@@ -24,7 +24,7 @@ static qn_code need_params(const qn_array *t, const char *what, uint64_t n, qn_e
 
 static int32_t zero_of(const qn_array *zero, uint64_t i)
 {
-    return zero ? (int32_t)qn_onnx_i64_at(zero, zero->n == 1 ? 0 : i) : 0;
+    return zero ? (int32_t)qn_elem_int(zero, zero->n == 1 ? 0 : i) : 0;
 }
 
 /* --- MatMul ------------------------------------------------------------------------------------------------------------ */
@@ -49,8 +49,8 @@ static qn_code mm_fit(mm *s, const int64_t *a, unsigned a_rank, const int64_t *b
     s->dims[a_rank - 1] = b[b_rank - 1];
     s->k = (uint64_t)a[a_rank - 1];
     s->n = (uint64_t)b[b_rank - 1];
-    s->n_batch = b_rank > 2 ? qn_onnx_product(a, 0, a_rank - 2) : 1;
-    s->m = b_rank > 2 ? (uint64_t)a[a_rank - 2] : qn_onnx_product(a, 0, a_rank - 1);
+    s->n_batch = b_rank > 2 ? qn_span(a, 0, a_rank - 2) : 1;
+    s->m = b_rank > 2 ? (uint64_t)a[a_rank - 2] : qn_span(a, 0, a_rank - 1);
     return QN_OK;
 }
 
@@ -68,9 +68,9 @@ static qn_code mm_run(qn_exec *x, const mm *s, const qn_array *a, const qn_array
     qn_code rc = qn_exec_new(x, &wb, QN_I32, b->dims, b->rank, err);
     if (rc == QN_OK) {
         for (uint64_t i = 0; i < a->n; i++)
-            ((int32_t *)wa.data)[i] = (int32_t)qn_onnx_i64_at(a, i) - zero_of(az, i / s->k % rows);
+            ((int32_t *)wa.data)[i] = (int32_t)qn_elem_int(a, i) - zero_of(az, i / s->k % rows);
         for (uint64_t i = 0; i < b->n; i++)
-            ((int32_t *)wb.data)[i] = (int32_t)qn_onnx_i64_at(b, i) - zero_of(bz, i % s->n);
+            ((int32_t *)wb.data)[i] = (int32_t)qn_elem_int(b, i) - zero_of(bz, i % s->n);
         rc = qn_exec_new(x, sum, QN_I32, s->dims, s->rank, err);
         for (uint64_t i = 0; i < s->n_batch && rc == QN_OK && sum->n; i++)
             rc = qn_onnx_product_of(x, QN_I32, false, s->m, s->n, s->k, (int32_t *)wa.data + i * s->m * s->k,
@@ -193,7 +193,7 @@ static void unroll(const iconv *c, const qn_array *x, uint64_t plane0, int32_t z
                         const int64_t id = row / w->out[1] * w->stride[0] - w->pad[0] + kd * w->dilation[0];
                         const bool in = id >= 0 && id < w->in[0] && ih >= 0 && ih < w->in[1] && iw >= 0 && iw < w->in[2];
                         const uint64_t at = (plane0 + ch) * c->n_in + (uint64_t)((id * w->in[1] + ih) * w->in[2] + iw);
-                        *cols++ = in ? (int32_t)qn_onnx_i64_at(x, at) - zero : 0;
+                        *cols++ = in ? (int32_t)qn_elem_int(x, at) - zero : 0;
                     }
 }
 
@@ -227,7 +227,7 @@ static qn_code iconv_run(qn_exec *x, const iconv *c, const qn_array *src, const 
         rc = qn_exec_new(x, &room[i], QN_I32, &sizes[i], 1, err);
     int32_t *wide = room[0].data;
     for (uint64_t i = 0; rc == QN_OK && i < w->n; i++)
-        wide[i] = (int32_t)qn_onnx_i64_at(w, i) - zero_of(wz, i / c->k);
+        wide[i] = (int32_t)qn_elem_int(w, i) - zero_of(wz, i / c->k);
     for (uint64_t i = 0; rc == QN_OK && i < (uint64_t)c->dims[0] * c->groups; i++) {
         const uint64_t image = i / c->groups, g = i % c->groups;
         rc = iconv_group(x, c, image, g, src, zero_of(xz, 0), wide + g * c->mg * c->k, room[1].data, room[2].data, tile,

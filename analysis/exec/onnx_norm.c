@@ -8,14 +8,6 @@
 
 /* --- BatchNormalization: (x − mean) / sqrt(var + ε) · scale + bias, parameters along axis 1 ------------------------------ */
 
-qn_code qn_onnx_same_shape(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err)
-{
-    (void)n;
-    (void)err;
-    qn_info_like(&out[0], &in[0]);
-    return QN_OK;
-}
-
 typedef struct by_channel {
     uint64_t channels, inner;
     const float *x, *scale, *shift;
@@ -60,7 +52,7 @@ qn_code qn_onnx_batch_norm(qn_exec *x, const qn_node *n, const qn_array *in, qn_
         scale[c] = (float)s;
         shift[c] = (float)((double)((const float *)in[2].data)[c] - (double)((const float *)in[3].data)[c] * s);
     }
-    by_channel b = {.channels = channels, .inner = in[0].rank > 2 ? qn_onnx_product(in[0].dims, 2, in[0].rank) : 1, .x = in[0].data,
+    by_channel b = {.channels = channels, .inner = in[0].rank > 2 ? qn_span(in[0].dims, 2, in[0].rank) : 1, .x = in[0].data,
                     .scale = scale, .shift = shift, .y = out[0].data};
     if (in[0].rank == 1) /* (N): one channel */
         b.inner = in[0].n;
@@ -131,7 +123,7 @@ qn_code qn_onnx_instance_norm(qn_exec *x, const qn_node *n, const qn_array *in, 
     const uint64_t channels = (uint64_t)in[0].dims[1];
     QN_TRY(qn_onnx_need_vector(&in[1], "scale", channels, err));
     QN_TRY(qn_onnx_need_vector(&in[2], "bias", channels, err));
-    const uint64_t inner = qn_onnx_product(in[0].dims, 2, in[0].rank);
+    const uint64_t inner = qn_span(in[0].dims, 2, in[0].rank);
     by_row b = {.n = inner, .channels = channels, .inner = inner, .eps = qn_node_float(n, "epsilon", 1e-5), .scale = in[1].data,
                 .bias = in[2].data};
     return run_rows(x, &b, &in[0], (uint64_t)in[0].dims[0] * channels, &out[0], err);
@@ -148,7 +140,7 @@ qn_code qn_onnx_group_norm(qn_exec *x, const qn_node *n, const qn_array *in, qn_
     const bool by_group = n->version < 21 && in[1].n == (uint64_t)groups;
     QN_TRY(qn_onnx_need_vector(&in[1], "scale", (uint64_t)(by_group ? groups : channels), err));
     QN_TRY(qn_onnx_need_vector(&in[2], "bias", (uint64_t)(by_group ? groups : channels), err));
-    const uint64_t inner = qn_onnx_product(in[0].dims, 2, in[0].rank);
+    const uint64_t inner = qn_span(in[0].dims, 2, in[0].rank);
     by_row b = {.n = (uint64_t)(channels / groups) * inner, .channels = (uint64_t)channels, .inner = inner,
                 .n_groups = by_group ? (uint64_t)groups : 0, .eps = qn_node_float(n, "epsilon", 1e-5), .scale = in[1].data,
                 .bias = in[2].data};
@@ -160,7 +152,7 @@ static qn_code suffix(const qn_array *t, const char *what, const qn_array *in, u
 {
     char a[128], b[128];
     QN_TRY(qn_onnx_need_f32(t, what, err));
-    const uint64_t all = qn_onnx_product(in->dims, axis, in->rank);
+    const uint64_t all = qn_span(in->dims, axis, in->rank);
     bool fits = t->n && all % t->n == 0;
     unsigned first = 0;
     while (first < t->rank && t->dims[first] == 1)
@@ -177,16 +169,16 @@ static qn_code layer_norm(qn_exec *x, const qn_node *n, const qn_array *in, qn_a
 {
     unsigned axis;
     QN_TRY(qn_onnx_need_f32(&in[0], "the input", err));
-    QN_TRY(qn_onnx_axis(qn_node_int(n, "axis", -1), in[0].rank, &axis, err));
+    QN_TRY(qn_axis_of(qn_node_int(n, "axis", -1), in[0].rank, &axis, err));
     QN_TRY(suffix(&in[1], "scale", &in[0], axis, err));
-    by_row b = {.n = qn_onnx_product(in[0].dims, axis, in[0].rank), .eps = qn_node_float(n, "epsilon", 1e-5), .rms = rms,
+    by_row b = {.n = qn_span(in[0].dims, axis, in[0].rank), .eps = qn_node_float(n, "epsilon", 1e-5), .rms = rms,
                 .scale = in[1].data, .n_scale = in[1].n};
     if (!rms && qn_onnx_has(n, in, 2)) {
         QN_TRY(suffix(&in[2], "bias", &in[0], axis, err));
         b.bias = in[2].data;
         b.n_bias = in[2].n;
     }
-    const uint64_t n_rows = qn_onnx_product(in[0].dims, 0, axis);
+    const uint64_t n_rows = qn_span(in[0].dims, 0, axis);
     for (unsigned o = 1; o < 3 && !rms; o++)
         if (qn_onnx_wants(n, o)) {
             int64_t dims[QN_ARRAY_RANK_MAX];
@@ -203,7 +195,7 @@ qn_code qn_onnx_layer_norm_shape(const qn_node *n, const qn_info *in, qn_info *o
     qn_info_like(&out[0], &in[0]);
     for (unsigned o = 1; o < n->n_out && o < 3 && in[0].rank != QN_RANK_UNKNOWN; o++) {
         unsigned axis;
-        QN_TRY(qn_onnx_axis(qn_node_int(n, "axis", -1), in[0].rank, &axis, err));
+        QN_TRY(qn_axis_of(qn_node_int(n, "axis", -1), in[0].rank, &axis, err));
         qn_info_set(&out[o], QN_F32, in[0].dims, in[0].rank);
         for (unsigned i = axis; i < in[0].rank; i++)
             out[o].dims[i] = 1;

@@ -10,12 +10,12 @@ qn_code qn_onnx_lp_norm(qn_exec *x, const qn_node *n, const qn_array *in, qn_arr
     unsigned axis;
     const int64_t p = qn_node_int(n, "p", 2);
     QN_TRY(qn_onnx_need_f32(&in[0], "the input", err));
-    QN_TRY(qn_onnx_axis(qn_node_int(n, "axis", -1), in[0].rank, &axis, err));
+    QN_TRY(qn_axis_of(qn_node_int(n, "axis", -1), in[0].rank, &axis, err));
     if (p != 1 && p != 2)
         return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "attribute 'p' is %" PRId64 "; allowed are 1 and 2", p);
     QN_TRY(qn_exec_new(x, &out[0], QN_F32, in[0].dims, in[0].rank, err));
-    const uint64_t outer = qn_onnx_product(in[0].dims, 0, axis), len = (uint64_t)in[0].dims[axis],
-                   inner = qn_onnx_product(in[0].dims, axis + 1, in[0].rank);
+    const uint64_t outer = qn_span(in[0].dims, 0, axis), len = (uint64_t)in[0].dims[axis],
+                   inner = qn_span(in[0].dims, axis + 1, in[0].rank);
     for (uint64_t o = 0; in[0].n && o < outer; o++)
         for (uint64_t i = 0; i < inner; i++) {
             const float *src = (const float *)in[0].data + o * len * inner + i;
@@ -44,7 +44,7 @@ qn_code qn_onnx_mvn(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *
     }
     QN_TRY(qn_onnx_need_f32(&in[0], "the input", err));
     for (unsigned i = 0; i < count; i++) {
-        QN_TRY(qn_onnx_axis(axes[i], in[0].rank, &axis, err));
+        QN_TRY(qn_axis_of(axes[i], in[0].rank, &axis, err));
         over[axis] = true;
     }
     /* strides into the table of statistics: 0 along the axes that are summed over */
@@ -126,7 +126,7 @@ qn_code qn_onnx_lrn(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *
     if (size < 1)
         return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "attribute 'size' is %" PRId64 "; at least 1 is needed", size);
     QN_TRY(qn_exec_new(x, &out[0], QN_F32, in[0].dims, in[0].rank, err));
-    lrn l = {.channels = in[0].dims[1], .before = (size - 1) / 2, .after = size / 2, .inner = qn_onnx_product(in[0].dims, 2, in[0].rank),
+    lrn l = {.channels = in[0].dims[1], .before = (size - 1) / 2, .after = size / 2, .inner = qn_span(in[0].dims, 2, in[0].rank),
              .alpha = qn_node_float(n, "alpha", 1e-4) / (double)size, .beta = qn_node_float(n, "beta", 0.75),
              .bias = qn_node_float(n, "bias", 1), .x = in[0].data, .y = out[0].data};
     if (!in[0].n)

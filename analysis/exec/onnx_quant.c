@@ -25,10 +25,10 @@ static qn_code read_scaling(scaling *s, const qn_node *n, const qn_array *x, con
     if (scale->n == 1 && scale->rank <= 1)
         return QN_OK;
     unsigned axis;
-    QN_TRY(qn_onnx_axis(qn_node_int(n, "axis", 1), x->rank, &axis, err));
-    s->outer = qn_onnx_product(x->dims, 0, axis);
+    QN_TRY(qn_axis_of(qn_node_int(n, "axis", 1), x->rank, &axis, err));
+    s->outer = qn_span(x->dims, 0, axis);
     s->len = (uint64_t)x->dims[axis];
-    s->inner = qn_onnx_product(x->dims, axis + 1, x->rank);
+    s->inner = qn_span(x->dims, axis + 1, x->rank);
     if (scale->rank == 1 && !block && scale->n == s->len) {
         s->step = 1;
         return QN_OK;
@@ -120,8 +120,8 @@ qn_code qn_onnx_quantize(qn_exec *x, const qn_node *n, const qn_array *in, qn_ar
     for (uint64_t i = 0; i < in[0].n; i++) {
         const uint64_t k = scale_at(&s, i);
         /* the quotient as f32: the stock runtimes' */
-        const float v = (float)qn_onnx_f64_at(&in[0], i) / ((const float *)in[1].data)[k];
-        qn_onnx_put_quantized(&out[0], i, (double)v, zero ? (double)qn_onnx_i64_at(zero, k) : 0);
+        const float v = (float)qn_elem_float(&in[0], i) / ((const float *)in[1].data)[k];
+        qn_onnx_put_quantized(&out[0], i, (double)v, zero ? (double)qn_elem_int(zero, k) : 0);
     }
     return QN_OK;
 }
@@ -145,7 +145,7 @@ qn_code qn_onnx_dequantize(qn_exec *x, const qn_node *n, const qn_array *in, qn_
     QN_TRY(qn_exec_new(x, &out[0], QN_F32, in[0].dims, in[0].rank, err));
     for (uint64_t i = 0; i < in[0].n; i++) {
         const uint64_t k = scale_at(&s, i);
-        const double v = qn_onnx_f64_at(&in[0], i) - (zero ? qn_onnx_f64_at(zero, k) : 0);
+        const double v = qn_elem_float(&in[0], i) - (zero ? qn_elem_float(zero, k) : 0);
         ((float *)out[0].data)[i] = (float)v * ((const float *)in[1].data)[k];
     }
     return QN_OK;

@@ -68,7 +68,7 @@ static qn_code read_axes(const qn_node *n, unsigned rank, unsigned axes[QN_ARRAY
     for (unsigned i = 0; i < *n_axes; i++) {
         axes[i] = i;
         if (v)
-            QN_TRY(qn_onnx_axis(v[i], rank, &axes[i], err));
+            QN_TRY(qn_axis_of(v[i], rank, &axes[i], err));
     }
     return QN_OK;
 }
@@ -129,7 +129,7 @@ static qn_code read_sizes(resize *r, const qn_node *n, const int64_t *dims, unsi
         if (scales->n != n_axes || (scales->dtype != QN_F32 && scales->dtype != QN_F64))
             return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "%" PRIu64 " scales for %u axes", scales->n, n_axes);
         for (unsigned i = 0; i < n_axes; i++)
-            QN_TRY(set_scale(r, axes[i], qn_onnx_f64_at(scales, i), err));
+            QN_TRY(set_scale(r, axes[i], qn_elem_float(scales, i), err));
     } else if (old && old->type == QN_ATTR_FLOATS && old->n == rank) {
         for (unsigned i = 0; i < rank; i++)
             QN_TRY(set_scale(r, i, old->v.floats[i], err));
@@ -140,8 +140,8 @@ static qn_code read_sizes(resize *r, const qn_node *n, const int64_t *dims, unsi
         if (!given(roi) || roi->n != 2 * (uint64_t)n_axes)
             return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "tf_crop_and_resize needs a roi of %u values", 2 * n_axes);
         for (unsigned i = 0; i < n_axes; i++) {
-            r->begin[axes[i]] = (float)qn_onnx_f64_at(roi, i);
-            r->end[axes[i]] = (float)qn_onnx_f64_at(roi, n_axes + i);
+            r->begin[axes[i]] = (float)qn_elem_float(roi, i);
+            r->end[axes[i]] = (float)qn_elem_float(roi, n_axes + i);
         }
     }
     return QN_OK;
@@ -310,7 +310,7 @@ static void fill_taps(const resize *r, unsigned axis, uint64_t n_taps, int64_t *
 static void extrapolate(const resize *r, float *y)
 {
     for (unsigned axis = 0; axis < r->rank; axis++) {
-        const uint64_t inner = qn_onnx_product(r->out, axis + 1, r->rank), outer = qn_onnx_product(r->out, 0, axis);
+        const uint64_t inner = qn_span(r->out, axis + 1, r->rank), outer = qn_span(r->out, 0, axis);
         for (int64_t o = 0; o < r->out[axis]; o++) {
             const float x = coordinate(r, axis, o);
             if (x >= 0 && x <= (float)(r->in[axis] - 1))
@@ -342,9 +342,9 @@ static qn_code run_axis(qn_exec *x, const resize *r, unsigned axis, const qn_arr
     if (rc == QN_OK) {
         fill_taps(r, axis, n_taps, place.data, weight.data);
         pass p = {.r = r, .n_in = (uint64_t)src->dims[axis], .n_out = (uint64_t)r->out[axis],
-                  .inner = qn_onnx_product(dims, axis + 1, src->rank), .n_taps = n_taps, .elem = qn_dtype_bits((qn_dtype)src->dtype) / 8,
+                  .inner = qn_span(dims, axis + 1, src->rank), .n_taps = n_taps, .elem = qn_dtype_bits((qn_dtype)src->dtype) / 8,
                   .place = place.data, .weight = weight.data, .src = src->data, .dst = dst->data};
-        rc = qn_exec_parts(x, qn_onnx_product(dims, 0, axis), dst->n * n_taps, mix, &p, err);
+        rc = qn_exec_parts(x, qn_span(dims, 0, axis), dst->n * n_taps, mix, &p, err);
         qn_array_release(&weight);
     }
     qn_array_release(&place);

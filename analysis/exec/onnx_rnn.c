@@ -187,7 +187,7 @@ static qn_code step(qn_exec *x, const rnn *r, unsigned d, int64_t s, qn_err *err
     const uint64_t joint = gru && !r->linear_before ? 2 * hid : width; /* what is multiplied with the state as it is */
     QN_TRY(qn_gemm(x, true, batch, joint, hid, r->h, hid, rw, hid, 0.0f, r->gate, width, err));
     for (uint64_t b = 0; b < batch; b++) {
-        const int64_t len = r->lens ? qn_onnx_i64_at(r->lens, b) : r->steps;
+        const int64_t len = r->lens ? qn_elem_int(r->lens, b) : r->steps;
         float *g = r->gate + b * width, *h = r->h + b * hid;
         if (s >= len)
             continue;
@@ -213,7 +213,7 @@ static qn_code step(qn_exec *x, const rnn *r, unsigned d, int64_t s, qn_err *err
     if (!r->linear_before)
         QN_TRY(qn_gemm(x, true, batch, hid, hid, r->side, hid, rw + 2 * hid * hid, hid, 0.0f, r->gate + 2 * hid, width, err));
     for (uint64_t b = 0; b < batch; b++) {
-        const int64_t len = r->lens ? qn_onnx_i64_at(r->lens, b) : r->steps;
+        const int64_t len = r->lens ? qn_elem_int(r->lens, b) : r->steps;
         if (s >= len)
             continue;
         const int64_t t = r->reverse[d] ? len - 1 - s : s;
@@ -233,7 +233,7 @@ static void put_step(const rnn *r, unsigned d, int64_t s)
 {
     const uint64_t hid = (uint64_t)r->hidden, batch = (uint64_t)r->batch, dirs = r->n_dirs;
     for (uint64_t b = 0; b < batch && r->y; b++) {
-        const int64_t len = r->lens ? qn_onnx_i64_at(r->lens, b) : r->steps;
+        const int64_t len = r->lens ? qn_elem_int(r->lens, b) : r->steps;
         const uint64_t t = (uint64_t)(s < len && r->reverse[d] ? len - 1 - s : s);
         float *y = r->y + (r->batch_first ? ((b * (uint64_t)r->steps + t) * dirs + d) * hid : ((t * dirs + d) * batch + b) * hid);
         if (s < len)
@@ -323,8 +323,8 @@ static qn_code check(rnn *r, const qn_node *n, const qn_array *in, const qn_arra
         if (r->lens->n != (uint64_t)r->batch || (r->lens->dtype != QN_I32 && r->lens->dtype != QN_I64))
             return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "%" PRIu64 " sequence_lens for %" PRId64 " sequences", r->lens->n, r->batch);
         for (uint64_t i = 0; i < r->lens->n; i++)
-            if (qn_onnx_i64_at(r->lens, i) < 0 || qn_onnx_i64_at(r->lens, i) > r->steps)
-                return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "a sequence of %" PRId64 " steps; X has %" PRId64, qn_onnx_i64_at(r->lens, i),
+            if (qn_elem_int(r->lens, i) < 0 || qn_elem_int(r->lens, i) > r->steps)
+                return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "a sequence of %" PRId64 " steps; X has %" PRId64, qn_elem_int(r->lens, i),
                                r->steps);
     }
     const int64_t a = r->batch_first ? r->batch : dirs, b = r->batch_first ? dirs : r->batch;

@@ -72,7 +72,7 @@ static qn_code image_of(const roi *r, int64_t i, int64_t *image, qn_err *err)
 {
     /* MaxRoiPool: (image, x1, y1, x2, y2) */
     const double f = r->batch ? 0 : (double)r->rois[i * 5];
-    *image = r->batch ? qn_onnx_i64_at(r->batch, (uint64_t)i) : f >= 0 && f < (double)r->n ? (int64_t)f : -1;
+    *image = r->batch ? qn_elem_int(r->batch, (uint64_t)i) : f >= 0 && f < (double)r->n ? (int64_t)f : -1;
     if (*image < 0 || *image >= r->n)
         return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "region %" PRId64 " is of image %" PRId64 " of %" PRId64, i, *image, r->n);
     return QN_OK;

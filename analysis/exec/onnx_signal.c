@@ -123,8 +123,8 @@ static qn_code dft_line(void *ctx, uint64_t i, unsigned slot, qn_err *err)
     const uint64_t outer = i / l->inner, in = i % l->inner;
     for (uint64_t j = 0; j < l->d.n; j++) {
         const uint64_t at = ((outer * l->len + j) * l->inner + in) * l->parts;
-        z[2 * j] = j < l->len ? qn_onnx_f64_at(l->x, at) : 0;
-        z[2 * j + 1] = j < l->len && l->parts == 2 ? qn_onnx_f64_at(l->x, at + 1) : 0;
+        z[2 * j] = j < l->len ? qn_elem_float(l->x, at) : 0;
+        z[2 * j + 1] = j < l->len && l->parts == 2 ? qn_elem_float(l->x, at + 1) : 0;
     }
     const double *f = transform(&l->d, z), scale = l->d.inverse ? 1 / (double)l->d.n : 1;
     for (uint64_t k = 0; k < l->d.n_bins; k++)
@@ -156,7 +156,7 @@ qn_code qn_onnx_dft(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *
     unsigned a;
     if (qn_onnx_has(n, in, 2))
         QN_TRY(qn_array_int(&in[2], &axis, err));
-    QN_TRY(qn_onnx_axis(axis, rank, &a, err));
+    QN_TRY(qn_axis_of(axis, rank, &a, err));
     length = in[0].dims[a];
     if (qn_onnx_has(n, in, 1))
         QN_TRY(qn_array_int(&in[1], &length, err));
@@ -170,7 +170,7 @@ qn_code qn_onnx_dft(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *
     if (half && (l.d.inverse || l.parts == 2))
         return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "a one-sided DFT that is inverse or of complex values");
     l.d.n_bins = half ? l.d.n / 2 + 1 : l.d.n;
-    l.inner = qn_onnx_product(in[0].dims, a + 1, rank - 1);
+    l.inner = qn_span(in[0].dims, a + 1, rank - 1);
     int64_t dims[QN_ARRAY_RANK_MAX];
     memcpy(dims, in[0].dims, sizeof dims);
     dims[a] = (int64_t)l.d.n_bins;
@@ -178,7 +178,7 @@ qn_code qn_onnx_dft(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *
     qn_array room[2];
     QN_TRY(qn_exec_new(x, &out[0], (qn_dtype)in[0].dtype, dims, rank, err));
     QN_TRY(begin(x, &l.d, room, err));
-    const uint64_t n_lines = qn_onnx_product(in[0].dims, 0, a) * l.inner;
+    const uint64_t n_lines = qn_span(in[0].dims, 0, a) * l.inner;
     const qn_code rc = qn_exec_parts(x, n_lines, n_lines * l.d.n * 64, dft_line, &l, err);
     qn_array_release(&room[0]);
     qn_array_release(&room[1]);
@@ -200,9 +200,9 @@ static qn_code stft_frame(void *ctx, uint64_t i, unsigned slot, qn_err *err)
     double *z = f->d.scratch + slot * 4 * f->d.n;
     const uint64_t batch = i / f->n_frames, first = batch * f->len + i % f->n_frames * f->step;
     for (uint64_t j = 0; j < f->d.n; j++) {
-        const double w = f->window ? qn_onnx_f64_at(f->window, j) : 1;
-        z[2 * j] = w * qn_onnx_f64_at(f->x, (first + j) * f->parts);
-        z[2 * j + 1] = f->parts == 2 ? w * qn_onnx_f64_at(f->x, (first + j) * 2 + 1) : 0;
+        const double w = f->window ? qn_elem_float(f->window, j) : 1;
+        z[2 * j] = w * qn_elem_float(f->x, (first + j) * f->parts);
+        z[2 * j + 1] = f->parts == 2 ? w * qn_elem_float(f->x, (first + j) * 2 + 1) : 0;
     }
     const double *t = transform(&f->d, z);
     for (uint64_t k = 0; k < 2 * f->d.n_bins; k++)
@@ -310,7 +310,7 @@ qn_code qn_onnx_mel(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *
     QN_TRY(float_output(n, &t, err));
     if (in[3].n != 1 || in[4].n != 1)
         return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "the edges must be one value each");
-    const double lo = qn_onnx_f64_at(&in[3], 0), hi = qn_onnx_f64_at(&in[4], 0);
+    const double lo = qn_elem_float(&in[3], 0), hi = qn_elem_float(&in[4], 0);
     if (bins < 1 || bins > 1 << 20 || length < 1 || length > DFT_MAX || rate < 1 || !(lo >= 0 && hi > lo && hi <= (double)rate / 2))
         return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "%" PRId64 " mel bins from %g to %g Hz of a transform of %" PRId64 " at %" PRId64 " Hz", bins,
                        lo, hi, length, rate);

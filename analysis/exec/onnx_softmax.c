@@ -56,12 +56,12 @@ static qn_code run(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *o
     if (in[0].rank == 0 || (flat && a == in[0].rank))
         axis = in[0].rank; /* rows of one */
     else
-        QN_TRY(qn_onnx_axis(a, in[0].rank, &axis, err));
+        QN_TRY(qn_axis_of(a, in[0].rank, &axis, err));
     QN_TRY(qn_exec_new(x, &out[0], (qn_dtype)in[0].dtype, in[0].dims, in[0].rank, err));
     rows r = {.kind = kind, .x = in[0].data, .y = out[0].data, .n = 1, .inner = 1};
     if (axis < in[0].rank) {
-        r.n = flat ? qn_onnx_product(in[0].dims, axis, in[0].rank) : (uint64_t)in[0].dims[axis];
-        r.inner = flat ? 1 : qn_onnx_product(in[0].dims, axis + 1, in[0].rank);
+        r.n = flat ? qn_span(in[0].dims, axis, in[0].rank) : (uint64_t)in[0].dims[axis];
+        r.inner = flat ? 1 : qn_span(in[0].dims, axis + 1, in[0].rank);
     }
     if (!in[0].n)
         return QN_OK;

@@ -2,76 +2,56 @@
 #ifndef QN_ANALYSIS_EXEC_OPS_ONNX_H
 #define QN_ANALYSIS_EXEC_OPS_ONNX_H
 
-#include "analysis/exec/exec.h"
+#include "analysis/exec/onnx_kit.h"
 
-#ifndef QN_OP_SHAPE
-#define QN_OP_SHAPE(name)   qn_code name(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err) QN_MUST_CHECK
-#define QN_OP_FORWARD(name) qn_code name(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *out, qn_err *err) QN_MUST_CHECK
-#endif
+#define QN_ONNX_FORWARD(name) \
+    qn_code qn_onnx_##name(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *out, qn_err *err) QN_MUST_CHECK;
+#define QN_ONNX_SHAPE(name) qn_code qn_onnx_##name(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err) QN_MUST_CHECK;
 
-/* operators that compute much */
-QN_OP_SHAPE(qn_onnx_conv_integer_shape);
-QN_OP_SHAPE(qn_onnx_conv_shape);
-QN_OP_SHAPE(qn_onnx_conv_transpose_shape);
-QN_OP_SHAPE(qn_onnx_dequantize_shape);
-QN_OP_SHAPE(qn_onnx_dft_shape);
-QN_OP_SHAPE(qn_onnx_dynamic_quantize_shape);
-QN_OP_SHAPE(qn_onnx_einsum_shape);
-QN_OP_SHAPE(qn_onnx_gemm_shape);
-QN_OP_SHAPE(qn_onnx_global_pool_shape);
-QN_OP_SHAPE(qn_onnx_grid_sample_shape);
-QN_OP_SHAPE(qn_onnx_layer_norm_shape);
-QN_OP_SHAPE(qn_onnx_matmul_integer_shape);
-QN_OP_SHAPE(qn_onnx_matmul_shape);
-QN_OP_SHAPE(qn_onnx_pool_shape);
-QN_OP_SHAPE(qn_onnx_qlinear_conv_shape);
-QN_OP_SHAPE(qn_onnx_qlinear_matmul_shape);
-QN_OP_SHAPE(qn_onnx_quantize_shape);
-QN_OP_SHAPE(qn_onnx_resize_shape);
-QN_OP_SHAPE(qn_onnx_rnn_shape);
-QN_OP_SHAPE(qn_onnx_same_shape);
-QN_OP_SHAPE(qn_onnx_window_shape);
-QN_OP_FORWARD(qn_onnx_average_pool);
-QN_OP_FORWARD(qn_onnx_batch_norm);
-QN_OP_FORWARD(qn_onnx_blackman);
-QN_OP_FORWARD(qn_onnx_conv);
-QN_OP_FORWARD(qn_onnx_conv_integer);
-QN_OP_FORWARD(qn_onnx_conv_transpose);
-QN_OP_FORWARD(qn_onnx_dequantize);
-QN_OP_FORWARD(qn_onnx_dft);
-QN_OP_FORWARD(qn_onnx_dynamic_quantize);
-QN_OP_FORWARD(qn_onnx_einsum);
-QN_OP_FORWARD(qn_onnx_gemm);
-QN_OP_FORWARD(qn_onnx_global_average_pool);
-QN_OP_FORWARD(qn_onnx_global_lp_pool);
-QN_OP_FORWARD(qn_onnx_global_max_pool);
-QN_OP_FORWARD(qn_onnx_grid_sample);
-QN_OP_FORWARD(qn_onnx_group_norm);
-QN_OP_FORWARD(qn_onnx_hamming);
-QN_OP_FORWARD(qn_onnx_hann);
-QN_OP_FORWARD(qn_onnx_hardmax);
-QN_OP_FORWARD(qn_onnx_instance_norm);
-QN_OP_FORWARD(qn_onnx_layer_norm);
-QN_OP_FORWARD(qn_onnx_log_softmax);
-QN_OP_FORWARD(qn_onnx_lp_norm);
-QN_OP_FORWARD(qn_onnx_lp_pool);
-QN_OP_FORWARD(qn_onnx_lrn);
-QN_OP_FORWARD(qn_onnx_matmul);
-QN_OP_FORWARD(qn_onnx_matmul_integer);
-QN_OP_FORWARD(qn_onnx_max_pool);
-QN_OP_FORWARD(qn_onnx_max_roi_pool);
-QN_OP_FORWARD(qn_onnx_max_unpool);
-QN_OP_FORWARD(qn_onnx_mel);
-QN_OP_FORWARD(qn_onnx_mvn);
-QN_OP_FORWARD(qn_onnx_qlinear_conv);
-QN_OP_FORWARD(qn_onnx_qlinear_matmul);
-QN_OP_FORWARD(qn_onnx_quantize);
-QN_OP_FORWARD(qn_onnx_random);
-QN_OP_FORWARD(qn_onnx_resize);
-QN_OP_FORWARD(qn_onnx_rms_norm);
-QN_OP_FORWARD(qn_onnx_rnn);
-QN_OP_FORWARD(qn_onnx_roi_align);
-QN_OP_FORWARD(qn_onnx_softmax);
-QN_OP_FORWARD(qn_onnx_stft);
+/* ---- elementwise, shapes, data movement, control ---- */
+QN_ONNX_FORWARD(abs) QN_ONNX_FORWARD(acos) QN_ONNX_FORWARD(acosh) QN_ONNX_FORWARD(add) QN_ONNX_FORWARD(and)
+QN_ONNX_FORWARD(asin) QN_ONNX_FORWARD(asinh) QN_ONNX_FORWARD(atan) QN_ONNX_FORWARD(atanh) QN_ONNX_FORWARD(bias_gelu)
+QN_ONNX_FORWARD(bit_and) QN_ONNX_FORWARD(bit_not) QN_ONNX_FORWARD(bit_or) QN_ONNX_FORWARD(bit_shift)
+QN_ONNX_FORWARD(bit_xor) QN_ONNX_FORWARD(cast) QN_ONNX_FORWARD(cast_like) QN_ONNX_FORWARD(ceil) QN_ONNX_FORWARD(celu)
+QN_ONNX_FORWARD(clip) QN_ONNX_FORWARD(constant_of_shape) QN_ONNX_FORWARD(cos) QN_ONNX_FORWARD(cosh)
+QN_ONNX_FORWARD(div) QN_ONNX_FORWARD(dropout) QN_ONNX_FORWARD(elu) QN_ONNX_FORWARD(equal) QN_ONNX_FORWARD(erf)
+QN_ONNX_FORWARD(exp) QN_ONNX_FORWARD(eye_like) QN_ONNX_FORWARD(fast_gelu) QN_ONNX_FORWARD(floor) QN_ONNX_FORWARD(gelu)
+QN_ONNX_FORWARD(greater) QN_ONNX_FORWARD(greater_equal) QN_ONNX_FORWARD(hard_sigmoid) QN_ONNX_FORWARD(hard_swish)
+QN_ONNX_FORWARD(identity) QN_ONNX_FORWARD(is_inf) QN_ONNX_FORWARD(is_nan) QN_ONNX_FORWARD(leaky_relu)
+QN_ONNX_FORWARD(less) QN_ONNX_FORWARD(less_equal) QN_ONNX_FORWARD(log) QN_ONNX_FORWARD(max) QN_ONNX_FORWARD(mean)
+QN_ONNX_FORWARD(min) QN_ONNX_FORWARD(mish) QN_ONNX_FORWARD(mod) QN_ONNX_FORWARD(mul) QN_ONNX_FORWARD(neg)
+QN_ONNX_FORWARD(not) QN_ONNX_FORWARD(or) QN_ONNX_FORWARD(pow) QN_ONNX_FORWARD(prelu) QN_ONNX_FORWARD(quick_gelu)
+QN_ONNX_FORWARD(range) QN_ONNX_FORWARD(reciprocal) QN_ONNX_FORWARD(relu) QN_ONNX_FORWARD(round) QN_ONNX_FORWARD(selu)
+QN_ONNX_FORWARD(shape) QN_ONNX_FORWARD(shrink) QN_ONNX_FORWARD(sigmoid) QN_ONNX_FORWARD(sign) QN_ONNX_FORWARD(sin)
+QN_ONNX_FORWARD(sinh) QN_ONNX_FORWARD(size) QN_ONNX_FORWARD(softplus) QN_ONNX_FORWARD(softsign) QN_ONNX_FORWARD(sqrt)
+QN_ONNX_FORWARD(sub) QN_ONNX_FORWARD(sum) QN_ONNX_FORWARD(tan) QN_ONNX_FORWARD(tanh) QN_ONNX_FORWARD(thresholded_relu)
+QN_ONNX_FORWARD(unpack) QN_ONNX_FORWARD(view) QN_ONNX_FORWARD(where) QN_ONNX_FORWARD(xor)
+QN_ONNX_SHAPE(binary_shape) QN_ONNX_SHAPE(cast_like_shape) QN_ONNX_SHAPE(cast_shape)
+QN_ONNX_SHAPE(constant_of_shape_shape) QN_ONNX_SHAPE(dropout_shape) QN_ONNX_SHAPE(eye_like_shape)
+QN_ONNX_SHAPE(flatten_shape) QN_ONNX_SHAPE(prelu_shape) QN_ONNX_SHAPE(range_shape) QN_ONNX_SHAPE(reshape_shape)
+QN_ONNX_SHAPE(same_shape) QN_ONNX_SHAPE(same_truth_shape) QN_ONNX_SHAPE(shape_shape) QN_ONNX_SHAPE(size_shape)
+QN_ONNX_SHAPE(squeeze_shape) QN_ONNX_SHAPE(truth_shape) QN_ONNX_SHAPE(unpack_shape) QN_ONNX_SHAPE(unsqueeze_shape)
+QN_ONNX_SHAPE(where_shape)
+/* ---- end of these ---- */
+
+/* ---- that compute much ---- */
+QN_ONNX_FORWARD(average_pool) QN_ONNX_FORWARD(batch_norm) QN_ONNX_FORWARD(blackman) QN_ONNX_FORWARD(conv)
+QN_ONNX_FORWARD(conv_integer) QN_ONNX_FORWARD(conv_transpose) QN_ONNX_FORWARD(dequantize) QN_ONNX_FORWARD(dft)
+QN_ONNX_FORWARD(dynamic_quantize) QN_ONNX_FORWARD(einsum) QN_ONNX_FORWARD(gemm) QN_ONNX_FORWARD(global_average_pool)
+QN_ONNX_FORWARD(global_lp_pool) QN_ONNX_FORWARD(global_max_pool) QN_ONNX_FORWARD(grid_sample) QN_ONNX_FORWARD(group_norm)
+QN_ONNX_FORWARD(hamming) QN_ONNX_FORWARD(hann) QN_ONNX_FORWARD(hardmax) QN_ONNX_FORWARD(instance_norm)
+QN_ONNX_FORWARD(layer_norm) QN_ONNX_FORWARD(log_softmax) QN_ONNX_FORWARD(lp_norm) QN_ONNX_FORWARD(lp_pool)
+QN_ONNX_FORWARD(lrn) QN_ONNX_FORWARD(matmul) QN_ONNX_FORWARD(matmul_integer) QN_ONNX_FORWARD(max_pool)
+QN_ONNX_FORWARD(max_roi_pool) QN_ONNX_FORWARD(max_unpool) QN_ONNX_FORWARD(mel) QN_ONNX_FORWARD(mvn)
+QN_ONNX_FORWARD(qlinear_conv) QN_ONNX_FORWARD(qlinear_matmul) QN_ONNX_FORWARD(quantize) QN_ONNX_FORWARD(random)
+QN_ONNX_FORWARD(resize) QN_ONNX_FORWARD(rms_norm) QN_ONNX_FORWARD(rnn) QN_ONNX_FORWARD(roi_align) QN_ONNX_FORWARD(softmax)
+QN_ONNX_FORWARD(stft)
+QN_ONNX_SHAPE(conv_integer_shape) QN_ONNX_SHAPE(conv_shape) QN_ONNX_SHAPE(conv_transpose_shape)
+QN_ONNX_SHAPE(dequantize_shape) QN_ONNX_SHAPE(dft_shape) QN_ONNX_SHAPE(dynamic_quantize_shape) QN_ONNX_SHAPE(einsum_shape)
+QN_ONNX_SHAPE(gemm_shape) QN_ONNX_SHAPE(global_pool_shape) QN_ONNX_SHAPE(grid_sample_shape) QN_ONNX_SHAPE(layer_norm_shape)
+QN_ONNX_SHAPE(matmul_integer_shape) QN_ONNX_SHAPE(matmul_shape) QN_ONNX_SHAPE(pool_shape) QN_ONNX_SHAPE(qlinear_conv_shape)
+QN_ONNX_SHAPE(qlinear_matmul_shape) QN_ONNX_SHAPE(quantize_shape) QN_ONNX_SHAPE(resize_shape) QN_ONNX_SHAPE(rnn_shape)
+QN_ONNX_SHAPE(window_shape)
+/* ---- end of these ---- */
 
 #endif

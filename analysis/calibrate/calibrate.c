@@ -1,0 +1,211 @@
+#include "analysis/calibrate/calibrate.h"
+#include "base/err.h"
+#include "base/num.h"
+#include <inttypes.h>
+#include <string.h>
+
+/* Who multiplies a weight: used to find weights with one input. */
+struct user {
+    uint32_t node;   /* the only node that reads it; QN_NO_NODE: none, or several */
+};
+
+struct run {
+    const qn_env *env;
+    const qn_graph *graph;
+    const qn_calibrate_options *o;
+    const qn_calibrate_feed *feed;
+    qn_exec *exec;
+    qn_stats *stats;
+    qn_stats_writer *writer;
+    struct user *users;      /* per value */
+    uint32_t block, n_done;  /* the block that runs; blocks that need not be measured */
+    uint64_t batch_fed;
+    /* The last input that was shown: the next weight of the same node may see the very same. */
+    uint32_t last_node, last_weight;
+    uint32_t last_part;
+    const float *last_x;
+    uint64_t last_rows, last_n, last_ld;
+    qn_stats_entry *last_entry;
+};
+
+static void find_users(struct run *r)
+{
+    const qn_graph *g = r->graph;
+    for (uint32_t v = 0; v < g->n_values; v++)
+        r->users[v].node = QN_NO_NODE;
+    for (uint32_t i = 0; i < g->n_nodes; i++)
+        for (unsigned k = 0; k < g->nodes[i].n_in; k++) {
+            const uint32_t v = g->nodes[i].in[k];
+            if (v != QN_NO_VALUE && g->values[v].kind == QN_VALUE_WEIGHT)
+                r->users[v].node = r->users[v].node == QN_NO_NODE ? i : QN_NO_NODE - 1;
+        }
+}
+
+/* Several Linears of one value (q, k and v) have one input: the first of them leads. Decided by the graph, not by where the
+ * data lie: memory is used again. */
+static uint32_t leader(const struct run *r, uint32_t weight)
+{
+    const qn_graph *g = r->graph;
+    const uint32_t node = r->users[weight].node;
+    if (node >= g->n_nodes || strcmp(g->nodes[node].type, "Linear") != 0)
+        return weight;
+    const uint32_t x = g->nodes[node].in[0];
+    const qn_graph_block *b = &g->blocks[g->nodes[node].block];
+    for (uint32_t i = b->first_node; i < node; i++) {
+        const qn_node *n = &g->nodes[i];
+        if (strcmp(n->type, "Linear") == 0 && n->in[0] == x && n->in[1] != weight && g->values[n->in[1]].kind == QN_VALUE_WEIGHT &&
+            r->users[n->in[1]].node == i)
+            return n->in[1];
+    }
+    return weight;
+}
+
+/* Experts' gate and up see the same rows one call after the other, within one node. */
+static bool is_same_rows(const struct run *r, uint32_t node, const float *x, uint64_t rows, uint64_t n, uint64_t ld)
+{
+    return r->last_entry && node < r->graph->n_nodes && node == r->last_node && x == r->last_x && rows == r->last_rows && n == r->last_n &&
+           ld == r->last_ld;
+}
+
+static uint32_t expert_of(const qn_value *v, uint32_t part, uint64_t n)
+{
+    /* A stacked weight (experts, out, in), or the groups of a convolution. A plain matrix has no parts. */
+    return v->rank >= 3 && n ? part : QN_STATS_NO_EXPERT;
+}
+
+static qn_code name_it(struct run *r, qn_stats_entry *e, uint32_t weight, uint32_t expert, qn_err *err)
+{
+    const char *name = r->graph->values[weight].name;
+    if (expert == QN_STATS_NO_EXPERT)
+        return qn_stats_get(r->stats, name, expert) ? QN_OK : qn_stats_alias(r->stats, e, name, err);
+    return QN_OK;
+}
+
+static bool has_groups(const qn_graph *g, uint32_t node)
+{
+    return node < g->n_nodes && (qn_node_int(&g->nodes[node], "group", 1) > 1 || !strcmp(g->nodes[node].type, "Experts"));
+}
+
+static qn_code on_input(void *ctx, const qn_graph *g, uint32_t weight, uint32_t part, const float *x, uint64_t rows, uint64_t n,
+                        uint64_t ld, qn_err *err)
+{
+    struct run *r = ctx;
+    if (r->block < r->n_done || g != r->graph)
+        return QN_OK; /* measured already; weights of subgraphs are not watched */
+    if (n > QN_STATS_COLUMNS_MAX)
+        return QN_OK;
+    const qn_value *v = &g->values[weight];
+    const uint32_t node = r->users[weight].node;
+    const uint32_t expert = has_groups(g, node) ? expert_of(v, part, n) : QN_STATS_NO_EXPERT, lead = leader(r, weight);
+    qn_stats_entry *e = qn_stats_get(r->stats, v->name, expert);
+    if (lead != weight && (e = qn_stats_get(r->stats, g->values[lead].name, QN_STATS_NO_EXPERT)))
+        return name_it(r, e, weight, expert, err); /* the leader has counted these rows */
+    if (expert == QN_STATS_NO_EXPERT && weight != r->last_weight && is_same_rows(r, node, x, rows, n, ld))
+        return name_it(r, r->last_entry, weight, expert, err);
+    /* What a writer has from before the run was stopped cannot be in a block that is measured now. */
+    if (!e)
+        QN_TRY(qn_stats_open(r->stats, v->name, expert, (uint32_t)n, r->o->diagonal ? QN_STATS_DIAG : QN_STATS_H, &e, err));
+    r->last_node = node;
+    r->last_weight = weight;
+    r->last_part = part;
+    r->last_x = x;
+    r->last_rows = rows;
+    r->last_n = n;
+    r->last_ld = ld;
+    r->last_entry = e;
+    return qn_stats_add(r->stats, e, x, rows, ld, err);
+}
+
+static void progress(struct run *r, uint64_t block, uint64_t batch)
+{
+    if (!r->env->progress || !r->feed->n_batches || !r->graph->n_blocks)
+        return;
+    const double part = ((double)block + (double)batch / (double)r->feed->n_batches) / (double)r->graph->n_blocks;
+    r->env->progress(r->env->progress_ctx, "calibrating tokens", (uint64_t)(part * (double)r->feed->n_tokens), r->feed->n_tokens);
+}
+
+/* Every node of the block says where a run is. */
+static qn_code on_output(void *ctx, const qn_graph *g, uint32_t node, const qn_array *out, qn_err *err)
+{
+    struct run *r = ctx;
+    (void)out;
+    (void)err;
+    if (g == r->graph && node == g->blocks[r->block].first_node)
+        progress(r, r->block, r->batch_fed++);
+    return QN_OK;
+}
+
+static qn_code on_block(void *ctx, uint32_t block, bool *again, qn_err *err)
+{
+    struct run *r = ctx;
+    (void)again;
+    if (block >= r->n_done) {
+        QN_TRY(qn_stats_flush(r->stats, r->writer, err));
+        QN_TRY(qn_stats_writer_checkpoint(r->writer, err));
+    }
+    r->block = block + 1;
+    r->batch_fed = 0;
+    r->last_entry = NULL;
+    progress(r, r->block, 0);
+    return QN_OK;
+}
+
+static qn_code feed(void *ctx, uint64_t batch, qn_array *inputs, qn_err *err)
+{
+    struct run *r = ctx;
+    return r->feed->feed(r->feed->ctx, batch, inputs, err);
+}
+
+/* What decides the numbers besides model and data. */
+static void settings(const qn_calibrate_options *o, const qn_graph *g, const qn_stats_meta *meta, qn_digest *out)
+{
+    uint8_t b[16 + 16 + 4 * 4];
+    memcpy(b, meta->settings.b, 16);
+    memset(b + 16, 0, 16);
+    for (uint32_t i = 0; i < meta->n_sources; i++)
+        for (unsigned k = 0; k < 16; k++)
+            b[16 + k] ^= meta->sources[i].digest.b[k];
+    qn_store32(b + 32, o->h_max_columns);
+    qn_store32(b + 36, o->diagonal);
+    qn_store32(b + 40, g->n_blocks);
+    qn_store32(b + 44, meta->context);
+    *out = qn_hash128(b, sizeof b);
+}
+
+static qn_code measure(struct run *r, qn_err *err)
+{
+    const qn_exec_options o = {.memory_bytes = r->o->memory_bytes, .on_input = on_input, .on_output = on_output, .tap_ctx = r};
+    QN_TRY(qn_exec_open(r->env, r->graph, &o, &r->exec, err));
+    *r->feed->pool = qn_exec_pool(r->exec);
+    const qn_stream s = {.n_batches = r->feed->n_batches, .tmp_dir = r->o->tmp_dir, .feed = feed, .on_block = on_block, .ctx = r};
+    return qn_exec_stream(r->exec, &s, err);
+}
+
+qn_code qn_calibrate(const qn_env *env, const qn_graph *g, const qn_calibrate_feed *feed_from, const qn_stats_meta *meta,
+                     const char *out_path, const qn_calibrate_options *o, qn_calibration *out, qn_err *err)
+{
+    struct run r = {.env = env, .graph = g, .o = o, .feed = feed_from, .last_node = QN_NO_NODE, .last_weight = QN_NO_VALUE};
+    qn_stats_meta full = *meta;
+    settings(o, g, meta, &full.settings);
+    *out = (qn_calibration){.n_blocks = g->n_blocks};
+    const qn_stats_options so = {.h_max_columns = o->h_max_columns};
+    const qn_stats_write_options wo = {.overwrite = o->overwrite, .restart = o->restart, .resumable = true};
+    r.users = qn_mem_zeros(env->alloc, (uint64_t)g->n_values + 1, sizeof *r.users, err);
+    qn_code rc = r.users ? qn_stats_new(env, &so, &r.stats, err) : QN_E_MEMORY;
+    if (rc == QN_OK)
+        rc = qn_stats_writer_open(&r.writer, env, out_path, &full, &wo, err);
+    if (rc == QN_OK) {
+        find_users(&r);
+        out->n_resumed = r.n_done = qn_stats_writer_done(r.writer);
+        rc = r.n_done < g->n_blocks ? measure(&r, err) : QN_OK;
+    }
+    if (rc == QN_OK)
+        rc = qn_stats_writer_finish(r.writer, &full, err);
+    if (rc == QN_OK)
+        out->peak_bytes = r.exec ? qn_exec_peak_bytes(r.exec) : 0;
+    qn_stats_writer_close(r.writer);
+    qn_stats_free(r.stats);
+    qn_exec_close(r.exec);
+    qn_mem_put(env->alloc, r.users);
+    return rc;
+}
