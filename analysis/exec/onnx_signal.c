@@ -73,8 +73,6 @@ static const double *transform(const dft *d, double *z)
 
 static qn_code begin(qn_exec *x, dft *d, qn_array room[2], qn_err *err)
 {
-    if (d->n < 1 || d->n > DFT_MAX)
-        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "a transform of length %" PRIu64 "; 1 to %d are supported", d->n, DFT_MAX);
     QN_TRY(qn_exec_new(x, &room[0], QN_F64, (const int64_t[]){(int64_t)d->n, 2}, 2, err));
     const qn_code rc = qn_exec_new(x, &room[1], QN_F64, (const int64_t[]){(int64_t)qn_exec_env(x)->n_threads, (int64_t)(4 * d->n)}, 2, err);
     if (rc != QN_OK) {
@@ -161,9 +159,9 @@ qn_code qn_onnx_dft(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *
     if (qn_onnx_has(n, in, 1))
         QN_TRY(qn_array_int(&in[1], &length, err));
     lines l = {.x = &in[0], .y = &out[0], .inner = 1, .len = (uint64_t)in[0].dims[a], .parts = in[0].dims[rank - 1] == 2 ? 2 : 1};
-    if (a == rank - 1 || (in[0].dims[rank - 1] != 1 && in[0].dims[rank - 1] != 2) || length < 1)
-        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "DFT of length %" PRId64 " along axis %u of %u; the last dimension must be 1 or 2", length, a,
-                       rank);
+    if (a == rank - 1 || (in[0].dims[rank - 1] != 1 && in[0].dims[rank - 1] != 2) || length < 1 || length > DFT_MAX)
+        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "DFT of length %" PRId64 " along axis %u of %u; the last dimension must be 1 or 2, the length 1 to %d",
+                       length, a, rank, DFT_MAX);
     l.d.n = (uint64_t)length;
     l.d.inverse = qn_node_int(n, "inverse", 0) != 0;
     const bool half = qn_node_int(n, "onesided", 0) != 0;
@@ -223,7 +221,7 @@ qn_code qn_onnx_stft(qn_exec *x, const qn_node *n, const qn_array *in, qn_array 
         QN_TRY(qn_array_int(&in[3], &length, err));
     frames f = {.x = &in[0], .y = &out[0], .window = window, .len = (uint64_t)in[0].dims[1],
                 .parts = in[0].rank == 3 && in[0].dims[2] == 2 ? 2 : 1};
-    if (step < 1 || length < 1 || length > in[0].dims[1] || (window && window->n != (uint64_t)length) ||
+    if (step < 1 || length < 1 || length > DFT_MAX || length > in[0].dims[1] || (window && window->n != (uint64_t)length) ||
         (in[0].rank == 3 && in[0].dims[2] != 1 && in[0].dims[2] != 2))
         return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "frames of %" PRId64 " every %" PRId64 " of a signal of %" PRId64, length, step,
                        in[0].dims[1]);
