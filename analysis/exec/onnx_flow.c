@@ -123,7 +123,7 @@ static qn_code join(qn_exec *x, const struct stack *s, const qn_graph *g, uint32
 
 struct turns {
     qn_exec *x;
-    const qn_graph *g = NULL;
+    const qn_graph *g;
     qn_array *feeds, *outs;    /* one per input and output of the graph */
     struct stack *stacks;      /* one per output that is gathered */
     unsigned n_state, n_stacks;
