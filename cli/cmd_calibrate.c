@@ -6,6 +6,7 @@
 #include "analysis/stats/file.h"
 #include "base/err.h"
 #include "cli/commands.h"
+#include "cli/graph_report.h"
 #include "cli/json_write.h"
 #include "cli/lm_data.h"
 #include "cli/units.h"

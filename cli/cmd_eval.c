@@ -2,6 +2,7 @@
 #include "base/err.h"
 #include "cli/commands.h"
 #include "cli/eval_report.h"
+#include "cli/graph_report.h"
 #include "cli/lm_data.h"
 #include "formats/quern/source.h"
 #include <string.h>

@@ -2,21 +2,23 @@
 #include "base/err.h"
 #include "base/num.h"
 #include "cli/commands.h"
+#include "cli/graph_report.h"
 #include "cli/inspect_report.h"
 #include "cli/pattern.h"
 #include "formats/quern/source.h"
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { SORT_FILE = 0, SORT_SIZE = 1, SORT_NAME = 2 };
 static const char *const sorts[] = {"file", "size", "name", NULL};
 
 struct args {
     qn_common common;
-    bool stats, exact;
+    bool stats, exact, graph;
     qn_texts tensors;
     int sort;
-    const char *base;
+    const char *base, *svg;
 };
 
 static const qn_option options[] = {
@@ -29,6 +31,10 @@ static const qn_option options[] = {
      .help = "only tensors whose name matches: * and ? as in file names, or a regular expression after 're:'"},
     {.name = "sort", .type = QN_OPT_CHOICE, .at = offsetof(struct args, sort), .arg = "ORDER", .choices = sorts,
      .fallback = "file", .help = "order of the tensors: as in the file, by size (largest first), or by name"},
+    {.name = "graph", .letter = 'g', .type = QN_OPT_FLAG, .at = offsetof(struct args, graph),
+     .help = "what the model computes: its operators, block by block; layers that are alike are shown once"},
+    {.name = "svg", .type = QN_OPT_PATH, .at = offsetof(struct args, svg), .arg = "FILE",
+     .help = "draw the graph into FILE"},
     {.name = "base", .type = QN_OPT_PATH, .at = offsetof(struct args, base), .arg = "CHECKPOINT",
      .help = "with --stats: the checkpoint that was given to compress --base"},
 };
@@ -106,6 +112,53 @@ static qn_code inspect(qn_cli *cli, const struct args *a, qn_source *src, qn_sou
     return rc;
 }
 
+static qn_code draw(qn_cli *cli, const struct args *a, const qn_graph *g, qn_err *err)
+{
+    char title[300], name[200];
+    const char *path = cli->operands.items[0], *slash = strrchr(path, '/');
+    qn_printable(name, sizeof name, slash && slash[1] ? slash + 1 : path, strlen(slash && slash[1] ? slash + 1 : path));
+    snprintf(title, sizeof title, "%s (%s)", name, g->family);
+    char *text = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&text, &n);
+    if (!f)
+        return QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "out of memory: a drawing wanted");
+    qn_code rc = qn_graph_svg(cli, g, title, f, err);
+    if (fclose(f) != 0 && rc == QN_OK)
+        rc = QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "out of memory: a drawing wanted");
+    qn_file out = QN_FILE_CLOSED;
+    if (rc == QN_OK)
+        rc = qn_file_open(&out, cli->env.fs, cli->env.alloc, a->svg, QN_OPEN_NEW, err);
+    if (rc == QN_OK) {
+        rc = qn_file_write(&out, text, n, 0, err);
+        if (rc == QN_OK)
+            rc = qn_file_close(&out, err);
+        else
+            qn_file_drop(&out);
+        if (rc != QN_OK)
+            cli->env.fs->unlink(cli->env.fs->ctx, a->svg);
+    }
+    free(text);
+    return rc;
+}
+
+static qn_code inspect_graph(qn_cli *cli, const struct args *a, qn_source *src, qn_json_writer *j, qn_err *err)
+{
+    qn_graph *g;
+    QN_TRY(qn_err_in_path(err, qn_cli_graph(cli, src, &g, err), src->path));
+    qn_code rc = a->svg ? draw(cli, a, g, err) : QN_OK;
+    if (rc == QN_OK && j) {
+        qn_jw_begin(j, NULL, '{');
+        qn_jw_text(j, "path", src->path);
+        rc = qn_graph_json(cli, j, g, err);
+        qn_jw_end(j, '}');
+    } else if (rc == QN_OK && a->graph && !cli->common->quiet) {
+        rc = qn_graph_text(cli, g, err);
+    }
+    qn_graph_close(g);
+    return rc;
+}
+
 /* All are opened first, so that a wrong name or pattern is told before anything is printed. */
 static qn_code inspect_all(qn_cli *cli, const struct args *a, qn_source **sources, qn_patterns *patterns, qn_err *err)
 {
@@ -125,7 +178,8 @@ static qn_code inspect_all(qn_cli *cli, const struct args *a, qn_source **source
     for (unsigned i = 0; i < n && rc == QN_OK; i++) {
         if (i > 0 && !cli->common->json && !cli->common->quiet)
             putchar('\n');
-        rc = inspect(cli, a, sources[i], base, patterns, cli->common->json ? &j : NULL, err);
+        rc = a->graph || a->svg ? inspect_graph(cli, a, sources[i], cli->common->json ? &j : NULL, err)
+                                : inspect(cli, a, sources[i], base, patterns, cli->common->json ? &j : NULL, err);
     }
     if (cli->common->json && rc == QN_OK) {
         qn_jw_end(&j, ']');
@@ -141,6 +195,11 @@ static qn_code run(qn_cli *cli, const void *args, qn_err *err)
     qn_patterns patterns;
     if (a->exact && !a->stats)
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "inspect: --exact says how --stats measures: give both");
+    if ((a->graph || a->svg) && (a->stats || a->tensors.n))
+        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "inspect: --graph and --svg show operators, not tensors: they go without --%s",
+                       a->stats ? "stats" : "tensor");
+    if (a->svg && cli->operands.n > 1)
+        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "inspect: --svg draws one model");
     qn_source **sources = qn_mem_zeros(cli->env.alloc, cli->operands.n, sizeof(qn_source *), err);
     if (!sources)
         return QN_E_MEMORY;

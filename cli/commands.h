@@ -9,6 +9,10 @@ extern const qn_command qn_cmd_decompress;
 extern const qn_command qn_cmd_verify;
 extern const qn_command qn_cmd_inspect;
 extern const qn_command qn_cmd_diff;
+extern const qn_command qn_cmd_calibrate;
+extern const qn_command qn_cmd_eval;
+extern const qn_command qn_cmd_stats;
+extern const qn_command qn_cmd_tokenize;
 extern const qn_command qn_cmd_help;
 extern const qn_command qn_cmd_version;
 extern const qn_command qn_cmd_man;      /* hidden: the build makes the man pages with it         */

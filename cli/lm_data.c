@@ -41,13 +41,3 @@ qn_code qn_lm_data_open(qn_cli *cli, const qn_lm_data_args *a, qn_source *model,
         qn_cli_note(cli, "note: the data has %" PRIu64 " %s, not %" PRIu64, c->n_chunks, c->documents ? "documents" : "chunks", a->chunks);
     return QN_OK;
 }
-
-qn_code qn_cli_graph(qn_cli *cli, qn_source *s, qn_graph **g, qn_err *err)
-{
-    QN_TRY(qn_graph_open(&cli->env, s, g, err));
-    const uint64_t kept = sizeof (*g)->warnings / sizeof (*g)->warnings[0];
-    for (uint64_t i = 0; i < (*g)->n_warnings && i < kept; i++)
-        if ((*g)->warnings[i])
-            qn_cli_note(cli, "warning: %s", (*g)->warnings[i]);
-    return QN_OK;
-}

@@ -33,7 +33,5 @@ typedef struct qn_lm_data_args {
  * longer than the model's). Closed by the caller: qn_corpus_release, qn_tokenizer_close. */
 qn_code qn_lm_data_open(qn_cli *cli, const qn_lm_data_args *a, qn_source *model, const qn_graph *g, bool score_all, qn_tokenizer **tok,
                         qn_corpus *c, qn_err *err) QN_MUST_CHECK;
-/* The graph of a source, with its warnings printed. */
-qn_code qn_cli_graph(qn_cli *cli, qn_source *s, qn_graph **g, qn_err *err) QN_MUST_CHECK;
 
 #endif

@@ -1,6 +1,6 @@
-/* open.c: opening the checkpoints that a command names. */
+/* open.c: opening the checkpoints that a command names, and their graphs. */
 #include "base/err.h"
-#include "cli/cli.h"
+#include "cli/graph_report.h"
 
 qn_code qn_cli_open(qn_cli *cli, const char *path, qn_source **out, qn_err *err)
 {
@@ -12,5 +12,15 @@ qn_code qn_cli_open(qn_cli *cli, const char *path, qn_source **out, qn_err *err)
             qn_cli_note(cli, "warning: %s", s->warnings[i]);
     if (s->n_warnings > kept)
         qn_cli_note(cli, "warning: and %llu more like these", (unsigned long long)(s->n_warnings - kept));
+    return QN_OK;
+}
+
+qn_code qn_cli_graph(qn_cli *cli, qn_source *s, qn_graph **g, qn_err *err)
+{
+    QN_TRY(qn_graph_open(&cli->env, s, g, err));
+    const uint64_t kept = sizeof (*g)->warnings / sizeof (*g)->warnings[0];
+    for (uint64_t i = 0; i < (*g)->n_warnings && i < kept; i++)
+        if ((*g)->warnings[i])
+            qn_cli_note(cli, "warning: %s", (*g)->warnings[i]);
     return QN_OK;
 }

@@ -118,7 +118,7 @@ static qn_code seal_subgraphs(qn_graph *g, const qn_node *n, qn_err *err)
             v->symbols = o->symbols;
             v->data = o->data;
             v->dtype = o->dtype;
-            v->rank = o->dims || o->rank == 0 ? o->rank : QN_RANK_UNKNOWN;
+            v->rank = o->rank;
         }
         QN_TRY(qn_graph_seal(u.sub, err));
     }

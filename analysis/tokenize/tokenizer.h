@@ -24,7 +24,7 @@ void qn_tokens_release(qn_tokens *t, const qn_alloc *a);
 /* From the files of an opened checkpoint (a folder, a GGUF file, or a .quern that holds either).
  * QN_E_UNSUPPORTED: it has no tokenizer, or one of a kind that is not implemented (named). */
 qn_code qn_tokenizer_of_source(const qn_env *env, qn_source *s, qn_tokenizer **out, qn_err *err) QN_MUST_CHECK;
-/* From one file: tokenizer.json, a sentencepiece model, a GGUF file; or a folder that holds one. */
+/* From one file: tokenizer.json, a sentencepiece model, a GGUF file; or a folder, or a packed checkpoint, that holds one. */
 qn_code qn_tokenizer_open(const qn_env *env, const char *path, qn_tokenizer **out, qn_err *err) QN_MUST_CHECK;
 void qn_tokenizer_close(qn_tokenizer *t); /* NULL is fine */
 

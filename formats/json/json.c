@@ -3,6 +3,9 @@
 #include "base/err.h"
 #include "base/num.h"
 #include "base/path.h"
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 enum { WINDOW_BYTES = 64 << 10 };
 
@@ -60,31 +63,41 @@ static qn_code skip_space(qn_json *j, int *c, qn_err *err)
     }
 }
 
-static void put_byte(qn_json *j, unsigned c)
+/* More room for a text that is kept whole; one byte stays free for the NUL. */
+static qn_code widen(qn_json *j, qn_err *err)
 {
-    if (j->n_text < QN_JSON_STRING_MAX)
-        j->text[j->n_text++] = (char)c;
-    else
-        j->cut = true;
+    const uint64_t want = qn_min_u64(2 * j->text_cap, j->text_max);
+    char *p = qn_mem_get(j->alloc, want + 1, err);
+    if (!p)
+        return QN_E_MEMORY;
+    memcpy(p, j->text, j->n_text);
+    qn_mem_put(j->alloc, j->long_text);
+    j->text = j->long_text = p;
+    j->text_cap = want;
+    return QN_OK;
 }
 
-static void put_code_point(qn_json *j, uint32_t u)
+static qn_code put_byte(qn_json *j, unsigned c, qn_err *err)
 {
-    if (u < 0x80) {
-        put_byte(j, u);
-    } else if (u < 0x800) {
-        put_byte(j, 0xc0 | u >> 6);
-        put_byte(j, 0x80 | (u & 63));
-    } else if (u < 0x10000) {
-        put_byte(j, 0xe0 | u >> 12);
-        put_byte(j, 0x80 | (u >> 6 & 63));
-        put_byte(j, 0x80 | (u & 63));
-    } else {
-        put_byte(j, 0xf0 | u >> 18);
-        put_byte(j, 0x80 | (u >> 12 & 63));
-        put_byte(j, 0x80 | (u >> 6 & 63));
-        put_byte(j, 0x80 | (u & 63));
+    if (j->n_text == j->text_cap) {
+        if (j->text_cap == j->text_max) {
+            j->cut = true;
+            return QN_OK;
+        }
+        QN_TRY(widen(j, err));
     }
+    j->text[j->n_text++] = (char)c;
+    return QN_OK;
+}
+
+static qn_code put_code_point(qn_json *j, uint32_t u, qn_err *err)
+{
+    static const uint32_t lead[] = {0, 0xc0, 0xe0, 0xf0};
+    const unsigned n_more = u < 0x80 ? 0 : u < 0x800 ? 1 : u < 0x10000 ? 2 : 3;
+    QN_TRY(put_byte(j, lead[n_more] | u >> 6 * n_more, err));
+    for (unsigned i = n_more; i-- > 0;)
+        QN_TRY(put_byte(j, 0x80 | (u >> 6 * i & 63), err));
+    return QN_OK;
 }
 
 static qn_code take_hex4(qn_json *j, uint32_t *u, qn_err *err)
@@ -123,10 +136,9 @@ static qn_code take_unicode(qn_json *j, qn_err *err)
             return BAD(j, "lone surrogate \\u%04x", u);
         u = 0x10000 + ((u - 0xd800) << 10 | (low - 0xdc00));
     }
-    if (u == 0)
+    if (u == 0 && !j->allow_nul)
         return BAD(j, "NUL in a string");
-    put_code_point(j, u);
-    return QN_OK;
+    return put_code_point(j, u, err);
 }
 
 static qn_code take_escape(qn_json *j, qn_err *err)
@@ -139,8 +151,7 @@ static qn_code take_escape(qn_json *j, qn_err *err)
     const char *at = c ? strchr(from, c) : NULL;
     if (!at)
         return BAD(j, "unknown escape");
-    put_byte(j, (unsigned char)to[at - from]);
-    return QN_OK;
+    return put_byte(j, (unsigned char)to[at - from], err);
 }
 
 /* A multi-byte UTF-8 sequence whose first byte is c: gathered, then judged whole. */
@@ -156,7 +167,7 @@ static qn_code take_utf8(qn_json *j, int c, qn_err *err)
     if (!qn_utf8_is_valid(seq, n))
         return BAD(j, "string is not UTF-8");
     for (size_t i = 0; i < n; i++)
-        put_byte(j, (unsigned char)seq[i]);
+        QN_TRY(put_byte(j, (unsigned char)seq[i], err));
     return QN_OK;
 }
 
@@ -176,13 +187,29 @@ static qn_code take_string(qn_json *j, qn_err *err)
         else if (c >= 0x80)
             QN_TRY(take_utf8(j, c, err));
         else
-            put_byte(j, (unsigned)c);
+            QN_TRY(put_byte(j, (unsigned)c, err));
     }
     j->text[j->n_text] = '\0';
     return QN_OK;
 }
 
-static qn_code take_digits(qn_json *j, bool *fits, qn_err *err)
+/* The spelling of a number, kept for strtod. One that is longer has digits that no double can show; the end is kept apart. */
+struct spelling {
+    char s[64];
+    size_t n;
+    int64_t n_cut;  /* digits before the point that found no room */
+    bool in_fraction;
+};
+
+static void spell(struct spelling *sp, int c)
+{
+    if (sp->n < sizeof sp->s - 24)
+        sp->s[sp->n++] = (char)c;
+    else if (!sp->in_fraction)
+        sp->n_cut++;
+}
+
+static qn_code take_digits(qn_json *j, bool *fits, struct spelling *sp, qn_err *err)
 {
     int c;
     size_t n = 0;
@@ -191,6 +218,7 @@ static qn_code take_digits(qn_json *j, bool *fits, qn_err *err)
         if (c < '0' || c > '9')
             break;
         j->win_at++;
+        spell(sp, c);
         bool ovf = false;
         j->number = qn_add(qn_mul(j->number, 10, &ovf), (uint64_t)(c - '0'), &ovf);
         if (ovf)
@@ -199,35 +227,79 @@ static qn_code take_digits(qn_json *j, bool *fits, qn_err *err)
     return n ? QN_OK : QN_FAIL(err, QN_E_INPUT, position(j), "JSON: a digit is missing");
 }
 
+/* mantissa × 10^exponent as the nearest double. Exact powers where they do; else the C library, told its own decimal point
+ * (a program around us may have set a locale). */
+static double nearest(struct spelling *sp, int64_t exponent)
+{
+    static const double ten[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                                 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+    uint64_t mantissa = 0;
+    int64_t e = exponent + sp->n_cut;
+    bool ovf = false, fraction = false;
+    for (size_t i = sp->s[0] == '-'; i < sp->n; i++) {
+        if (sp->s[i] == '.') {
+            fraction = true;
+            continue;
+        }
+        mantissa = qn_add(qn_mul(mantissa, 10, &ovf), (uint64_t)(sp->s[i] - '0'), &ovf);
+        e -= fraction;
+    }
+    if (!ovf && mantissa < (uint64_t)1 << 53 && e >= -22 && e <= 22) {
+        const double m = sp->s[0] == '-' ? -(double)mantissa : (double)mantissa;
+        return e < 0 ? m / ten[-e] : m * ten[e];
+    }
+    char *point = memchr(sp->s, '.', sp->n);
+    const char *mark = localeconv()->decimal_point;
+    if (point && mark[0] && !mark[1])
+        *point = mark[0];
+    const int64_t whole = exponent + sp->n_cut;
+    (void)snprintf(sp->s + sp->n, sizeof sp->s - sp->n, "e%lld", (long long)(whole > 9999 ? 9999 : whole < -9999 ? -9999 : whole));
+    return strtod(sp->s, NULL);
+}
+
 static qn_code take_number(qn_json *j, int first, qn_err *err)
 {
     int c;
+    struct spelling sp = {.n = 0}, exponent = {.n = 0};
+    bool negative = false, fits = true;
+    uint64_t n_exponent = 0;
     j->number = 0;
     j->is_uint = true;
     if (first == '-') {
+        spell(&sp, '-');
         j->is_uint = false;
         j->win_at++;
         QN_TRY(peek(j, &first, err));
     }
     const uint64_t begin = position(j);
-    QN_TRY(take_digits(j, &j->is_uint, err));
+    QN_TRY(take_digits(j, &j->is_uint, &sp, err));
     if (first == '0' && position(j) - begin > 1)
         return BAD(j, "a number begins with 0");
     QN_TRY(peek(j, &c, err));
+    const uint64_t integer = j->number;
     if (c == '.') {
         j->is_uint = false;
         j->win_at++;
-        QN_TRY(take_digits(j, &j->is_uint, err));
+        spell(&sp, '.');
+        sp.in_fraction = true;
+        QN_TRY(take_digits(j, &j->is_uint, &sp, err));
         QN_TRY(peek(j, &c, err));
     }
     if (c == 'e' || c == 'E') {
         j->win_at++;
         QN_TRY(peek(j, &c, err));
-        if (c == '+' || c == '-')
+        if (c == '+' || c == '-') {
+            negative = c == '-';
             j->win_at++;
-        QN_TRY(take_digits(j, &j->is_uint, err));
+        }
+        j->number = 0;
+        QN_TRY(take_digits(j, &fits, &exponent, err));
+        n_exponent = fits ? qn_min_u64(j->number, 1 << 20) : 1 << 20;
         j->is_uint = false;
     }
+    j->number = integer;
+    if (j->read_reals)
+        j->real = nearest(&sp, negative ? -(int64_t)n_exponent : (int64_t)n_exponent);
     return QN_OK;
 }
 
@@ -374,11 +446,19 @@ qn_code qn_json_open(qn_json *j, const qn_alloc *alloc, qn_json_read_fn read, vo
     if (!j->win)
         return QN_E_MEMORY;
     j->text = (char *)j->win + WINDOW_BYTES;
+    j->text_cap = j->text_max = QN_JSON_STRING_MAX;
     return QN_OK;
+}
+
+void qn_json_text_limit(qn_json *j, uint64_t max)
+{
+    j->text_max = qn_max_u64(max, QN_JSON_STRING_MAX);
 }
 
 void qn_json_release(qn_json *j)
 {
     qn_mem_put(j->alloc, j->win);
+    qn_mem_put(j->alloc, j->long_text);
     j->win = NULL;
+    j->long_text = NULL;
 }

@@ -41,14 +41,19 @@ typedef struct qn_json {
     /* valid after NUMBER: is_uint when written as a plain non-negative integer below 2^64 */
     uint64_t number;
     bool is_uint;
+    double real; /* valid after NUMBER when read_reals is set: the nearest double */
     uint64_t token_off; /* where the token begins */
+    /* may be set between open and the first call */
+    bool read_reals, allow_nul; /* fill `real`; take \u0000 in strings (n_text tells the length) */
     /* private */
     const qn_alloc *alloc;
     qn_json_read_fn read;
     void *ctx;
     uint64_t next_off, end_off; /* not yet read part of the text */
-    uint8_t *win; /* owned, with the text's room behind it */
+    uint8_t *win; /* owned, with the text's first room behind it */
     size_t win_n, win_at;
+    char *long_text; /* owned: room of a text that outgrew the first */
+    uint64_t text_cap, text_max;
     unsigned depth, state;
     uint8_t is_object[QN_JSON_DEPTH_MAX];
 } qn_json;
@@ -59,6 +64,8 @@ qn_code qn_json_open(qn_json *j, const qn_alloc *alloc, qn_json_read_fn read, vo
 qn_code qn_json_next(qn_json *j, qn_json_token *tok, qn_err *err) QN_MUST_CHECK;
 /* After `tok`, a token that may begin a value: passes over the rest of that value. */
 qn_code qn_json_skip(qn_json *j, qn_json_token tok, qn_err *err) QN_MUST_CHECK;
+/* Keeps up to `max` bytes of a string instead of QN_JSON_STRING_MAX; the room grows with what is read. */
+void qn_json_text_limit(qn_json *j, uint64_t max);
 void qn_json_release(qn_json *j);
 
 #endif

@@ -228,3 +228,36 @@ qn_code qn_npy_write(qn_source *src, uint64_t tensor, const char *path, const qn
         *out = j.w;
     return rc;
 }
+
+qn_code qn_npy_write_check(const qn_env *env, const char *path, const qn_npy_options *opt, qn_err *err)
+{
+    return qn_err_in_path(err, check_output(env, path, opt && opt->overwrite, err), path);
+}
+
+struct array {
+    const uint8_t *values;
+};
+
+static qn_code read_array(qn_source *s, uint64_t tensor, uint64_t off, uint64_t n, void *dst, qn_err *err)
+{
+    const struct array *a = s->impl;
+    (void)tensor;
+    (void)err;
+    memcpy(dst, a->values + off, n);
+    return QN_OK;
+}
+
+/* A source that holds nothing but this array, for as long as it is written. */
+qn_code qn_npy_write_array(const qn_env *env, const char *name, qn_dtype dtype, const uint64_t *dims, unsigned rank,
+                           const void *values, const char *path, const qn_npy_options *opt, qn_npy_written *out, qn_err *err)
+{
+    static const qn_source_ops ops = {.format = "array", .read_tensor = read_array};
+    struct array a = {.values = values};
+    uint64_t n, n_bytes;
+    if (rank > QN_RANK_MAX || !qn_shape_bytes(dtype, dims, rank, &n, &n_bytes))
+        return QN_BUG(err, "an array of impossible shape");
+    qn_source_tensor t = {.name = name, .dims = dims, .n_bytes = n_bytes, .object = QN_NO_OBJECT, .dtype = (uint8_t)dtype,
+                          .rank = (uint8_t)rank};
+    qn_source s = {.ops = &ops, .env = env, .path = name, .n_tensors = 1, .tensors = &t, .impl = &a};
+    return qn_npy_write(&s, 0, path, opt, out, err);
+}

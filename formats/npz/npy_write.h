@@ -29,4 +29,11 @@ typedef struct qn_npy_written {
 qn_code qn_npy_write(qn_source *src, uint64_t tensor, const char *path, const qn_npy_options *opt, qn_npy_written *out,
                      qn_err *err) QN_MUST_CHECK;
 
+/* The same of an array in memory: `rank` dimensions, outermost first, of a dtype that numpy has. `name` is for messages. */
+qn_code qn_npy_write_array(const qn_env *env, const char *name, qn_dtype dtype, const uint64_t *dims, unsigned rank,
+                           const void *values, const char *path, const qn_npy_options *opt, qn_npy_written *out,
+                           qn_err *err) QN_MUST_CHECK;
+/* Whether the output may be written, without writing it: what qn_npy_write checks first. */
+qn_code qn_npy_write_check(const qn_env *env, const char *path, const qn_npy_options *opt, qn_err *err) QN_MUST_CHECK;
+
 #endif

@@ -12,7 +12,7 @@
 #include "base/alloc.h"
 #include "base/names.h"
 #include "base/shape.h"
-#include "formats/onnx/wire.h"
+#include "formats/wire/wire.h"
 
 enum {
     QN_ONNX_NAME_BYTES_MAX = 4096, /* of every name, key, operator, domain: UTF-8 without NUL           */

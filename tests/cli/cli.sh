@@ -121,6 +121,64 @@ cp w.safetensors ./-w
 run compress -qn -- -w
 ok "'--' ends options" is 0
 
+# ---- tokenize ----
+mkdir tok
+cat >tok/tokenizer.json <<'END'
+{"added_tokens":[{"id":0,"content":"<s>","special":true}],
+ "post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<s>"}},{"Sequence":{"id":"A"}}],
+  "special_tokens":{"<s>":{"ids":[0]}}},
+ "decoder":{"type":"Fuse"},
+ "model":{"type":"BPE","unk_token":"<s>","vocab":{"<s>":0,"a":1,"b":2,"ab":3,"\n":4},"merges":["a b"]}}
+END
+run tokenize tok --text abba
+ok "tokenize prints tokens" out_has '^ *3  ab$'
+ok "… and how many" out_has '^4 tokens of 4'
+run tokenize tok --text abba --ids
+ok "… --ids" grep -qx '0 3 2 1' out
+run tokenize tok/tokenizer.json --text abba --ids --no-special
+ok "… --no-special" grep -qx '3 2 1' out
+run tokenize tok --text 'a<s>' --ids --plain
+ok "… --plain" grep -qx '0 1 0 0 0' out
+run tokenize tok --text abba --count
+ok "… --count" grep -qx 4 out
+run tokenize tok --text abba --json
+ok "… --json" "$tool" json schema=quern/tokenize/1 count=4 bytes=4 vocabulary=5 kind=BPE <out
+printf 'ab\nb' >t.txt
+run tokenize tok t.txt -o t.npy
+ok "… -o" is 0
+ok "… a numpy array" [ "$(wc -c <t.npy)" -eq 144 ]
+cp t.npy t0.npy
+run tokenize tok t.txt -o t.npy
+ok "… does not overwrite" fails 2 'exists'
+run tokenize tok t.txt -o other.npy -n
+ok "… dry run writes nothing" sh -c '[ ! -e other.npy ] && grep -q "would write" out'
+run tokenize tok t.txt -o t.npy -qf
+ok "… --force" cmp -s t.npy t0.npy
+run tokenize tok t.npy --decode --no-special
+ok "… --decode of an array" cmp -s out t.txt
+run tokenize tok --text '3 2 1' --decode
+ok "… --decode of numbers" [ "$(cat out)" = abba ]
+"$quern" tokenize tok --ids <t.txt >out 2>err; rc=$?
+ok "… standard input" grep -qx '0 3 4 2' out
+run tokenize tok --text '3 9' --decode
+ok "… an id that is none" fails 3 'id 9'
+run tokenize tok --text '3 x' --decode
+ok "… no number" fails 3 'byte 0x78'
+run tokenize tok t.txt --text a
+ok "… two texts" fails 2 'do not go together'
+run tokenize tok t.txt --decode -o x.npy
+ok "… --decode with -o" fails 2 'do not go with it'
+run tokenize w.safetensors --text a
+ok "… a checkpoint without a tokenizer" fails 4 'holds no tokenizer'
+run tokenize nothing --text a
+ok "… no such model" fails 5 'nothing'
+run compress m -o mt.quern -q
+run tokenize mt.quern --text 'Once upon a time' --ids
+ok "… of a packed folder" grep -qx '1 403 407 261 378' out
+run tokenize m --text 'Once upon a time' --ids
+ok "… as of the folder" grep -qx '1 403 407 261 378' out
+rm mt.quern
+
 # ---- compress, verify, decompress ----
 run compress w.safetensors
 ok "compress" is 0

@@ -2,7 +2,7 @@
  * in its message; walking again, also from the inside, finds the same fields. */
 #include "base/err.h"
 #include "base/num.h"
-#include "formats/onnx/wire.h"
+#include "formats/wire/wire.h"
 #include "tests/fuzz/fuzz.h"
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* wire.c: see wire.h. */
-#include "formats/onnx/wire.h"
+#include "formats/wire/wire.h"
 #include "base/err.h"
 #include "base/num.h"
 

@@ -3,8 +3,8 @@
  *
  * Refused: groups (wire types 3 and 4), field number 0 and those past 2^29 − 1, varints past 10 bytes or 64 bits, payloads that
  * reach past the end of the message they stand in, messages nested deeper than 64. */
-#ifndef QN_FORMATS_ONNX_WIRE_H
-#define QN_FORMATS_ONNX_WIRE_H
+#ifndef QN_FORMATS_WIRE_WIRE_H
+#define QN_FORMATS_WIRE_WIRE_H
 
 #include "quern/base.h"
 

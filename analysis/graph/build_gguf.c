@@ -1,0 +1,189 @@
+/* build_gguf.c: the llama family in a GGUF file: llama (also with experts), qwen2, qwen3, qwen3moe, gemma, gemma2, gemma3. Differences from the
+ * folders of the same models: rows of llama's q and k are permuted for interleaved rope; the norms of gemma have their 1 added; llama 3's rope is a
+ * tensor of divisors. */
+#include "analysis/graph/build_all.h"
+#include "analysis/graph/build_decoder.h"
+#include "base/err.h"
+#include "base/num.h"
+#include "formats/gguf/gguf.h"
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { MOST = 1 << 24, PAIRS_MAX = 512 };
+
+static const qn_decoder_names gguf_names = {
+    .embed = "token_embd", .layers = "blk", .norm = "output_norm",
+    .attn_norm = "attn_norm", .q = "attn_q", .k = "attn_k", .v = "attn_v", .o = "attn_output", .q_norm = "attn_q_norm", .k_norm = "attn_k_norm",
+    .ffn_norm = "ffn_norm", .gate = "ffn_gate", .up = "ffn_up", .down = "ffn_down",
+    .router = "ffn_gate_inp", .expert = "experts", .expert_parts = {"ffn_gate", "ffn_up", "ffn_down"},
+    .stacked = {"ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"},
+};
+
+static qn_code out_of_range(const char *key, const char *found, const char *allowed, qn_err *err)
+{
+    return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "key '%s' is %s: %s is expected", key, found, allowed);
+}
+
+/* <architecture>.<name>; `otherwise` when it is not there, QN_E_INPUT when that is UINT64_MAX. */
+static qn_code get_u64(const qn_build *b, const char *name, uint64_t low, uint64_t high, uint64_t otherwise, uint64_t *v, qn_err *err)
+{
+    const qn_name_text key = qn_name("%s.%s", b->type, name);
+    *v = otherwise;
+    if (otherwise != UINT64_MAX && !qn_gguf_find(b->gguf, key.s))
+        return QN_OK;
+    QN_TRY(qn_gguf_get_u64(b->gguf, key.s, v, err));
+    if (*v >= low && *v <= high)
+        return QN_OK;
+    return out_of_range(key.s, qn_name("%" PRIu64, *v).s, qn_name("%" PRIu64 " to %" PRIu64, low, high).s, err);
+}
+
+static qn_code get_f64(const qn_build *b, const char *name, double low, double high, double otherwise, double *v, qn_err *err)
+{
+    const qn_name_text key = qn_name("%s.%s", b->type, name);
+    *v = otherwise;
+    if (!qn_gguf_find(b->gguf, key.s))
+        return QN_OK;
+    QN_TRY(qn_gguf_get_f64(b->gguf, key.s, v, err));
+    if (*v >= low && *v <= high) /* false for NaN */
+        return QN_OK;
+    return out_of_range(key.s, qn_name("%g", *v).s, qn_name("%g to %g", low, high).s, err);
+}
+
+static qn_code read_sizes(qn_build *b, qn_decoder *d, qn_err *err)
+{
+    uint64_t value_length, rows = 0;
+    d->hidden.from = "embedding_length";
+    d->ffn.from = "feed_forward_length";
+    d->vocab.from = "vocab_size";
+    d->head_dim.from = "attention.key_length";
+    d->q.from = "attention.head_count × attention.key_length";
+    d->kv.from = "attention.head_count_kv × attention.key_length";
+    QN_TRY(get_u64(b, "embedding_length", 1, MOST, UINT64_MAX, &d->hidden.n, err));
+    QN_TRY(get_u64(b, "block_count", 1, 10000, UINT64_MAX, &d->n_layers, err));
+    QN_TRY(get_u64(b, "attention.head_count", 1, 65536, UINT64_MAX, &d->heads, err));
+    QN_TRY(get_u64(b, "attention.head_count_kv", 1, 65536, d->heads, &d->kv_heads, err));
+    QN_TRY(get_u64(b, "attention.key_length", 1, 65536, d->hidden.n / d->heads, &d->head_dim.n, err));
+    QN_TRY(get_u64(b, "attention.value_length", 1, 65536, d->head_dim.n, &value_length, err));
+    QN_TRY(get_u64(b, "context_length", 1, UINT32_MAX, 0, &d->max_positions, err));
+    if (d->heads % d->kv_heads || !d->head_dim.n)
+        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "attention.head_count is %" PRIu64 ": it does not fit head_count_kv, %" PRIu64
+                                                      ", and embedding_length, %" PRIu64, d->heads, d->kv_heads, d->hidden.n);
+    if (value_length != d->head_dim.n)
+        return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "attention.value_length is %" PRIu64 " and key_length %" PRIu64 ": only equal ones are "
+                                                            "supported", value_length, d->head_dim.n);
+    d->q.n = d->heads * d->head_dim.n;
+    d->kv.n = d->kv_heads * d->head_dim.n;
+    const uint64_t t = qn_source_tensor_find(b->g->source, "token_embd.weight");
+    if (t != UINT64_MAX && b->g->source->tensors[t].rank == 2)
+        rows = qn_min_u64(b->g->source->tensors[t].dims[0], UINT32_MAX);
+    QN_TRY(get_u64(b, "vocab_size", 1, UINT32_MAX, rows, &d->vocab.n, err));
+    return get_f64(b, "attention.layer_norm_rms_epsilon", 0, 1, 1e-6, &d->eps, err);
+}
+
+static qn_code read_experts(qn_build *b, qn_decoder *d, qn_err *err)
+{
+    const bool qwen = !strcmp(b->type, "qwen3moe");
+    d->n_experts.from = "expert_count";
+    QN_TRY(get_u64(b, "expert_count", 0, 4096, qwen ? UINT64_MAX : 0, &d->n_experts.n, err));
+    QN_TRY(get_u64(b, "feed_forward_length", 1, MOST, qwen ? 0 : UINT64_MAX, &d->ffn.n, err));
+    if (!d->n_experts.n)
+        return QN_OK;
+    QN_TRY(get_u64(b, "expert_used_count", 1, d->n_experts.n, UINT64_MAX, &d->top_k, err));
+    d->expert_ffn = d->ffn;
+    d->expert_ffn.from = "expert_feed_forward_length";
+    QN_TRY(get_u64(b, "expert_feed_forward_length", 1, MOST, qwen ? UINT64_MAX : d->ffn.n, &d->expert_ffn.n, err));
+    d->norm_topk = true;
+    memset(d->sparse, 1, d->n_layers);
+    return QN_OK;
+}
+
+/* The divisors of rope_freqs.weight (rotary / 2), when it is there. */
+static qn_code read_divisors(qn_build *b, uint64_t rotary, double *f, bool *there, qn_err *err)
+{
+    const uint64_t t = qn_source_tensor_find(b->g->source, "rope_freqs.weight");
+    float raw[PAIRS_MAX];
+    *there = t != UINT64_MAX;
+    if (!*there)
+        return QN_OK;
+    const qn_source_tensor *w = &b->g->source->tensors[t];
+    if (w->dtype != QN_F32 || w->rank != 1 || w->dims[0] != rotary / 2 || rotary / 2 > PAIRS_MAX)
+        return qn_err_in_tensor(err, QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "F32 (%" PRIu64 "), half of rope.dimension_count, is expected", rotary / 2),
+                                w->name);
+    QN_TRY(qn_source_tensor_read(b->g->source, t, 0, rotary / 2 * sizeof raw[0], raw, err));
+    for (uint64_t k = 0; k < rotary / 2; k++) {
+        if (!(raw[k] >= 1e-6f && raw[k] <= 1e9f))
+            return qn_err_in_tensor(err, QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "element %" PRIu64 " is %g: a positive number is expected", k,
+                                                 (double)raw[k]), w->name);
+        f[k] = (double)raw[k];
+    }
+    return QN_OK;
+}
+
+static qn_code read_rope(qn_build *b, qn_decoder *d, qn_err *err)
+{
+    double base, factor = 1, f[PAIRS_MAX];
+    uint64_t rotary;
+    bool there;
+    char type[32] = "none";
+    const qn_name_text key = qn_name("%s.rope.scaling.type", b->type);
+    QN_TRY(get_u64(b, "rope.dimension_count", 2, d->head_dim.n, d->head_dim.n, &rotary, err));
+    QN_TRY(get_f64(b, "rope.freq_base", 1 + 1e-6, 1e15, 1e4, &base, err));
+    if (qn_gguf_find(b->gguf, key.s))
+        QN_TRY(qn_gguf_get_str(b->gguf, key.s, type, sizeof type, err));
+    if (!strcmp(type, "linear"))
+        QN_TRY(get_f64(b, "rope.scaling.factor", 1e-3, 1e6, 1, &factor, err));
+    else if (strcmp(type, "none"))
+        return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "rope.scaling.type is \"%s\": none and linear are known", type);
+    QN_TRY(read_divisors(b, rotary, f, &there, err));
+    for (uint64_t k = 0; k < PAIRS_MAX; k++)
+        f[k] = there && k < rotary / 2 ? f[k] * factor : factor;
+    QN_TRY(qn_build_rope_plain(b, "rope", base, rotary, f, &d->rope[0], err));
+    d->rope[0].interleaved = !strcmp(b->type, "llama");
+    d->rope[1] = d->rope[0];
+    if (!strcmp(b->type, "gemma3"))
+        return qn_build_rope_plain(b, "rope_local", 1e4, rotary, NULL, &d->rope[1], err);
+    return QN_OK;
+}
+
+static qn_code read_gemma(qn_build *b, qn_decoder *d, qn_err *err)
+{
+    const bool two = !strcmp(b->type, "gemma2"), three = !strcmp(b->type, "gemma3");
+    d->act = "gelu_tanh";
+    d->embed_scale = sqrt((double)d->hidden.n);
+    if (!two && !three)
+        return QN_OK;
+    d->names.attn_post = "post_attention_norm";
+    d->names.ffn_post = "post_ffw_norm";
+    d->qk_norm = three;
+    QN_TRY(get_f64(b, "attn_logit_softcapping", 0, 1e9, two ? 50 : 0, &d->attn_softcap, err));
+    QN_TRY(get_f64(b, "final_logit_softcapping", 0, 1e9, two ? 30 : 0, &d->final_softcap, err));
+    QN_TRY(get_u64(b, "attention.sliding_window", 0, UINT32_MAX, two ? 4096 : 0, &d->window, err));
+    const uint64_t pattern = two ? 2 : 6;
+    for (uint64_t i = 0; i < d->n_layers; i++)
+        d->sliding[i] = d->window && (i + 1) % pattern;
+    /* The largest of each is scaled by hidden / heads; no key says so. */
+    if (d->n_layers == (two ? 46u : 62u))
+        d->attn_scale = 1 / sqrt((double)d->hidden.n / (double)d->heads);
+    return QN_OK;
+}
+
+qn_code qn_build_gguf_llama(qn_build *b, const qn_env *env, qn_source *s, qn_err *err)
+{
+    static const char *const known[] = {"rope_freqs.weight", NULL};
+    qn_decoder d = {.names = gguf_names, .act = "silu", .embed_scale = 1, .tied = true, .ignore = known};
+    QN_TRY(qn_build_begin(b, env, s, b->type, err));
+    QN_TRY(read_sizes(b, &d, err));
+    QN_TRY(qn_decoder_marks(b, &d, err));
+    QN_TRY(read_experts(b, &d, err));
+    snprintf(d.head, sizeof d.head, "output");
+    d.attn_scale = 1 / sqrt((double)d.head_dim.n);
+    d.qkv_bias = qn_build_has(b, "blk.0.attn_q.bias");
+    d.o_bias = qn_build_has(b, "blk.0.attn_output.bias");
+    d.qk_norm = !strncmp(b->type, "qwen3", 5);
+    if (!strncmp(b->type, "gemma", 5))
+        QN_TRY(read_gemma(b, &d, err));
+    QN_TRY(read_rope(b, &d, err));
+    return qn_decoder_build(b, &d, err);
+}

@@ -1,0 +1,591 @@
+/* write.c: see write.h. The order of calls is the point: payloads and index are on the disk before the footer that vouches
+ * for them is written, and the footer before the next block begins. */
+#include "analysis/stats/write.h"
+#include "analysis/stats/file.h"
+#include "base/err.h"
+#include "base/half.h"
+#include "base/num.h"
+#include "base/path.h"
+#include <errno.h>
+#include <math.h>
+
+enum { BUF_BYTES = 1 << 20, TRIES = 8 };
+
+struct qn_stats_writer {
+    const qn_env *env;
+    qn_stats_write_options opt;
+    char *path, *partial; /* owned */
+    qn_file file;
+    bool ours;            /* what has the partial's name may be removed by us */
+    bool failed, finished;
+    qn_arena arena;       /* meta, names */
+    qn_stats_meta meta;
+    uint32_t n_done, n_done_before;
+    uint64_t prev_end;    /* of the last segment                */
+    uint64_t at;          /* where buf goes in the file         */
+    uint8_t *buf;
+    uint64_t buf_used;
+    qn_hasher hash;
+    qn_stats_input *inputs; /* of this segment */
+    uint64_t n_inputs, cap_inputs;
+    const char **keys;    /* of all segments, for `names` */
+    uint64_t n_keys, cap_keys;
+    qn_names names;
+    qn_name_slot *slots;
+    uint64_t n_slots;
+};
+
+static const char *key_of(const void *ctx, uint32_t item)
+{
+    return ((const qn_stats_writer *)ctx)->keys[item];
+}
+
+/* ---- bytes ---- */
+
+static qn_code flush(qn_stats_writer *w, qn_err *err)
+{
+    QN_TRY(qn_env_check(w->env, err));
+    if (w->buf_used)
+        QN_TRY(qn_file_write(&w->file, w->buf, w->buf_used, w->at, err));
+    w->at += w->buf_used;
+    w->buf_used = 0;
+    return QN_OK;
+}
+
+/* Room for n ≤ BUF_BYTES more. */
+static qn_code reserve(qn_stats_writer *w, uint64_t n, qn_err *err)
+{
+    return n > BUF_BYTES - w->buf_used ? flush(w, err) : QN_OK;
+}
+
+static qn_code put_bytes(qn_stats_writer *w, const void *p, uint64_t n, qn_err *err)
+{
+    const uint8_t *from = p;
+    qn_hasher_add(&w->hash, p, (size_t)n);
+    while (n > 0) {
+        QN_TRY(reserve(w, qn_min_u64(n, BUF_BYTES), err));
+        const uint64_t some = qn_min_u64(n, BUF_BYTES - w->buf_used);
+        memcpy(w->buf + w->buf_used, from, (size_t)some);
+        w->buf_used += some;
+        from += some;
+        n -= some;
+    }
+    return QN_OK;
+}
+
+static qn_code put_padding(qn_stats_writer *w, qn_err *err)
+{
+    static const uint8_t zeros[QN_STATS_ALIGN];
+    return put_bytes(w, zeros, -(w->at + w->buf_used) % QN_STATS_ALIGN, err);
+}
+
+static qn_code put_f64s(qn_stats_writer *w, const double *v, uint64_t n, qn_err *err)
+{
+    uint8_t b[512];
+    for (uint64_t i = 0; i < n;) {
+        size_t k = 0;
+        for (; k < sizeof b && i < n; k += 8, i++) {
+            uint64_t bits;
+            memcpy(&bits, &v[i], 8);
+            qn_store64(b + k, bits);
+        }
+        QN_TRY(put_bytes(w, b, k, err));
+    }
+    return QN_OK;
+}
+
+static qn_code put_f32s(qn_stats_writer *w, const float *v, uint64_t n, qn_err *err)
+{
+    uint8_t b[4096];
+    for (uint64_t i = 0; i < n;) {
+        size_t k = 0;
+        for (; k < sizeof b && i < n; k += 4, i++)
+            qn_store32(b + k, qn_f32_bits(v[i]));
+        QN_TRY(put_bytes(w, b, k, err));
+    }
+    return QN_OK;
+}
+
+/* ---- names ---- */
+
+static qn_code rehash(qn_stats_writer *w, uint64_t n, qn_err *err)
+{
+    const uint64_t n_slots = qn_names_slots(n);
+    if (n_slots <= w->n_slots)
+        return QN_OK;
+    qn_name_slot *slots = qn_mem_zeros(w->env->alloc, n_slots * 2, sizeof *slots, err);
+    if (!slots)
+        return QN_E_MEMORY;
+    qn_mem_put(w->env->alloc, w->slots);
+    w->slots = slots;
+    w->n_slots = n_slots * 2;
+    qn_names_init(&w->names, slots, w->n_slots);
+    for (uint64_t i = 0; i < w->n_keys; i++)
+        (void)qn_names_add(&w->names, w->keys[i], (uint32_t)i, key_of, w);
+    return QN_OK;
+}
+
+static qn_code add_key(qn_stats_writer *w, const char *name, uint32_t expert, qn_err *err)
+{
+    if (w->n_keys >= QN_NAMES_NONE - 1)
+        return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "2^32 names: fewer are allowed");
+    QN_TRY(rehash(w, w->n_keys + 1, err));
+    const char **keys = qn_mem_grow(w->env->alloc, w->keys, w->n_keys, &w->cap_keys, w->n_keys + 1, sizeof *keys, err);
+    if (!keys)
+        return QN_E_MEMORY;
+    w->keys = keys;
+    char *key = qn_stats_key(&w->arena, name, expert, err);
+    if (!key)
+        return QN_E_MEMORY;
+    w->keys[w->n_keys] = key;
+    if (qn_names_add(&w->names, key, (uint32_t)w->n_keys, key_of, w) != QN_NAMES_NONE)
+        return qn_err_in_tensor(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "has statistics already"), name);
+    w->n_keys++;
+    return QN_OK;
+}
+
+bool qn_stats_writer_has(const qn_stats_writer *w, const char *name, uint32_t expert)
+{
+    qn_arena ar;
+    qn_arena_init(&ar, w->env->alloc);
+    const char *key = qn_stats_key(&ar, name, expert, NULL);
+    const bool has = key && qn_names_find(&w->names, key, key_of, w) != QN_NAMES_NONE;
+    qn_arena_release(&ar);
+    return has;
+}
+
+/* ---- opening ---- */
+
+static qn_code copy_meta(qn_stats_writer *w, const qn_stats_meta *m, qn_err *err)
+{
+    qn_stats_source *s = qn_arena_get(&w->arena, m->n_sources * sizeof *s, 8, err);
+    qn_stats_prop *v = qn_arena_get(&w->arena, m->n_props * sizeof *v, 8, err);
+    if (!s || !v)
+        return QN_E_MEMORY;
+    for (uint32_t i = 0; i < m->n_sources; i++) {
+        s[i] = m->sources[i];
+        if (!(s[i].label = qn_arena_str(&w->arena, s[i].label, strlen(s[i].label), err)))
+            return QN_E_MEMORY;
+    }
+    for (uint32_t i = 0; i < m->n_props; i++) {
+        v[i].key = qn_arena_str(&w->arena, m->props[i].key, strlen(m->props[i].key), err);
+        v[i].value = qn_arena_str(&w->arena, m->props[i].value, strlen(m->props[i].value), err);
+        if (!v[i].key || !v[i].value)
+            return QN_E_MEMORY;
+    }
+    w->meta = *m;
+    w->meta.sources = s;
+    w->meta.props = v;
+    return QN_OK;
+}
+
+static qn_code check_target(const qn_stats_writer *w, qn_err *err)
+{
+    qn_stat st;
+    bool there;
+    QN_TRY(qn_fs_find(w->env->fs, w->path, &st, &there, err));
+    if (there && st.is_dir)
+        return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "is a folder: name the file to write"), w->path);
+    if (there && !w->opt.overwrite)
+        return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "exists: give --force to replace it"), w->path);
+    return QN_OK;
+}
+
+/* Opens the partial when there is one, and holds its lock: another run may rename or remove it between two calls. */
+static qn_code take_partial(qn_stats_writer *w, bool *there, qn_err *err)
+{
+    for (int i = 0; i < TRIES; i++) {
+        qn_stat mine, named;
+        bool held = false;
+        QN_TRY(qn_fs_find(w->env->fs, w->partial, &named, there, err));
+        if (!*there)
+            return QN_OK;
+        qn_err why;
+        qn_err_clear(&why);
+        const qn_code rc = qn_file_open(&w->file, w->env->fs, w->env->alloc, w->partial, QN_OPEN_RDWR | QN_OPEN_NOFOLLOW, &why);
+        if (rc != QN_OK && why.sys == ENOENT)
+            continue;
+        if (rc != QN_OK) {
+            if (err && err->code == QN_OK)
+                *err = why;
+            return rc;
+        }
+        QN_TRY(qn_file_lock(&w->file, &held, err));
+        QN_TRY(qn_file_stat(&w->file, &mine, err));
+        QN_TRY(qn_fs_find(w->env->fs, w->partial, &named, there, err));
+        if (held && *there && mine.ino == named.ino && mine.dev == named.dev)
+            return QN_OK;
+        qn_file_drop(&w->file);
+        if (!held)
+            break;
+    }
+    return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "another run is writing this output"), w->partial);
+}
+
+/* A file with a header gets the partial's name: so whatever has that name later, and no header, is not ours. */
+static qn_code make_partial(qn_stats_writer *w, const char *tmp, qn_file *f, qn_err *err)
+{
+    const qn_fs *fs = w->env->fs;
+    uint8_t b[QN_STATS_HEADER_BYTES];
+    qn_stat mine, named;
+    bool held;
+    if (qn_fs_exists(fs, tmp))
+        (void)fs->unlink(fs->ctx, tmp);
+    QN_TRY(qn_file_open(f, fs, w->env->alloc, tmp, QN_OPEN_NEW, err));
+    QN_TRY(qn_file_lock(f, &held, err));
+    qn_stats_header_put(b);
+    QN_TRY(qn_file_write(f, b, sizeof b, 0, err));
+    QN_TRY(qn_file_sync(f, err));
+    QN_TRY(qn_fs_rename(fs, tmp, w->partial, err));
+    QN_TRY(qn_file_stat(f, &mine, err));
+    QN_TRY(qn_fs_stat(fs, w->partial, &named, err));
+    if (!held || mine.ino != named.ino || mine.dev != named.dev)
+        return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "another run is writing this output"), w->partial);
+    w->ours = true;
+    return qn_fs_sync_parent(fs, w->env->alloc, w->partial, err);
+}
+
+static qn_code begin_new(qn_stats_writer *w, qn_err *err)
+{
+    qn_file f = QN_FILE_CLOSED;
+    char *tmp = qn_path_cat(w->env->alloc, w->path, ".quern-new", err);
+    if (!tmp)
+        return QN_E_MEMORY;
+    const qn_code rc = make_partial(w, tmp, &f, err);
+    if (rc != QN_OK && !w->ours)
+        (void)w->env->fs->unlink(w->env->fs->ctx, tmp);
+    qn_mem_put(w->env->alloc, tmp);
+    qn_file_drop(&w->file); /* the one before, and its lock */
+    w->file = f;
+    w->at = w->prev_end = QN_STATS_HEADER_BYTES;
+    return rc;
+}
+
+/* The last end ≤ `end` of a footer; 0 when there is none. */
+static qn_code footer_before(qn_stats_writer *w, uint64_t end, uint64_t *found, qn_err *err)
+{
+    end -= end % QN_STATS_ALIGN;
+    *found = 0;
+    while (end > QN_STATS_HEADER_BYTES) {
+        const uint64_t n = qn_min_u64(BUF_BYTES, end - QN_STATS_HEADER_BYTES), from = end - n;
+        QN_TRY(qn_file_read(&w->file, w->buf, n, from, err));
+        for (uint64_t i = n; i >= QN_STATS_FOOTER_BYTES; i -= QN_STATS_ALIGN) {
+            qn_stats_footer f;
+            if (qn_stats_footer_get(w->buf + i - QN_STATS_FOOTER_BYTES, from + i, &f)) {
+                *found = from + i;
+                return QN_OK;
+            }
+        }
+        end = from;
+    }
+    return QN_OK;
+}
+
+static qn_code same_run(const qn_stats_writer *w, const qn_stats_meta *m, qn_err *err)
+{
+    const char *what = !qn_digest_equal(&w->meta.model, &m->model)           ? "model"
+                       : !qn_digest_equal(&w->meta.tokenizer, &m->tokenizer) ? "tokenizer"
+                       : !qn_digest_equal(&w->meta.settings, &m->settings)   ? "settings"
+                                                                             : NULL;
+    return what ? qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET,
+                                              "left by an unfinished run that differs in its %s: finish that run, or give "
+                                              "--restart to throw its work away", what), w->partial)
+                : QN_OK;
+}
+
+/* Takes over what the file holds up to `end`, less a last segment that says "complete". */
+static qn_code take_over(qn_stats_writer *w, const qn_stats_file *f, qn_err *err)
+{
+    QN_TRY(same_run(w, &f->meta, err));
+    w->ours = true;
+    for (uint32_t i = 0; i < f->n_items; i++)
+        QN_TRY(add_key(w, f->items[i].name, f->items[i].expert, err));
+    w->n_done = w->n_done_before = f->n_segments - (f->complete ? 1 : 0);
+    w->prev_end = w->at = f->end;
+    if (f->complete) { /* it is written anew: then all that a finished run does is done */
+        uint8_t b[QN_STATS_FOOTER_BYTES];
+        qn_stats_footer foot;
+        QN_TRY(qn_file_read(&w->file, b, sizeof b, f->end - sizeof b, err));
+        if (!qn_stats_footer_get(b, f->end, &foot))
+            return QN_FAIL(err, QN_E_IO, f->end - sizeof b, "the file changes while it is read");
+        w->prev_end = w->at = foot.prev_end;
+    }
+    return qn_file_truncate(&w->file, w->at, err);
+}
+
+/* Behind the last segment from which the whole chain reads. */
+static qn_code resume(qn_stats_writer *w, uint64_t n_bytes, qn_err *err)
+{
+    uint64_t end = n_bytes;
+    for (;;) {
+        QN_TRY(footer_before(w, end, &end, err));
+        if (end == 0)
+            return begin_new(w, err);
+        qn_file again = QN_FILE_CLOSED;
+        qn_stats_file f = QN_STATS_FILE_CLOSED;
+        qn_err why;
+        qn_err_clear(&why);
+        QN_TRY(qn_file_open(&again, w->env->fs, w->env->alloc, w->partial, QN_OPEN_READ, err));
+        qn_code rc = qn_stats_file_open_at(&f, w->env, &again, end, &why);
+        if (rc == QN_OK) {
+            rc = take_over(w, &f, err);
+            qn_stats_file_close(&f);
+            return rc;
+        }
+        qn_stats_file_close(&f);
+        if (rc != QN_E_INPUT) {
+            if (err)
+                *err = why;
+            return rc;
+        }
+        end -= QN_STATS_ALIGN;
+    }
+}
+
+static qn_code open_partial(qn_stats_writer *w, qn_err *err)
+{
+    uint8_t head[QN_STATS_HEADER_BYTES];
+    qn_stat st;
+    bool there = false;
+    QN_TRY(take_partial(w, &there, err));
+    if (!there || w->opt.restart || !w->opt.resumable)
+        return begin_new(w, err);
+    QN_TRY(qn_file_stat(&w->file, &st, err));
+    if (st.n_bytes >= sizeof head)
+        QN_TRY(qn_file_read(&w->file, head, sizeof head, 0, err));
+    if (st.n_bytes < sizeof head || qn_stats_header_check(head, NULL) != QN_OK)
+        return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET,
+                                           "is in the way and not ours: move it, or give --restart to overwrite it"),
+                              w->partial);
+    return resume(w, st.n_bytes, err);
+}
+
+static qn_code open_writer(qn_stats_writer *w, const char *path, const qn_stats_meta *meta, qn_err *err)
+{
+    w->path = qn_path_cat(w->env->alloc, path, "", err);
+    w->partial = qn_path_cat(w->env->alloc, path, w->opt.resumable ? ".partial" : ".quern-export", err);
+    w->buf = qn_mem_get(w->env->alloc, BUF_BYTES, err);
+    if (!w->path || !w->partial || !w->buf)
+        return QN_E_MEMORY;
+    QN_TRY(qn_hasher_open(&w->hash, err));
+    QN_TRY(copy_meta(w, meta, err));
+    QN_TRY(check_target(w, err));
+    return open_partial(w, err);
+}
+
+qn_code qn_stats_writer_open(qn_stats_writer **out, const qn_env *env, const char *path, const qn_stats_meta *meta,
+                             const qn_stats_write_options *opt, qn_err *err)
+{
+    qn_stats_writer *w = qn_mem_zeros(env->alloc, 1, sizeof *w, err);
+    *out = NULL;
+    if (!w)
+        return QN_E_MEMORY;
+    w->env = env;
+    w->opt = *opt;
+    w->file = QN_FILE_CLOSED;
+    qn_arena_init(&w->arena, env->alloc);
+    const qn_code rc = open_writer(w, path, meta, err);
+    if (rc != QN_OK)
+        qn_stats_writer_close(w);
+    else
+        *out = w;
+    return rc;
+}
+
+uint32_t qn_stats_writer_done(const qn_stats_writer *w)
+{
+    return w->n_done_before;
+}
+
+/* ---- appending ---- */
+
+static qn_code copy_input(qn_stats_writer *w, const qn_stats_input *in, qn_stats_input **out, qn_err *err)
+{
+    if (in->n == 0 || in->n > QN_STATS_COLUMNS_MAX || in->n_names == 0 ||
+        (in->expert != QN_STATS_NO_EXPERT && in->expert > QN_STATS_EXPERT_MAX))
+        return QN_BUG(err, "statistics of %lu columns and %lu names", (unsigned long)in->n, (unsigned long)in->n_names);
+    qn_stats_input *list = qn_mem_grow(w->env->alloc, w->inputs, w->n_inputs, &w->cap_inputs, w->n_inputs + 1, sizeof *list,
+                                       err);
+    if (!list)
+        return QN_E_MEMORY;
+    w->inputs = list;
+    qn_stats_name *names = qn_arena_get(&w->arena, in->n_names * sizeof *names, 8, err);
+    if (!names)
+        return QN_E_MEMORY;
+    for (uint32_t i = 0; i < in->n_names; i++) {
+        const char *name = in->names[i].name;
+        const size_t n = strlen(name);
+        if (n == 0 || n > QN_STATS_NAME_MAX || !qn_utf8_is_valid(name, n))
+            return qn_err_in_tensor(err, QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "name of %zu bytes: 1 to %d of UTF-8 "
+                                                 "are allowed", n, QN_STATS_NAME_MAX), name);
+        QN_TRY(add_key(w, name, in->expert, err));
+        names[i].n_outputs = in->names[i].n_outputs;
+        names[i].name = qn_arena_str(&w->arena, name, n, err);
+        if (!names[i].name)
+            return QN_E_MEMORY;
+    }
+    *out = &list[w->n_inputs];
+    **out = *in;
+    (*out)->names = names;
+    (*out)->vectors_digest = (*out)->h_digest = (qn_digest){{0}};
+    return QN_OK;
+}
+
+static qn_code put_vectors(qn_stats_writer *w, const qn_stats_input *in, const qn_stats_data *d, qn_err *err)
+{
+    QN_TRY(put_f64s(w, d->sum_sq, in->n, err));
+    if (in->parts & QN_STATS_HAS_SUMS) {
+        QN_TRY(put_f64s(w, d->sum, in->n, err));
+        QN_TRY(put_f64s(w, d->sum_abs, in->n, err));
+    }
+    if (in->parts & QN_STATS_HAS_EXTREMES) {
+        QN_TRY(put_f32s(w, d->min, in->n, err));
+        QN_TRY(put_f32s(w, d->max, in->n, err));
+    }
+    for (uint32_t i = 0; i < in->n_names; i++)
+        if (in->names[i].n_outputs)
+            QN_TRY(put_f64s(w, d->outputs[i], in->names[i].n_outputs, err));
+    return put_padding(w, err);
+}
+
+static qn_code put_h(qn_stats_writer *w, const qn_stats_input *in, const qn_stats_data *d, float *row, qn_err *err)
+{
+    for (uint32_t i = 0; i < in->n; i++) {
+        QN_TRY(d->h_row(d->ctx, i, row, err));
+        for (uint32_t j = i; j < in->n; j++)
+            if (!isfinite(row[j - i]))
+                return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "H of columns %lu and %lu is beyond the range of f32",
+                               (unsigned long)i, (unsigned long)j);
+        QN_TRY(put_f32s(w, row, in->n - i, err));
+    }
+    return put_padding(w, err);
+}
+
+static qn_code append(qn_stats_writer *w, const qn_stats_input *from, const qn_stats_data *d, qn_err *err)
+{
+    qn_stats_input *in = NULL;
+    QN_TRY(copy_input(w, from, &in, err));
+    qn_hasher_reset(&w->hash);
+    QN_TRY(put_vectors(w, in, d, err));
+    in->vectors_digest = qn_hasher_digest(&w->hash);
+    if (in->parts & QN_STATS_HAS_H) {
+        float *row = qn_mem_get(w->env->alloc, (uint64_t)in->n * sizeof *row, err);
+        if (!row)
+            return QN_E_MEMORY;
+        qn_hasher_reset(&w->hash);
+        const qn_code rc = qn_err_in_tensor(err, put_h(w, in, d, row, err), in->names[0].name);
+        qn_mem_put(w->env->alloc, row);
+        QN_TRY(rc);
+        in->h_digest = qn_hasher_digest(&w->hash);
+    }
+    w->n_inputs++;
+    return QN_OK;
+}
+
+qn_code qn_stats_writer_add(qn_stats_writer *w, const qn_stats_input *in, const qn_stats_data *data, qn_err *err)
+{
+    if (w->failed || w->finished)
+        return QN_BUG(err, "a writer of statistics is used after it has ended");
+    const qn_code rc = append(w, in, data, err);
+    w->failed = rc != QN_OK;
+    return rc;
+}
+
+/* ---- segments ---- */
+
+static qn_code end_segment(qn_stats_writer *w, bool complete, qn_err *err)
+{
+    const qn_stats_index ix = {.meta = w->meta, .complete = complete, .n_inputs = (uint32_t)w->n_inputs, .inputs = w->inputs};
+    uint8_t foot[QN_STATS_FOOTER_BYTES], *bytes;
+    qn_stats_footer f = {.prev_end = w->prev_end, .index_off = w->at + w->buf_used};
+    QN_TRY(qn_stats_index_write(&ix, w->env->alloc, &bytes, &f.index_bytes, err));
+    qn_hasher_reset(&w->hash);
+    qn_code rc = put_bytes(w, bytes, f.index_bytes, err);
+    qn_mem_put(w->env->alloc, bytes);
+    QN_TRY(rc);
+    QN_TRY(put_padding(w, err));
+    f.digest = qn_hasher_digest(&w->hash);
+    QN_TRY(flush(w, err));
+    QN_TRY(qn_file_sync(&w->file, err));
+    f.end = w->at + sizeof foot;
+    qn_stats_footer_put(foot, &f);
+    QN_TRY(put_bytes(w, foot, sizeof foot, err));
+    QN_TRY(flush(w, err));
+    QN_TRY(qn_file_sync(&w->file, err));
+    w->prev_end = w->at;
+    w->n_inputs = 0;
+    w->n_done += !complete;
+    return QN_OK;
+}
+
+qn_code qn_stats_writer_checkpoint(qn_stats_writer *w, qn_err *err)
+{
+    if (w->failed || w->finished)
+        return QN_BUG(err, "a writer of statistics is used after it has ended");
+    const qn_code rc = end_segment(w, false, err);
+    w->failed = rc != QN_OK;
+    return rc;
+}
+
+static qn_code read_back(const qn_stats_writer *w, qn_err *err)
+{
+    qn_stats_file f = QN_STATS_FILE_CLOSED;
+    qn_err why;
+    qn_err_clear(&why);
+    (void)w->env->fs->advise_done(w->env->fs->ctx, w->file.fd, 0, 0); /* so that it is read back from the disk */
+    qn_code rc = qn_stats_file_open(&f, w->env, w->partial, &why);
+    if (rc == QN_OK)
+        rc = qn_stats_check(&f, &why);
+    qn_stats_file_close(&f);
+    if (rc == QN_E_INPUT)
+        return qn_err_in_path(err, QN_FAIL(err, QN_E_VERIFY, why.off, "what was written does not read back: %s", why.text),
+                              w->partial);
+    if (rc != QN_OK && err && err->code == QN_OK)
+        *err = why;
+    return rc;
+}
+
+static qn_code finish(qn_stats_writer *w, const qn_stats_meta *meta, qn_err *err)
+{
+    if (w->n_inputs)
+        QN_TRY(end_segment(w, false, err));
+    if (meta) {
+        QN_TRY(same_run(w, meta, err));
+        QN_TRY(copy_meta(w, meta, err));
+    }
+    QN_TRY(end_segment(w, true, err));
+    QN_TRY(read_back(w, err));
+    QN_TRY(check_target(w, err)); /* once more: measuring may have taken hours */
+    QN_TRY(qn_fs_publish(w->env->fs, w->env->alloc, w->partial, w->path, err));
+    w->ours = false;
+    return QN_OK;
+}
+
+qn_code qn_stats_writer_finish(qn_stats_writer *w, const qn_stats_meta *meta, qn_err *err)
+{
+    if (w->failed || w->finished)
+        return QN_BUG(err, "a writer of statistics is used after it has ended");
+    const qn_code rc = finish(w, meta, err);
+    w->failed = rc != QN_OK;
+    w->finished = rc == QN_OK;
+    return rc;
+}
+
+void qn_stats_writer_close(qn_stats_writer *w)
+{
+    if (!w)
+        return;
+    const qn_alloc *a = w->env->alloc;
+    if (w->ours && (!w->opt.resumable || w->n_done == 0))
+        (void)w->env->fs->unlink(w->env->fs->ctx, w->partial);
+    qn_file_drop(&w->file);
+    qn_hasher_close(&w->hash);
+    qn_arena_release(&w->arena);
+    qn_mem_put(a, w->inputs);
+    qn_mem_put(a, w->keys);
+    qn_mem_put(a, w->slots);
+    qn_mem_put(a, w->buf);
+    qn_mem_put(a, w->path);
+    qn_mem_put(a, w->partial);
+    qn_mem_put(a, w);
+}
