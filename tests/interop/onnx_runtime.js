@@ -2,6 +2,8 @@
 //
 // usage: node onnx_runtime.js ONNX_RUN BUILD_FOLDER SHARED [-t THREADS] [--table] [NAME]
 //
+// Inputs are normal numbers, times "scale" and from "seed" of onnx_models.json: chosen so that a sigmoid at the end is not
+// saturated (ONNX Runtime computes it to about 1e-9 absolute, so of a probability of 1e-7 little is right).
 // Measure, per output: max |a - b| / max |b|, b being ONNX Runtime's; it must be at most 1e-4. Integers and truth values must be equal.
 // Times are CPU time with one thread, the least of 2 to 20 runs on either side: no benchmark, but a sign when something is slow.
 // The runtime is a package that the project does not depend on:
@@ -50,7 +52,7 @@ const DTYPES = {float32: 'F32', float64: 'F64', int64: 'I64', int32: 'I32', uint
   uint16: 'U16', uint32: 'U32'};
 
 function inputsOf(ort, session, model) {
-  const feeds = {}, rng = source(20260101);
+  const feeds = {}, rng = source(model.seed || 20260101);
   for (const meta of session.inputMetadata) {
     const dims = (model.dims && model.dims[meta.name]) || meta.shape.map(d => (typeof d === 'number' && d > 0 ? d : 1));
     const n = dims.reduce((a, b) => a * b, 1), data = new ARRAYS[meta.type](n);
