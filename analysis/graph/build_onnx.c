@@ -452,6 +452,7 @@ static qn_code build_model(qn_onnx_build *b, qn_graph *g, qn_err *err)
     const qn_code rc = fill_graph(b, &s, b->model->graph, err);
     qn_onnx_scope_release(b, &s);
     QN_TRY(rc);
+    QN_TRY(qn_onnx_cut_blocks(b, g, err));
     return qn_graph_seal(g, err);
 }
 
