@@ -1,4 +1,4 @@
-/* onnx_signal.c: DFT, STFT, window functions, MelWeightMatrix; and operators that draw random numbers, which are refused. */
+/* onnx_signal.c: DFT, STFT, window functions, MelWeightMatrix. */
 #include "analysis/exec/onnx_help.h"
 #include <inttypes.h>
 #include <math.h>
@@ -331,14 +331,4 @@ qn_code qn_onnx_mel(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *
             put(&out[0], (uint64_t)(j * bins + i), (double)(c[2] - j) / (double)(c[2] - c[1]));
     }
     return QN_OK;
-}
-
-/* --- what is refused ------------------------------------------------------------------------------------------------------ */
-
-qn_code qn_onnx_random(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *out, qn_err *err)
-{
-    (void)x;
-    (void)in;
-    (void)out;
-    return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "%s draws random numbers: its output is not a function of the model's input", n->type);
 }

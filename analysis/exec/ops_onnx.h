@@ -59,7 +59,7 @@ QN_ONNX_FORWARD(hamming) QN_ONNX_FORWARD(hann) QN_ONNX_FORWARD(hardmax) QN_ONNX_
 QN_ONNX_FORWARD(layer_norm) QN_ONNX_FORWARD(log_softmax) QN_ONNX_FORWARD(lp_norm) QN_ONNX_FORWARD(lp_pool)
 QN_ONNX_FORWARD(lrn) QN_ONNX_FORWARD(matmul) QN_ONNX_FORWARD(matmul_integer) QN_ONNX_FORWARD(max_pool)
 QN_ONNX_FORWARD(max_roi_pool) QN_ONNX_FORWARD(max_unpool) QN_ONNX_FORWARD(mel) QN_ONNX_FORWARD(mvn)
-QN_ONNX_FORWARD(qlinear_conv) QN_ONNX_FORWARD(qlinear_matmul) QN_ONNX_FORWARD(quantize) QN_ONNX_FORWARD(random)
+QN_ONNX_FORWARD(qlinear_conv) QN_ONNX_FORWARD(qlinear_matmul) QN_ONNX_FORWARD(quantize)
 QN_ONNX_FORWARD(resize) QN_ONNX_FORWARD(rms_norm) QN_ONNX_FORWARD(rnn) QN_ONNX_FORWARD(roi_align) QN_ONNX_FORWARD(softmax)
 QN_ONNX_FORWARD(stft)
 QN_ONNX_SHAPE(conv_integer_shape) QN_ONNX_SHAPE(conv_shape) QN_ONNX_SHAPE(conv_transpose_shape)
