@@ -1,3 +1,4 @@
+/* onnx_kit.c: shapes as far as they are known, lists of integers, axes; the shape rule asked by the forward pass. */
 #include "analysis/exec/onnx_kit.h"
 #include "base/err.h"
 #include "formats/onnx/model.h"

@@ -1,5 +1,4 @@
-/* onnx_nms.c: NonMaxSuppression. Greedy, box by box of falling score; equal scores in the order of the boxes. Also what is
- * refused: random numbers. */
+/* onnx_nms.c: NonMaxSuppression. Greedy, box by box of falling score; equal scores in the order of the boxes. */
 #include "analysis/exec/ops_onnx.h"
 #include "base/err.h"
 #include <inttypes.h>
@@ -130,12 +129,4 @@ qn_code qn_onnx_non_max_suppression(qn_exec *x, const qn_node *n, const qn_array
     qn_array_release(&list);
     qn_array_release(&taken);
     return rc;
-}
-
-qn_code qn_onnx_random(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *out, qn_err *err)
-{
-    (void)x;
-    (void)in;
-    (void)out;
-    return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "%s draws random numbers: what it gives could not be repeated", n->type);
 }

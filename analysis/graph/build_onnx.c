@@ -334,11 +334,11 @@ static qn_code plain_node(qn_onnx_build *b, qn_onnx_scope *s, const qn_onnx_node
             QN_TRY(qn_onnx_build_name(g, s->prefix, d->outputs[k], &l->names[k], err));
     }
     if (s->prefix[0]) {
-        char *full = qn_arena_get(&g->arena, strlen(s->prefix) + strlen(name) + 1, 1, err);
+        const size_t n_bytes = strlen(s->prefix) + strlen(name) + 1;
+        char *full = qn_arena_get(&g->arena, n_bytes, 1, err);
         if (!full)
             return QN_E_MEMORY;
-        strcpy(full, s->prefix);
-        strcat(full, name);
+        snprintf(full, n_bytes, "%s%s", s->prefix, name);
         name = full;
     }
     /* Trailing inputs that are left out are no inputs. */
@@ -452,6 +452,7 @@ static qn_code build_model(qn_onnx_build *b, qn_graph *g, qn_err *err)
     const qn_code rc = fill_graph(b, &s, b->model->graph, err);
     qn_onnx_scope_release(b, &s);
     QN_TRY(rc);
+    QN_TRY(qn_onnx_cut_blocks(b, g, err));
     return qn_graph_seal(g, err);
 }
 

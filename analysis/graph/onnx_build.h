@@ -1,4 +1,5 @@
-/* onnx_build.h: what the parts of the ONNX builder share (build_onnx.c, build_onnx_value.c, build_onnx_order.c). */
+/* onnx_build.h: what the parts of the ONNX builder share (build_onnx.c, build_onnx_value.c, build_onnx_attr.c,
+ * build_onnx_order.c, build_onnx_blocks.c). */
 #ifndef QN_ANALYSIS_GRAPH_ONNX_BUILD_H
 #define QN_ANALYSIS_GRAPH_ONNX_BUILD_H
 
@@ -71,6 +72,9 @@ qn_onnx_entry *qn_onnx_scope_find(const qn_onnx_scope *s, const char *name);
 /* An order in which the nodes can run: their own when it is one. QN_E_INPUT names a node on a cycle. */
 qn_code qn_onnx_order(qn_onnx_build *b, const qn_onnx_scope *s, const qn_onnx_node *nodes, uint32_t n, uint32_t *order,
                       qn_err *err) QN_MUST_CHECK;
+
+/* build_onnx_blocks.c: cuts the graph, whose nodes are all there, into blocks. */
+qn_code qn_onnx_cut_blocks(qn_onnx_build *b, qn_graph *g, qn_err *err) QN_MUST_CHECK;
 
 /* build_onnx_attr.c: attributes in the graph's arena, but for graphs, which build_onnx.c makes. */
 /* The attribute itself, or what `ref` means inside a function; NULL: not given. */

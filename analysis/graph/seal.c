@@ -86,7 +86,7 @@ static qn_code infer_node(qn_graph *g, uint32_t index, qn_info *infos, qn_err *e
         out[i] = nothing;
     const qn_code rc = n->op->shape ? n->op->shape(n, in, out, err) : QN_OK;
     if (rc != QN_OK) {
-        if (err && err->code != QN_OK && !strstr(err->text, n->name)) {
+        if (err && err->code != QN_OK && strncmp(err->text, "node '", 6) != 0) {
             char text[sizeof err->text];
             memcpy(text, err->text, sizeof text);
             snprintf(err->text, sizeof err->text, "node '%.120s' (%.40s): %.140s", n->name, n->type, text);

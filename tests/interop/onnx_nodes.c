@@ -30,6 +30,9 @@ static unsigned n_tally;
 static void count_unsupported(const char *why)
 {
     unsigned i = 0;
+    /* "node 'y' (Op): reason" → "(Op): reason" */
+    if (!strncmp(why, "node '", 6) && strstr(why, "' ("))
+        why = strstr(why, "' (") + 2;
     n_unsupported++;
     while (i < n_tally && strcmp(tally[i].why, why) != 0)
         i++;
