@@ -1,3 +1,4 @@
+/* onnx_help.c: see onnx_help.h. */
 #include "analysis/exec/onnx_help.h"
 #include <inttypes.h>
 #include <string.h>

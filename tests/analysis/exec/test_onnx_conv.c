@@ -1,6 +1,6 @@
-/* Convolutions of many shapes against sums written out in f64; what taps are shown; threads; and what is refused. */
+/* Convolutions of many shapes against sums written out in f64; what taps are shown; threads. */
 #include "tests/support/made.h"
-#include "tests/support/one_op.h"
+#include "tests/support/onnx_op.h"
 #include "tests/support/testkit.h"
 #include <criterion/criterion.h>
 #include <math.h>
@@ -19,7 +19,7 @@ static float *normal(qt_rng *r, int64_t n)
     return v;
 }
 
-/* Every product of the definition, in f64: adds x · w where it belongs in y (forward), or back to x (y given). */
+/* y from every product of the definition, summed in f64. */
 static void direct(const shape *q, const float *x, const float *w, const float *b, double *y, const int64_t out[2])
 {
     const int64_t cg = q->c / q->groups, mg = q->m / q->groups;
@@ -89,14 +89,14 @@ Test(onnx_conv, against_the_definition)
                            {b, .rank = 1, .dims = {q.m}}}};
         qn_array y[1], again[1];
         qn_err err = {0};
-        cr_assert_eq(qt_op_run(&op, y, &err), QN_OK, "%s", err.text);
+        cr_assert_eq(qt_onnx_run(&op, y, &err), QN_OK, "%s", err.text);
         cr_assert_eq(y[0].n, (uint64_t)n_y);
         for (int64_t i = 0; i < n_y; i++)
             cr_assert(fabs((double)((float *)y[0].data)[i] - want[i]) < 1e-4, "round %u, value %lld: %g, not %g", round, (long long)i,
                       (double)((float *)y[0].data)[i], want[i]);
         op.n_threads = 3;
         op.blind = true;
-        cr_assert_eq(qt_op_run(&op, again, &err), QN_OK);
+        cr_assert_eq(qt_onnx_run(&op, again, &err), QN_OK);
         cr_assert_arr_eq(y[0].data, again[0].data, (size_t)n_y * 4, "round %u: threads change it", round);
         free(x);
         free(w);
@@ -128,7 +128,7 @@ Test(onnx_conv, transposed_is_the_transpose)
                           .in = {{y, .rank = 4, .dims = {q.n, q.m, out[0], out[1]}}, {w, .rank = 4, .dims = {q.m, q.c / q.groups, q.k[0], q.k[1]}}}};
         qn_array back[1];
         qn_err err = {0};
-        cr_assert_eq(qt_op_run(&op, back, &err), QN_OK, "%s", err.text);
+        cr_assert_eq(qt_onnx_run(&op, back, &err), QN_OK, "%s", err.text);
         cr_assert_eq(back[0].n, (uint64_t)n_x, "round %u: %llu values, not %lld", round, (unsigned long long)back[0].n, (long long)n_x);
         double scale = 0;
         for (int64_t i = 0; i < n_y; i++) {

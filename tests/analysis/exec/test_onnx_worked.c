@@ -1,10 +1,10 @@
 /* ONNX operators on inputs so small that their results are worked out by hand, in the comments. */
 #include "tests/support/made.h"
-#include "tests/support/one_op.h"
+#include "tests/support/onnx_op.h"
 #include <criterion/criterion.h>
 #include <math.h>
 
-#define GIVES(op, ...) qt_op_gives(&(op), (const float[]){__VA_ARGS__}, sizeof((const float[]){__VA_ARGS__}) / sizeof(float))
+#define GIVES(op, ...) qt_onnx_gives(&(op), (const float[]){__VA_ARGS__}, sizeof((const float[]){__VA_ARGS__}) / sizeof(float))
 
 static const float one_to_five[] = {1, 2, 3, 4, 5}, ones[] = {1, 1, 1, 1};
 
@@ -70,11 +70,11 @@ Test(onnx_worked, where_the_largest_was)
     qn_array out[2];
     qn_err err = {0};
     qt_op op = {.type = "MaxPool", .n_out = 2, .attrs = {QT_INTS("kernel_shape", 2, 2)}, .in = {{x, .rank = 4, .dims = {1, 2, 2, 3}}}};
-    cr_assert_eq(qt_op_run(&op, out, &err), QN_OK);
+    cr_assert_eq(qt_onnx_run(&op, out, &err), QN_OK);
     static const int64_t by_row[] = {1, 1, 6, 11}, by_column[] = {2, 2, 6, 11};
     cr_assert_arr_eq(out[1].data, by_row, sizeof by_row);
     op.attrs[1] = (qn_attr)QT_I("storage_order", 1);
-    cr_assert_eq(qt_op_run(&op, out, &err), QN_OK);
+    cr_assert_eq(qt_onnx_run(&op, out, &err), QN_OK);
     cr_assert_arr_eq(out[1].data, by_column, sizeof by_column);
 }
 
@@ -133,11 +133,11 @@ Test(onnx_worked, resize_keeps_the_aspect_ratio)
     qn_err err = {0};
     qt_op op = {.type = "Resize", .attrs = {QT_S("keep_aspect_ratio_policy", "not_larger"), QT_INTS("axes", -1, 1)},
                 .in = {{x, .rank = 3, .dims = {1, 2, 4}}, [3] = {six, .dtype = QN_I64, .rank = 1, .dims = {2}, .constant = true}}};
-    cr_assert_eq(qt_op_run(&op, out, &err), QN_OK, "%s", err.text);
+    cr_assert_eq(qt_onnx_run(&op, out, &err), QN_OK, "%s", err.text);
     cr_assert_eq(out[0].dims[1], 3);
     cr_assert_eq(out[0].dims[2], 6);
     op.attrs[0].v.s = "not_smaller";
-    cr_assert_eq(qt_op_run(&op, out, &err), QN_OK, "%s", err.text);
+    cr_assert_eq(qt_onnx_run(&op, out, &err), QN_OK, "%s", err.text);
     cr_assert_eq(out[0].dims[1], 6);
     cr_assert_eq(out[0].dims[2], 12);
 }
@@ -169,7 +169,7 @@ Test(onnx_worked, rnn_of_sequences_of_two_lengths)
     qn_array out[2];
     qn_err err = {0};
     op.n_out = 2;
-    cr_assert_eq(qt_op_run(&op, out, &err), QN_OK);
+    cr_assert_eq(qt_onnx_run(&op, out, &err), QN_OK);
     static const float last[] = {6, 30, 6, 30};
     cr_assert_arr_eq(out[1].data, last, sizeof last);
 }
@@ -205,16 +205,16 @@ Test(onnx_worked, quantize_by_axis_and_block)
     qn_err err = {0};
     qt_op op = {.type = "QuantizeLinear", .version = 21, .attrs = {QT_I("axis", 0)},
                 .in = {{x, .rank = 2, .dims = {2, 2}}, {&one, .rank = 0}}};
-    cr_assert_eq(qt_op_run(&op, out, &err), QN_OK);
+    cr_assert_eq(qt_onnx_run(&op, out, &err), QN_OK);
     cr_assert_arr_eq(out[0].data, ((uint8_t[]){2, 4, 0, 8}), 4);
     op.in[1] = (qt_op_in){scales, .rank = 1, .dims = {2}};
     op.in[2] = (qt_op_in){zeros, .dtype = QN_U8, .rank = 1, .dims = {2}};
-    cr_assert_eq(qt_op_run(&op, out, &err), QN_OK);
+    cr_assert_eq(qt_onnx_run(&op, out, &err), QN_OK);
     cr_assert_arr_eq(out[0].data, ((uint8_t[]){12, 14, 0, 24}), 4);
     op.attrs[1] = (qn_attr)QT_I("block_size", 2);
     op.in[1] = (qt_op_in){scales, .rank = 2, .dims = {1, 2}};
     op.in[2] = (qt_op_in){zeros, .dtype = QN_U8, .rank = 2, .dims = {1, 2}};
-    cr_assert_eq(qt_op_run(&op, out, &err), QN_OK, "%s", err.text);
+    cr_assert_eq(qt_onnx_run(&op, out, &err), QN_OK, "%s", err.text);
     cr_assert_arr_eq(out[0].data, ((uint8_t[]){12, 22, 0, 24}), 4);
     static const int8_t q[] = {-3, 4, 5, 6};
     const qt_op back = {.type = "DequantizeLinear", .version = 21, .attrs = {QT_I("axis", 0), QT_I("block_size", 2)},
