@@ -111,7 +111,7 @@ static const struct {
     {{"QLinearConv", .in = {U(1, 1, 3), F(1), U(1), U(1, 1, 2), F(1), U(1), F(1), F(1)}}, "y_zero_point is F32"},
     {{"MatMulInteger", .in = {U(2, 2), U(2, 2), U(3)}}, "3 values of A's zero point"},
     {{"GridSample", .in = {F(1, 1, 2, 2), F(1, 1, 1, 3)}}, "the grid of GridSample must be (1, h, w, 2)"},
-    {{"RandomNormalLike", .in = {F(1)}}, "draws random numbers", QN_E_UNSUPPORTED},
+    {{"RandomNormalLike", .in = {F(1)}}, "RandomNormalLike", QN_E_UNSUPPORTED},
 };
 
 Test(onnx_hostile, one_clear_error)
