@@ -1,3 +1,4 @@
+/* score.c: see score.h. */
 #include "analysis/eval/score.h"
 #include "base/err.h"
 #include <inttypes.h>
@@ -11,20 +12,18 @@ static qn_code norm(const float *x, uint32_t n, double *log_sum, uint32_t *top, 
 {
     float most = x[0];
     *top = 0;
-    for (uint32_t i = 1; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
+        if (!isfinite(x[i]))
+            return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "the model's logits are not finite: %f for token %" PRIu32, (double)x[i], i);
         if (x[i] > most) {
             most = x[i];
             *top = i;
         }
+    }
     double sum = 0;
     for (uint32_t i = 0; i < n; i++)
         sum += exp((double)x[i] - (double)most);
     *log_sum = (double)most + log(sum);
-    if (!isfinite(*log_sum)) {
-        for (uint32_t i = 0; i < n; i++)
-            if (!isfinite(x[i]))
-                return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "the model's logits are not finite: %f for token %" PRIu32, (double)x[i], i);
-    }
     return QN_OK;
 }
 

@@ -32,6 +32,10 @@ typedef struct qn_exec_options {
     void *tap_ctx;
 } qn_exec_options;
 
+/* What a program that runs models takes beside their tensors, as far as it is the same for all: its code, libraries, tables. Whoever
+ * holds a limit for the whole process gives memory_bytes less than that. */
+#define QN_EXEC_BESIDE_BYTES (24ull << 20)
+
 qn_code qn_exec_open(const qn_env *env, const qn_graph *g, const qn_exec_options *o, qn_exec **out, qn_err *err) QN_MUST_CHECK;
 void qn_exec_close(qn_exec *x); /* NULL is fine */
 
@@ -48,7 +52,7 @@ qn_code qn_exec_run(qn_exec *x, const qn_array *feeds, qn_array *outs, qn_err *e
  *   it has already compressed. It is not called again for that block. */
 typedef struct qn_stream {
     uint64_t n_batches;
-    const char *tmp_dir; /* NULL: TMPDIR, else /tmp */
+    const char *tmp_dir; /* NULL: that of the environment */
     qn_code (*feed)(void *ctx, uint64_t batch, qn_array *inputs, qn_err *err);
     qn_code (*take)(void *ctx, uint64_t batch, const qn_array *outputs, qn_err *err);
     qn_code (*on_block)(void *ctx, uint32_t block, bool *again, qn_err *err);

@@ -1,25 +1,37 @@
+/* shelf.c: see shelf.h. */
 #include "analysis/exec/shelf.h"
 #include "base/err.h"
 #include "base/num.h"
-#include <inttypes.h>
+#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-/* A file that has no name any more: gone with the process, however it ends. */
+enum { NAMES_TRIED = 1000 };
+
+/* A file that has no name any more: gone with the process, however it ends. The name lives for a moment only, so one that
+ * is taken belongs to a run that does the same just now, or to one that was killed in that moment. */
 static qn_code open_spill(qn_shelf *s, const char *dir, qn_err *err)
 {
-    static atomic_uint count;
     char path[4096];
     if (!dir)
-        dir = getenv("TMPDIR");
-    const int n = snprintf(path, sizeof path, "%s/quern-spill.%ld.%u", dir && *dir ? dir : "/tmp", (long)getpid(), atomic_fetch_add(&count, 1));
-    if (n < 0 || (size_t)n >= sizeof path)
-        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "the path of the temporary folder is too long");
-    QN_TRY(qn_file_open(&s->file, s->env->fs, s->env->alloc, path, QN_OPEN_NEW, err));
-    s->env->fs->unlink(s->env->fs->ctx, path);
-    return QN_OK;
+        dir = s->env->tmp_dir && *s->env->tmp_dir ? s->env->tmp_dir : "/tmp";
+    for (unsigned i = 0; i < NAMES_TRIED; i++) {
+        const int n = snprintf(path, sizeof path, "%s/quern-spill.%u", dir, i);
+        if (n < 0 || (size_t)n >= sizeof path)
+            return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "the path of the temporary folder is too long");
+        qn_err why = {.off = QN_NO_OFFSET};
+        const qn_code rc = qn_file_open(&s->file, s->env->fs, s->env->alloc, path, QN_OPEN_NEW, &why);
+        if (rc != QN_OK && why.sys == EEXIST && i + 1 < NAMES_TRIED)
+            continue;
+        if (rc != QN_OK) {
+            if (err && err->code == QN_OK)
+                *err = why;
+            return rc;
+        }
+        s->env->fs->unlink(s->env->fs->ctx, path);
+        return QN_OK;
+    }
+    return QN_BUG(err, "no name for a temporary file");
 }
 
 qn_code qn_shelf_open(qn_shelf *s, const qn_env *env, qn_pool *pool, uint64_t n_slots, bool spill, const char *tmp_dir, qn_err *err)
