@@ -51,7 +51,7 @@ static uint64_t count_special(qn_tensor_stats *s, const double *v, uint64_t n, d
     uint64_t nan = 0, inf = 0, zero = 0, neg = 0, sub = 0;
     for (uint64_t i = 0; i < n; i++) {
         const double m = fabs(v[i]);
-        nan += !(m <= HUGE_VAL);
+        nan += m <= HUGE_VAL ? 0u : 1u;
         inf += m > DBL_MAX;
         zero += m <= 0;
         sub += m < tiny;

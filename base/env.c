@@ -2,10 +2,12 @@
 #include "base/env.h"
 #include "base/err.h"
 #include "base/threads.h"
+#include <stdlib.h>
 
 qn_code qn_env_init(qn_env *env, qn_err *err)
 {
-    *env = (qn_env){.fs = &qn_fs_posix, .n_threads = qn_threads_usable()};
+    const char *tmp = getenv("TMPDIR");
+    *env = (qn_env){.fs = &qn_fs_posix, .n_threads = qn_threads_usable(), .tmp_dir = tmp && tmp[0] ? tmp : NULL};
     return qn_cpu_from_env(&env->cpu, err);
 }
 

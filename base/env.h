@@ -14,12 +14,13 @@ typedef struct qn_env {
     unsigned cpu;                   /* QN_CPU_* bits in use                                    */
     unsigned n_threads;             /* ≥ 1                                                     */
     uint64_t memory_bytes;          /* limit for what we plan, 0 = none                        */
+    const char *tmp_dir;            /* for temporary files; NULL: /tmp. Borrowed                */
     const atomic_int *cancel;       /* non-zero: stop at the next chunk; NULL: never           */
     void (*progress)(void *ctx, const char *what, uint64_t done_bytes, uint64_t total_bytes);
     void *progress_ctx;             /* called from one thread at a time                        */
 } qn_env;
 
-/* POSIX files, the heap, detected CPU (masked by QUERN_CPU), threads = usable cores.
+/* POSIX files, the heap, detected CPU (masked by QUERN_CPU), threads = usable cores, temporary files in TMPDIR.
  * Fails with QN_E_USAGE when QUERN_CPU holds an unknown word. */
 qn_code qn_env_init(qn_env *env, qn_err *err) QN_MUST_CHECK;
 /* QN_E_CANCELLED once the cancel flag is set, else QN_OK. */

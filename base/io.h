@@ -23,7 +23,8 @@ enum {
     QN_OPEN_READ = 0,         /* O_RDONLY                                                         */
     QN_OPEN_RDWR = 1,         /* O_RDWR, file must exist                                          */
     QN_OPEN_NEW = 2,          /* O_RDWR|O_CREAT|O_EXCL|O_NOFOLLOW: refuses what is already there  */
-    QN_OPEN_NOFOLLOW = 1 << 4 /* with READ or RDWR: the last component must not be a symlink      */
+    QN_OPEN_NOFOLLOW = 1 << 4, /* with READ or RDWR: the last component must not be a symlink     */
+    QN_OPEN_PRIVATE = 1 << 5  /* with NEW: for this user only                                      */
 };
 
 /* fd-like handles are small integers owned by the fs. Paths are NUL-terminated. */

@@ -181,7 +181,7 @@ static int do_open(struct qn_memfs *m, const char *path, int mode)
     const int r = qn_memfs_look_up(m, path, &at);
     if (r < 0)
         return r;
-    if ((mode & ~QN_OPEN_NOFOLLOW) == QN_OPEN_NEW) {
+    if ((mode & ~(QN_OPEN_NOFOLLOW | QN_OPEN_PRIVATE)) == QN_OPEN_NEW) {
         if (at.node != QN_MEMFS_NONE)
             return -EEXIST;
         at.node = qn_memfs_new_node(m, false);

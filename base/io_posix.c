@@ -25,13 +25,13 @@ static int px_open(void *ctx, const char *path, int mode)
     int flags = O_CLOEXEC | O_NONBLOCK; /* a FIFO must not hang us; regular files ignore it */
     if (mode & QN_OPEN_NOFOLLOW)
         flags |= O_NOFOLLOW;
-    switch (mode & ~QN_OPEN_NOFOLLOW) {
+    switch (mode & ~(QN_OPEN_NOFOLLOW | QN_OPEN_PRIVATE)) {
     case QN_OPEN_READ:
         return result(open(path, flags | O_RDONLY));
     case QN_OPEN_RDWR:
         return result(open(path, flags | O_RDWR));
     default:
-        return result(open(path, flags | O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0666));
+        return result(open(path, flags | O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode & QN_OPEN_PRIVATE ? 0600 : 0666));
     }
 }
 

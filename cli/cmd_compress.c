@@ -71,10 +71,15 @@ static qn_code run(qn_cli *cli, const void *args, qn_err *err)
     if (!out)
         QN_TRY(qn_name_packed(&cli->arena, in, &out, err));
     qn_code rc = qn_cli_open(cli, in, &src, err);
+    if (rc == QN_OK && src->bundle && !a->output)
+        rc = qn_name_packed_bundle(&cli->arena, in, src->is_dir ? NULL : src->files[0].path, &out, err);
     if (rc == QN_OK && a->base)
         rc = qn_cli_open(cli, a->base, &base, err);
     if (rc == QN_OK)
         rc = pack(cli, a, src, base, out, err);
+    if (rc == QN_OK && src->bundle)
+        qn_cli_note(cli, "note: the files in the archive are packed, the archive around them is not: decompress gives back %s",
+                    src->is_dir ? "their folder" : "the file");
     qn_source_close(src);
     qn_source_close(base);
     return rc;
@@ -112,7 +117,8 @@ const qn_command qn_cmd_compress = {
     .synopsis = "INPUT [-o FILE] [--lossless[=LEVEL]] [options]",
     .description =
         "Packs a checkpoint into one .quern file from which 'quern decompress' restores the original, bit for bit: "
-        "tensors, headers and all other files of a model folder.\n\n"
+        "tensors, headers and all other files of a model folder. Of an archive (.tar, .zip, .tar.gz, …) that holds a model, "
+        "the files in it are packed, as if it were unpacked: their bytes come back, the archive itself does not.\n\n"
         "Every chunk is decoded again and compared before it is written, and the finished file is read back before it "
         "gets its name. A run that was stopped (Ctrl-C, kill, power cut) is resumed by the same command; it keeps its "
         "work in FILE.partial and FILE.journal until then. The output depends on the input and the level only, not on "

@@ -47,7 +47,7 @@ static void report_json(const struct args *a, const qn_source *src, const struct
 {
     qn_json_writer j;
     qn_jw_open(&j, stdout, "decompress");
-    qn_jw_text(&j, "input", src->path);
+    qn_jw_text(&j, "input", qn_source_given(src));
     qn_jw_text(&j, "output", r->out);
     qn_jw_bool(&j, "dry_run", a->dry_run);
     qn_jw_u64(&j, "bytes", r->n_bytes);

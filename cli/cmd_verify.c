@@ -34,7 +34,7 @@ static void report_json(const struct outcome *r)
 {
     qn_json_writer j;
     qn_jw_open(&j, stdout, "verify");
-    qn_jw_text(&j, "input", r->src->path);
+    qn_jw_text(&j, "input", qn_source_given(r->src));
     qn_jw_text(&j, "against", r->against);
     qn_jw_u64(&j, "tensors", r->src->n_tensors);
     qn_jw_u64(&j, "files", r->src->n_files);
@@ -56,7 +56,7 @@ static void report_text(const qn_cli *cli, const struct outcome *r)
     char time[32], size[32], name[200], other[200];
     const char *good = qn_term_green(&cli->out), *bad = qn_term_red(&cli->out), *plain = qn_term_plain(&cli->out);
     qn_human_seconds(time, sizeof time, r->seconds);
-    qn_printable(name, sizeof name, r->src->path, strlen(r->src->path));
+    qn_printable(name, sizeof name, qn_source_given(r->src), strlen(qn_source_given(r->src)));
     if (!r->intact) {
         printf("%s: %sdamaged%s, in %llu place%s\n", name, bad, plain, (unsigned long long)r->damage.n,
                r->damage.n == 1 ? "" : "s");

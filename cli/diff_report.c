@@ -188,7 +188,7 @@ static void print_side(const qn_cli *cli, char letter, const qn_source *s)
     for (uint64_t i = 0; i < s->n_files; i++)
         n_bytes += s->files[i].n_bytes;
     qn_human_bytes(size, sizeof size, n_bytes);
-    qn_printable(name, sizeof name, s->path, strlen(s->path));
+    qn_printable(name, sizeof name, qn_source_given(s), strlen(qn_source_given(s)));
     printf("%c  %s%s%s  %s, %llu tensor%s, %s\n", letter, qn_term_bold(&cli->out), name, qn_term_plain(&cli->out),
            s->ops->format, (unsigned long long)s->n_tensors, s->n_tensors == 1 ? "" : "s", size);
 }
@@ -242,7 +242,7 @@ qn_code qn_diff_report_text(qn_cli *cli, const qn_diff_facts *f, qn_err *err)
 static void write_side(qn_json_writer *j, const char *key, const qn_source *s)
 {
     qn_jw_begin(j, key, '{');
-    qn_jw_text(j, "path", s->path);
+    qn_jw_text(j, "path", qn_source_given(s));
     qn_jw_text(j, "format", s->ops->format);
     qn_jw_u64(j, "tensors", s->n_tensors);
     qn_jw_u64(j, "files", s->n_files);

@@ -19,7 +19,7 @@ static qn_code find(qn_cli *cli, const qn_source *src, const char *name, uint64_
         qn_hint_set(&cli->hint, "did you mean '%s'?", near.best);
     else
         qn_hint_set(&cli->hint, "'quern inspect' lists the names");
-    return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "has no tensor '%s'", name), src->path);
+    return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "has no tensor '%s'", name), qn_source_given(src));
 }
 
 /* One bound of a row range, `fallback` when it is left out. */
@@ -56,7 +56,7 @@ static void print_json(const qn_source *src, const qn_extract_options *opt, cons
 {
     qn_json_writer j;
     qn_jw_open(&j, stdout, "decompress");
-    qn_jw_text(&j, "input", src->path);
+    qn_jw_text(&j, "input", qn_source_given(src));
     qn_jw_text(&j, "output", opt->output);
     qn_jw_u64(&j, "bytes", w->n_bytes);
     qn_jw_text(&j, "tensor", opt->tensor);

@@ -147,7 +147,7 @@ void qn_inspect_json(qn_json_writer *j, const qn_inspection *x)
     for (uint64_t f = 0; f < x->source->n_files; f++)
         n_bytes += x->source->files[f].n_bytes;
     qn_jw_begin(j, NULL, '{');
-    qn_jw_text(j, "input", x->source->path);
+    qn_jw_text(j, "input", qn_source_given(x->source));
     qn_jw_text(j, "format", x->source->ops->format);
     qn_jw_u64(j, "source_bytes", n_bytes);
     write_totals(j, x);

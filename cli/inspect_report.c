@@ -236,7 +236,7 @@ static void print_head(const qn_cli *cli, const qn_inspection *x)
         n_elems += qn_tensor_elems(&s->tensors[i]);
     qn_human_bytes(size, sizeof size, n_bytes);
     qn_human_count(weights, sizeof weights, n_elems);
-    qn_printable(name, sizeof name, s->path, strlen(s->path));
+    qn_printable(name, sizeof name, qn_source_given(s), strlen(qn_source_given(s)));
     printf("%s%s%s: %s, %llu tensor%s, %s weights, %s", qn_term_bold(&cli->out), name, qn_term_plain(&cli->out),
            s->ops->format, (unsigned long long)s->n_tensors, s->n_tensors == 1 ? "" : "s", weights, size);
     if (s->is_dir)

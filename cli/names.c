@@ -11,9 +11,23 @@ static bool ends_with(const char *s, size_t n, const char *tail)
     return n > t && memcmp(s + n - t, tail, t) == 0;
 }
 
+/* "p[0 … n)" "name" ".quern" */
+static qn_code put_suffix(qn_arena *arena, const char *p, size_t n, const char *name, const char **out, qn_err *err)
+{
+    const size_t n_name = strlen(name);
+    char *s = qn_arena_get(arena, n + n_name + sizeof suffix, 1, err);
+    if (!s)
+        return QN_E_MEMORY;
+    memcpy(s, p, n);
+    memcpy(s + n, name, n_name);
+    memcpy(s + n + n_name, suffix, sizeof suffix);
+    *out = s;
+    return QN_OK;
+}
+
 qn_code qn_name_packed(qn_arena *arena, const char *input, const char **out, qn_err *err)
 {
-    static const char index_tail[] = ".safetensors.index.json";
+    static const char *const index_tails[] = {".safetensors.index.json", ".bin.index.json", ".json"};
     size_t n = strlen(input);
     while (n > 1 && input[n - 1] == '/')
         n--;
@@ -26,15 +40,24 @@ qn_code qn_name_packed(qn_arena *arena, const char *input, const char **out, qn_
     if (len == 0 || (len <= 2 && memcmp(name, "..", len) == 0))
         return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "has no name to derive the output's from: give "
                                                                           "-o FILE"), input);
-    if (ends_with(name, len, index_tail))
-        n -= sizeof index_tail - 1;
-    char *s = qn_arena_get(arena, n + sizeof suffix, 1, err);
-    if (!s)
-        return QN_E_MEMORY;
-    memcpy(s, input, n);
-    memcpy(s + n, suffix, sizeof suffix);
-    *out = s;
-    return QN_OK;
+    for (size_t i = 0; i < sizeof index_tails / sizeof index_tails[0]; i++)
+        if (ends_with(name, len, index_tails[i]))
+            return put_suffix(arena, input, n - strlen(index_tails[i]), "", out, err);
+    return put_suffix(arena, input, n, "", out, err);
+}
+
+qn_code qn_name_packed_bundle(qn_arena *arena, const char *bundle, const char *file, const char **out, qn_err *err)
+{
+    static const char *const tails[] = {".tar.gz", ".tar.zst", ".tar.xz", ".tar.bz2", ".tgz", ".tzst", ".txz", ".tbz2", ".tar",
+                                        ".zip", ".gz", ".zst", ".xz", ".bz2"};
+    const char *slash = strrchr(bundle, '/'), *name = slash ? slash + 1 : bundle;
+    const size_t n_dir = (size_t)(name - bundle), n = strlen(name);
+    if (file)
+        return put_suffix(arena, bundle, n_dir, file, out, err);
+    for (size_t i = 0; i < sizeof tails / sizeof tails[0]; i++)
+        if (ends_with(name, n, tails[i]))
+            return put_suffix(arena, bundle, n_dir + n - strlen(tails[i]), "", out, err);
+    return put_suffix(arena, bundle, n_dir + n, "", out, err);
 }
 
 qn_code qn_name_unpacked(qn_arena *arena, const char *packed, const char **out, qn_err *err)

@@ -5,8 +5,11 @@
 #include "base/alloc.h"
 
 /* The file `compress` writes beside its input: "a/model.safetensors" → "a/model.safetensors.quern", "a/model/" →
- * "a/model.quern", "m.safetensors.index.json" → "m.quern". QN_E_USAGE for ".", ".." and "/", which name nothing. */
+ * "a/model.quern", "m.safetensors.index.json" and "m.json" → "m.quern". QN_E_USAGE for ".", ".." and "/", which name nothing. */
 qn_code qn_name_packed(qn_arena *arena, const char *input, const char **out, qn_err *err) QN_MUST_CHECK;
+/* The same for an archive that holds a model: a folder takes the archive's name, "a/m.tar.gz" → "a/m.quern"; a single file `file`
+ * (NULL: a folder) its own, "a/m.tar.gz" with "x/m.gguf" in it → "a/m.gguf.quern". */
+qn_code qn_name_packed_bundle(qn_arena *arena, const char *bundle, const char *file, const char **out, qn_err *err) QN_MUST_CHECK;
 /* What `decompress` restores: the name without ".quern"; QN_E_USAGE when it does not end so. */
 qn_code qn_name_unpacked(qn_arena *arena, const char *packed, const char **out, qn_err *err) QN_MUST_CHECK;
 

@@ -278,7 +278,7 @@ qn_code qn_pack_report_json(qn_cli *cli, const qn_pack_facts *f, qn_err *err)
     (void)cli;
     (void)err;
     qn_jw_open(&j, stdout, "compress");
-    qn_jw_text(&j, "input", f->source->path);
+    qn_jw_text(&j, "input", qn_source_given(f->source));
     qn_jw_text(&j, "output", f->out_path);
     qn_jw_text(&j, "base", f->base_path);
     qn_jw_text(&j, "level", f->level);

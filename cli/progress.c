@@ -51,16 +51,16 @@ static void measure(qn_progress *p, double now)
     p->last_done = p->done;
 }
 
-/* Phases named "… tokens" count tokens, all others bytes. */
-static bool counts_tokens(const qn_progress *p)
+/* Phases named "… tokens" and "… runs" count those, all others bytes. */
+static bool counts(const qn_progress *p)
 {
-    const size_t n = strlen(p->what);
-    return n > 7 && !strcmp(p->what + n - 7, " tokens");
+    const char *unit = strrchr(p->what, ' ');
+    return unit && (!strcmp(unit, " tokens") || !strcmp(unit, " runs"));
 }
 
 static void amount(const qn_progress *p, char *buf, size_t n, uint64_t v)
 {
-    if (counts_tokens(p))
+    if (counts(p))
         qn_human_count(buf, n, v);
     else
         qn_human_bytes(buf, n, v);
@@ -70,7 +70,7 @@ static void draw(qn_progress *p)
 {
     char done[32], total[32], rate[32] = "", left[32] = "", line[160];
     amount(p, done, sizeof done, p->done);
-    if (p->rate >= 1 && counts_tokens(p)) {
+    if (p->rate >= 1 && counts(p)) {
         char count[24];
         qn_human_count(count, sizeof count, (uint64_t)p->rate);
         snprintf(rate, sizeof rate, "%s/s", count);

@@ -20,7 +20,7 @@ typedef struct qn_progress {
 
 /* `forced`: --progress. Off when `quiet`, or without a terminal unless forced. */
 void qn_progress_init(qn_progress *p, const qn_term *term, bool forced, bool quiet);
-/* The callback of qn_env; ctx is the qn_progress. total 0: not known. Bytes, or tokens when `what` ends in " tokens". */
+/* The callback of qn_env; ctx is the qn_progress. total 0: not known. Bytes, or what the last word of `what` is when that is "tokens" or "runs". */
 void qn_progress_update(void *ctx, const char *what, uint64_t done, uint64_t total);
 void qn_progress_clear(qn_progress *p);
 

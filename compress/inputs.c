@@ -32,6 +32,8 @@ qn_code qn_inputs_add(qn_inputs *in, const qn_env *env, const qn_source *src, qn
 {
     qn_stat st;
     in->env = env;
+    if (src->bundle) /* its members cannot change by themselves */
+        return add(in, src->bundle, NULL, err);
     QN_TRY(qn_fs_stat(env->fs, src->path, &st, err));
     /* the files of a .quern are inside it; everywhere else they are what is read */
     const bool inside = strcmp(src->ops->format, "quern") == 0;

@@ -22,18 +22,17 @@ void qn_fileset_close(qn_source *s)
     qn_mem_put(s->env->alloc, set->open);
     qn_mem_put(s->env->alloc, set->paths);
     qn_mem_put(s->env->alloc, set->beneath);
+    qn_mem_put(s->env->alloc, set->made);
     qn_mem_put(s->env->alloc, set);
 }
 
 static const qn_source_ops safetensors_ops = {.format = "safetensors", .read = qn_fileset_read_object,
                                               .close = qn_fileset_close};
 static const qn_source_ops gguf_ops = {.format = "gguf", .read = qn_fileset_read_object, .close = qn_fileset_close};
-static const qn_source_ops hf_ops = {.format = "hf", .read = qn_fileset_read_object, .close = qn_fileset_close};
 
 qn_code qn_fileset_new(const qn_env *env, const char *format, const char *path, qn_source **out, qn_err *err)
 {
-    return qn_fileset_new_ops(env, strcmp(format, "hf") == 0 ? &hf_ops : strcmp(format, "gguf") == 0 ? &gguf_ops : &safetensors_ops,
-                              path, out, err);
+    return qn_fileset_new_ops(env, strcmp(format, "gguf") == 0 ? &gguf_ops : &safetensors_ops, path, out, err);
 }
 
 qn_code qn_fileset_new_ops(const qn_env *env, const qn_source_ops *ops, const char *path, qn_source **out, qn_err *err)
@@ -162,6 +161,38 @@ qn_code qn_fileset_add_tensor(qn_source *s, const qn_source_tensor *t, qn_err *e
     p[s->n_tensors] = *t;
     p[s->n_tensors++].file = (uint32_t)(s->n_files - 1);
     return QN_OK;
+}
+
+qn_code qn_fileset_add_made(qn_source *s, const qn_source_tensor *t, qn_made_fn read, const void *how, qn_err *err)
+{
+    qn_fileset *set = s->impl;
+    const uint64_t i = s->n_tensors;
+    qn_made *m = qn_mem_grow(s->env->alloc, set->made, set->n_made, &set->cap_made, i + 1, sizeof *m, err);
+    if (!m)
+        return QN_E_MEMORY;
+    set->made = m;
+    while (set->n_made < i)
+        m[set->n_made++] = (qn_made){0};
+    m[i] = (qn_made){read, how};
+    set->n_made = i + 1;
+    return qn_fileset_add_tensor(s, t, err);
+}
+
+qn_code qn_fileset_read_made(qn_source *s, uint64_t tensor, uint64_t off, uint64_t n, void *dst, qn_err *err)
+{
+    const qn_fileset *set = s->impl;
+    if (tensor >= set->n_made || !set->made[tensor].read)
+        return QN_BUG(err, "nothing tells how tensor %llu is read", (unsigned long long)tensor);
+    return set->made[tensor].read(s, &s->tensors[tensor], set->made[tensor].how, off, n, dst, err);
+}
+
+void qn_fileset_rewind(qn_source *s, uint64_t n_objects, uint64_t n_tensors)
+{
+    qn_fileset *set = s->impl;
+    s->files[s->n_files - 1].n_objects -= s->n_objects - n_objects;
+    s->n_objects = n_objects;
+    s->n_tensors = n_tensors;
+    set->n_made = set->n_made < n_tensors ? set->n_made : n_tensors;
 }
 
 qn_code qn_fileset_add_blob(qn_source *s, qn_err *err)

@@ -1,6 +1,7 @@
 /* registry.c: the formats, most telling first. */
 #include "formats/registry.h"
 #include "base/num.h"
+#include "formats/archive/archive.h"
 #include "formats/gguf/gguf.h"
 #include "formats/hf/hf.h"
 #include "formats/onnx/onnx.h"
@@ -20,39 +21,16 @@ static bool is_quern(const qn_probe *p)
     return begins(p, QN_MAGIC, 8);
 }
 
-static bool is_zip(const qn_probe *p)
-{
-    return begins(p, "PK\3\4", 4);
-}
-
 static bool is_pickle(const qn_probe *p)
 {
     return p->n_head >= 2 && p->head[0] == 0x80 && p->head[1] >= 2 && p->head[1] <= 5;
 }
 
-static bool is_zstd(const qn_probe *p)
-{
-    return begins(p, "\x28\xb5\x2f\xfd", 4);
-}
-
-static bool is_gzip(const qn_probe *p)
-{
-    return begins(p, "\x1f\x8b", 2);
-}
-
-static bool is_tar(const qn_probe *p)
-{
-    return p->n_head >= 262 && memcmp(p->head + 257, "ustar", 5) == 0;
-}
-
 static const qn_format quern = {"a .quern file", is_quern, qn_quern_source_open};
-static const qn_format zip = {"a zip archive", is_zip, NULL};
 static const qn_format pickle = {"a pickle without the head of a PyTorch checkpoint", is_pickle, NULL};
-static const qn_format zstd = {"a zstd archive", is_zstd, NULL};
-static const qn_format gzip = {"a gzip archive", is_gzip, NULL};
-static const qn_format tar = {"a tar archive", is_tar, NULL};
 
 const qn_format *const qn_formats[] = {
-    &quern, &qn_format_hf, &qn_format_safetensors_index, &qn_format_gguf, &qn_format_npz, &qn_format_torch_zip, &zip, &qn_format_npy,
-    &qn_format_torch_legacy, &pickle, &zstd, &tar, &qn_format_safetensors, &qn_format_onnx, &gzip, NULL,
+    &quern, &qn_format_hf, &qn_format_shard_index, &qn_format_tfjs, &qn_format_gguf, &qn_format_npz, &qn_format_torch_zip,
+    &qn_format_zip, &qn_format_npy, &qn_format_torch_legacy, &pickle, &qn_format_packed, &qn_format_tar, &qn_format_safetensors,
+    &qn_format_onnx, NULL,
 };

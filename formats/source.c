@@ -35,8 +35,9 @@ qn_code qn_source_open(const qn_env *env, const char *path, qn_source **out, qn_
                                            "is %s, which this version cannot read yet", (*f)->name), path);
     }
     return qn_err_in_path(err, QN_FAIL(err, QN_E_INPUT, 0, "not a checkpoint: readable are .safetensors and .gguf files, "
-                                                           "index.json of shards, model folders, ONNX, PyTorch, .npy, "
-                                                           ".npz and .quern files"), path);
+                                                           "index.json of shards, model folders, ONNX, PyTorch, "
+                                                           "TensorFlow.js, .npy, .npz and .quern files, and archives of "
+                                                           "these"), path);
 }
 
 void qn_source_close(qn_source *s)
@@ -54,7 +55,11 @@ void qn_source_close(qn_source *s)
     qn_mem_put(alloc, s->tensor_names.slots);
     qn_mem_put(alloc, s->names.slots);
     qn_arena_release(&s->arena);
+    void (*const release)(void *) = s->release;
+    void *const under = s->under;
     qn_mem_put(alloc, s);
+    if (release)
+        release(under);
 }
 
 qn_code qn_source_read(qn_source *s, uint64_t obj, uint64_t off, uint64_t n, void *dst, qn_err *err)

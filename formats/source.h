@@ -66,7 +66,7 @@ struct qn_source {
     const qn_source_ops *ops;
     const qn_env *env;      /* borrowed; must outlive the source                                      */
     qn_arena arena;         /* names and dims                                                         */
-    const char *path;       /* as the user gave it                                                    */
+    const char *path;       /* of the file or folder, in env->fs: as the user gave it, but for a bundle */
     bool is_dir;            /* files go into a directory when restored; else there is exactly one file */
     bool whole_dir;         /* all that lies in the folder `path` belongs to it, and would if it were put there     */
     uint64_t n_files, n_objects, n_tensor_objects, n_tensors;
@@ -78,7 +78,17 @@ struct qn_source {
     uint64_t n_warnings;    /* things a user should see but that are no errors; first QN_SOURCE_WARNINGS kept */
     char *warnings[8];
     void *impl;             /* the format's own */
+    const char *bundle;     /* the archive that holds the files, as the user gave it, or NULL. Then env->fs shows its members:
+                               `path` is one of them, and nothing else (docs/bundles.md)                     */
+    void (*release)(void *under); /* called last of all when the source is closed; NULL mostly       */
+    void *under;
 };
+
+/* What the user named: for messages and reports. */
+static inline const char *qn_source_given(const qn_source *s)
+{
+    return s->bundle ? s->bundle : s->path;
+}
 
 /* Opens by content, whatever formats/registry.c recognises. QN_E_UNSUPPORTED names a format that is recognised but cannot be
  * read yet. */

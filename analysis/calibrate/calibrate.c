@@ -172,9 +172,49 @@ static void settings(const qn_calibrate_options *o, const qn_graph *g, const qn_
     *out = qn_hash128(b, sizeof b);
 }
 
+/* Bytes of the statistics of the block that has most: f64, upper triangle, one for each input. */
+static uint64_t stats_bytes(const struct run *r)
+{
+    const qn_graph *g = r->graph;
+    uint64_t most = 0;
+    for (uint32_t b = 0; b < g->n_blocks; b++) {
+        uint64_t sum = 0;
+        for (uint32_t i = g->blocks[b].first_node; i < g->blocks[b].first_node + g->blocks[b].n_nodes; i++) {
+            const qn_node *n = &g->nodes[i];
+            for (unsigned k = 1; k < n->n_in; k++) {
+                if (n->in[k] == QN_NO_VALUE || g->values[n->in[k]].kind != QN_VALUE_WEIGHT || g->values[n->in[k]].rank < 2)
+                    continue;
+                const qn_value *w = &g->values[n->in[k]];
+                uint64_t width = 1, many = w->rank == 3 && !strcmp(n->type, "Experts") ? (uint64_t)w->dims[0] : 1;
+                if (!strcmp(n->type, "Linear"))
+                    width = (uint64_t)w->dims[strcmp(qn_node_string(n, "layout", "out_in"), "in_out") ? 1 : 0];
+                else if (!strcmp(n->type, "Experts"))
+                    width = (uint64_t)w->dims[w->rank - 1];
+                else
+                    for (unsigned d = 1; d < w->rank; d++)
+                        width *= (uint64_t)w->dims[d];
+                if (leader(r, n->in[k]) == n->in[k])
+                    sum += many * (r->o->diagonal || (r->o->h_max_columns && width > r->o->h_max_columns) ? 64 * width : 4 * width * width + 512 * width);
+            }
+        }
+        most = sum > most ? sum : most;
+    }
+    return most;
+}
+
+enum { BESIDE = 24 << 20 }; /* the program, libraries, tables */
+
 static qn_code measure(struct run *r, qn_err *err)
 {
-    const qn_exec_options o = {.memory_bytes = r->o->memory_bytes, .on_input = on_input, .on_output = on_output, .tap_ctx = r};
+    uint64_t limit = r->o->memory_bytes;
+    if (limit) {
+        const uint64_t beside = stats_bytes(r) + BESIDE;
+        if (limit < beside + beside / 4)
+            return QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "--memory leaves no room: the statistics of one block alone take %" PRIu64
+                           " MiB (--diagonal or a smaller --wide take less)", (beside >> 20) + 1);
+        limit -= beside;
+    }
+    const qn_exec_options o = {.memory_bytes = limit, .on_input = on_input, .on_output = on_output, .tap_ctx = r};
     QN_TRY(qn_exec_open(r->env, r->graph, &o, &r->exec, err));
     *r->feed->pool = qn_exec_pool(r->exec);
     const qn_stream s = {.n_batches = r->feed->n_batches, .tmp_dir = r->o->tmp_dir, .feed = feed, .on_block = on_block, .ctx = r};

@@ -10,7 +10,7 @@
 
 #include "analysis/exec/exec.h"
 
-enum { QN_IO_INPUTS_MAX = 64 };
+enum { QN_IO_INPUTS_MAX = 32 };
 
 typedef struct qn_io_feed {
     const qn_graph *graph;

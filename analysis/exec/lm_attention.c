@@ -16,10 +16,10 @@ enum { TILE_Q = 64, TILE_K = 512 };
 
 struct attention {
     const float *q, *k, *v, *slopes;
-    float *y, *scratch; /* scratch: per slot TILE_Q · TILE_K scores */
+    float *y, *scratch; /* scratch: per slot slot_size scores: a tile, or less where all sequences are shorter */
     const int64_t *starts;
     int64_t *first_tile; /* per sequence: how many tiles of queries come before */
-    uint64_t n_seq, heads, kv_heads, head_dim, v_dim, window;
+    uint64_t n_seq, heads, kv_heads, head_dim, v_dim, window, slot_size;
     float scale, softcap;
     bool causal;
 };
@@ -98,7 +98,7 @@ static qn_code attend_tile(void *ctx, uint64_t part, unsigned slot, qn_err *err)
     const uint64_t q_ld = a->heads * a->head_dim, k_ld = a->kv_heads * a->head_dim, v_ld = a->kv_heads * a->v_dim, y_ld = a->heads * a->v_dim;
     const float *q = a->q + (begin + q0) * q_ld + head * a->head_dim, *k = a->k + begin * k_ld + kv * a->head_dim;
     const float *v = a->v + begin * v_ld + kv * a->v_dim;
-    float *y = a->y + (begin + q0) * y_ld + head * a->v_dim, *scores = a->scratch + (uint64_t)slot * TILE_Q * TILE_K;
+    float *y = a->y + (begin + q0) * y_ld + head * a->v_dim, *scores = a->scratch + slot * a->slot_size;
     const float slope = a->slopes ? a->slopes[head] : 0;
     struct row rows[TILE_Q];
     for (uint64_t i = 0; i < n_q; i++)
@@ -161,6 +161,14 @@ qn_code qn_attention_shape(const qn_node *n, const qn_info *in, qn_info *out, qn
     return QN_OK;
 }
 
+static uint64_t longest(const struct attention *a)
+{
+    uint64_t most = 1;
+    for (uint64_t s = 0; s < a->n_seq; s++)
+        most = qn_max_u64(most, (uint64_t)(a->starts[s + 1] - a->starts[s]));
+    return most;
+}
+
 /* Per sequence the tiles before it → a->first_tile, in all → *n; *pairs: queries × keys, roughly. */
 static void count_tiles(struct attention *a, uint64_t *n, uint64_t *pairs)
 {
@@ -194,10 +202,11 @@ qn_code qn_attention_forward(qn_exec *x, const qn_node *n, const qn_array *in, q
     a.n_seq = in[3].n - 1;
     qn_array scratch = {0}, tiles = {0};
     const int64_t tile_dims[1] = {(int64_t)a.n_seq + 1}, dims[2] = {(int64_t)rows, (int64_t)(a.heads * a.v_dim)};
-    const int64_t scratch_dims[3] = {(int64_t)qn_exec_env(x)->n_threads, TILE_Q, TILE_K};
+    a.slot_size = qn_min_u64(TILE_Q, longest(&a)) * qn_min_u64(TILE_K, longest(&a));
+    const int64_t scratch_dims[2] = {(int64_t)qn_exec_env(x)->n_threads, (int64_t)a.slot_size};
     qn_code rc = qn_exec_new(x, &tiles, QN_I64, tile_dims, 1, err);
     if (rc == QN_OK)
-        rc = qn_exec_new(x, &scratch, QN_F32, scratch_dims, 3, err);
+        rc = qn_exec_new(x, &scratch, QN_F32, scratch_dims, 2, err);
     if (rc == QN_OK)
         rc = qn_exec_new(x, out, QN_F32, dims, 2, err);
     if (rc == QN_OK) {

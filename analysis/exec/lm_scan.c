@@ -1,13 +1,7 @@
+/* lm_scan.c: see lm_scan.h. */
 #include "analysis/exec/lm_scan.h"
 #include "base/err.h"
 #include <inttypes.h>
-
-void qn_scan_like(const qn_info *in, qn_info *out)
-{
-    *out = *in;
-    out->value = NULL;
-    out->dtype = QN_F32;
-}
 
 qn_code qn_scan_info(const qn_info *in, const char *what, int64_t n, qn_err *err)
 {
@@ -50,18 +44,7 @@ qn_code qn_scan_rows(const qn_array *x, const char *what, uint64_t *n_tokens, ui
 
 qn_code qn_scan_starts(const qn_array *starts, uint64_t n_tokens, uint64_t *n_seqs, qn_err *err)
 {
-    char text[128];
-    if (starts->dtype != QN_I64 || starts->rank != 1 || starts->n < 1)
-        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "starts is %s; i64 (sequences + 1) is expected", qn_array_text(starts, text));
-    const int64_t *s = starts->data;
-    const uint64_t n = starts->n - 1;
-    if (s[0] != 0 || s[n] < 0 || (uint64_t)s[n] != n_tokens)
-        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "the sequences cover %" PRId64 " to %" PRId64 " of %" PRIu64 " tokens", s[0], s[n],
-                       n_tokens);
-    for (uint64_t i = 0; i < n; i++)
-        if (s[i] > s[i + 1])
-            return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "sequence %" PRIu64 " begins at %" PRId64 " and ends at %" PRId64, i, s[i],
-                           s[i + 1]);
-    *n_seqs = n;
+    QN_TRY(qn_lm_starts(starts, n_tokens, err));
+    *n_seqs = starts->n - 1;
     return QN_OK;
 }

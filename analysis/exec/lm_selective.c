@@ -3,16 +3,18 @@
  * sequence, worked on side by side. */
 #include "analysis/exec/lm_scan.h"
 #include "analysis/exec/ops_scan.h"
+#include "analysis/exec/vmath.h"
 #include "base/err.h"
 #include "base/num.h"
 #include <math.h>
+#include <string.h>
 
 enum { RUN = 32 };
 
 qn_code qn_selective_scan_shape(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err)
 {
     (void)n;
-    qn_scan_like(&in[0], out);
+    qn_lm_like(&in[0], out);
     const int64_t d = qn_scan_last(&in[0]), m = qn_scan_last(&in[3]);
     if (in[2].rank != QN_RANK_UNKNOWN && in[2].rank != 2)
         return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "A_log has rank %u, not 2", in[2].rank);
@@ -23,7 +25,7 @@ qn_code qn_selective_scan_shape(const qn_node *n, const qn_info *in, qn_info *ou
 
 struct scan {
     const float *x, *dt, *b, *c, *d;
-    const float *a;  /* (m, d): −exp A_log, transposed */
+    const float *a;  /* (m, runs · RUN): −exp A_log, transposed; 0 past d */
     const int64_t *starts;
     float *h;        /* (slots, m, RUN) */
     float *y;
@@ -46,10 +48,13 @@ static qn_code scan_part(void *ctx, uint64_t i, unsigned slot, qn_err *err)
             y[k] = s->d[c0 + k] * x[k];
         }
         for (uint64_t j = 0; j < s->m; j++) {
-            const float *a = s->a + j * s->n + c0, b = s->b[t * s->m + j], c = s->c[t * s->m + j];
+            const float *a = s->a + j * s->n_runs * RUN + c0, b = s->b[t * s->m + j], c = s->c[t * s->m + j];
             float *hj = h + j * RUN;
-            for (uint64_t k = 0; k < w; k++) {
-                hj[k] = qn_scan_exp(dt[k] * a[k]) * hj[k] + dx[k] * b;
+            float stay[RUN];
+            for (unsigned k = 0; k < RUN; k++) /* whole runs: A is padded, Δ is 0 past the end */
+                stay[k] = qn_vexp(dt[k] * a[k]);
+            for (unsigned k = 0; k < RUN; k++) {
+                hj[k] = stay[k] * hj[k] + dx[k] * b;
                 y[k] += hj[k] * c;
             }
         }
@@ -76,7 +81,7 @@ qn_code qn_selective_scan_forward(qn_exec *x, const qn_node *n, const qn_array *
     QN_TRY(qn_scan_fits(&in[5], "D", s.n, err));
     s.n_runs = qn_ceil_div(s.n, RUN);
     qn_array a, h = {0};
-    const int64_t a_dims[2] = {(int64_t)s.m, (int64_t)s.n};
+    const int64_t a_dims[2] = {(int64_t)s.m, (int64_t)(s.n_runs * RUN)};
     const int64_t h_dims[3] = {qn_exec_env(x)->n_threads, (int64_t)s.m, RUN};
     QN_TRY(qn_exec_new(x, &a, QN_F32, a_dims, 2, err));
     qn_code rc = qn_exec_new(x, &h, QN_F32, h_dims, 3, err);
@@ -85,9 +90,10 @@ qn_code qn_selective_scan_forward(qn_exec *x, const qn_node *n, const qn_array *
     if (rc == QN_OK) {
         float *at = a.data;
         const float *log_a = in[2].data;
+        memset(at, 0, qn_array_bytes(&a));
         for (uint64_t k = 0; k < s.n; k++)
             for (uint64_t j = 0; j < s.m; j++)
-                at[j * s.n + k] = -expf(log_a[k * s.m + j]);
+                at[j * s.n_runs * RUN + k] = -expf(log_a[k * s.m + j]);
         s.a = at;
         s.h = h.data;
         s.y = out->data;

@@ -3,6 +3,7 @@
 #include "analysis/exec/ops_scan.h"
 #include "base/err.h"
 #include <inttypes.h>
+#include <string.h>
 
 qn_code qn_positions_shape(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err)
 {
@@ -35,7 +36,7 @@ qn_code qn_positions_forward(qn_exec *x, const qn_node *n, const qn_array *in, q
 qn_code qn_token_shift_shape(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err)
 {
     (void)n;
-    qn_scan_like(&in[0], out);
+    qn_lm_like(&in[0], out);
     return qn_scan_info(&in[2], "mix", qn_scan_last(&in[0]), err);
 }
 
@@ -82,7 +83,7 @@ qn_code qn_token_shift_forward(qn_exec *x, const qn_node *n, const qn_array *in,
 
 qn_code qn_causal_conv_shape(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err)
 {
-    qn_scan_like(&in[0], out);
+    qn_lm_like(&in[0], out);
     const int64_t width = qn_scan_last(&in[0]);
     if (in[2].rank != QN_RANK_UNKNOWN && in[2].rank != 3)
         return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "the weight has rank %u, not 3", in[2].rank);

@@ -6,10 +6,11 @@
 #include "base/num.h"
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
 qn_code qn_ssd_scan_shape(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err)
 {
-    qn_scan_like(&in[0], out);
+    qn_lm_like(&in[0], out);
     const int64_t width = qn_scan_last(&in[0]), heads = qn_scan_last(&in[1]), states = qn_scan_last(&in[4]);
     const int64_t groups = qn_node_int(n, "groups", 1);
     if (groups < 1)

@@ -6,11 +6,12 @@
 #include "base/num.h"
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
 qn_code qn_wkv5_shape(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err)
 {
     (void)n;
-    qn_scan_like(&in[0], out);
+    qn_lm_like(&in[0], out);
     const int64_t width = qn_scan_last(&in[0]);
     for (unsigned i = 3; i < 5; i++) {
         if (in[i].rank != QN_RANK_UNKNOWN && in[i].rank < 2)
@@ -94,7 +95,7 @@ qn_code qn_wkv5_forward(qn_exec *x, const qn_node *n, const qn_array *in, qn_arr
 
 qn_code qn_group_norm_shape(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err)
 {
-    qn_scan_like(&in[0], out);
+    qn_lm_like(&in[0], out);
     const int64_t width = qn_scan_last(&in[0]), groups = qn_node_int(n, "groups", 1);
     if (groups < 1 || (width != QN_DIM_UNKNOWN && width % groups))
         return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "%" PRId64 " groups do not share %" PRId64 " channels", groups, width);

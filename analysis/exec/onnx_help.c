@@ -1,3 +1,4 @@
+/* onnx_help.c: small checks and readings of operands. */
 #include "analysis/exec/onnx_help.h"
 #include <inttypes.h>
 #include <string.h>

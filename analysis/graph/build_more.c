@@ -1,3 +1,4 @@
+/* build_more.c: see build_more.h. */
 #include "analysis/graph/build_more.h"
 #include "base/err.h"
 #include <inttypes.h>

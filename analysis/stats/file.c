@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "base/half.h"
 #include "base/num.h"
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -255,7 +256,7 @@ static bool take_vectors(const qn_stats_input *in, qn_stats_vectors *v, const ui
     bool good = take_f64s(v->sum_sq = d, &p, n, 0);
     d += n;
     if (in->parts & QN_STATS_HAS_SUMS) {
-        good = take_f64s(v->sum = d, &p, n, -INFINITY) && good;
+        good = take_f64s(v->sum = d, &p, n, -DBL_MAX) && good;
         good = take_f64s(v->sum_abs = d + n, &p, n, 0) && good;
         d += 2 * n;
     }

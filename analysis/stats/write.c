@@ -2,38 +2,12 @@
  * for them is written, and the footer before the next block begins. */
 #include "analysis/stats/write.h"
 #include "analysis/stats/file.h"
+#include "analysis/stats/write_impl.h"
 #include "base/err.h"
 #include "base/half.h"
 #include "base/num.h"
 #include "base/path.h"
-#include <errno.h>
 #include <math.h>
-
-enum { BUF_BYTES = 1 << 20, TRIES = 8 };
-
-struct qn_stats_writer {
-    const qn_env *env;
-    qn_stats_write_options opt;
-    char *path, *partial; /* owned */
-    qn_file file;
-    bool ours;            /* what has the partial's name may be removed by us */
-    bool failed, finished;
-    qn_arena arena;       /* meta, names */
-    qn_stats_meta meta;
-    uint32_t n_done, n_done_before;
-    uint64_t prev_end;    /* of the last segment                */
-    uint64_t at;          /* where buf goes in the file         */
-    uint8_t *buf;
-    uint64_t buf_used;
-    qn_hasher hash;
-    qn_stats_input *inputs; /* of this segment */
-    uint64_t n_inputs, cap_inputs;
-    const char **keys;    /* of all segments, for `names` */
-    uint64_t n_keys, cap_keys;
-    qn_names names;
-    qn_name_slot *slots;
-    uint64_t n_slots;
-};
 
 static const char *key_of(const void *ctx, uint32_t item)
 {
@@ -52,10 +26,10 @@ static qn_code flush(qn_stats_writer *w, qn_err *err)
     return QN_OK;
 }
 
-/* Room for n ≤ BUF_BYTES more. */
+/* Room for n ≤ QN_STATS_BUF_BYTES more. */
 static qn_code reserve(qn_stats_writer *w, uint64_t n, qn_err *err)
 {
-    return n > BUF_BYTES - w->buf_used ? flush(w, err) : QN_OK;
+    return n > QN_STATS_BUF_BYTES - w->buf_used ? flush(w, err) : QN_OK;
 }
 
 static qn_code put_bytes(qn_stats_writer *w, const void *p, uint64_t n, qn_err *err)
@@ -63,8 +37,8 @@ static qn_code put_bytes(qn_stats_writer *w, const void *p, uint64_t n, qn_err *
     const uint8_t *from = p;
     qn_hasher_add(&w->hash, p, (size_t)n);
     while (n > 0) {
-        QN_TRY(reserve(w, qn_min_u64(n, BUF_BYTES), err));
-        const uint64_t some = qn_min_u64(n, BUF_BYTES - w->buf_used);
+        QN_TRY(reserve(w, qn_min_u64(n, QN_STATS_BUF_BYTES), err));
+        const uint64_t some = qn_min_u64(n, QN_STATS_BUF_BYTES - w->buf_used);
         memcpy(w->buf + w->buf_used, from, (size_t)some);
         w->buf_used += some;
         from += some;
@@ -125,7 +99,7 @@ static qn_code rehash(qn_stats_writer *w, uint64_t n, qn_err *err)
     return QN_OK;
 }
 
-static qn_code add_key(qn_stats_writer *w, const char *name, uint32_t expert, qn_err *err)
+qn_code qn_stats_writer_add_key(qn_stats_writer *w, const char *name, uint32_t expert, qn_err *err)
 {
     if (w->n_keys >= QN_NAMES_NONE - 1)
         return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "2^32 names: fewer are allowed");
@@ -191,186 +165,17 @@ static qn_code check_target(const qn_stats_writer *w, qn_err *err)
     return QN_OK;
 }
 
-/* Opens the partial when there is one, and holds its lock: another run may rename or remove it between two calls. */
-static qn_code take_partial(qn_stats_writer *w, bool *there, qn_err *err)
-{
-    for (int i = 0; i < TRIES; i++) {
-        qn_stat mine, named;
-        bool held = false;
-        QN_TRY(qn_fs_find(w->env->fs, w->partial, &named, there, err));
-        if (!*there)
-            return QN_OK;
-        qn_err why;
-        qn_err_clear(&why);
-        const qn_code rc = qn_file_open(&w->file, w->env->fs, w->env->alloc, w->partial, QN_OPEN_RDWR | QN_OPEN_NOFOLLOW, &why);
-        if (rc != QN_OK && why.sys == ENOENT)
-            continue;
-        if (rc != QN_OK) {
-            if (err && err->code == QN_OK)
-                *err = why;
-            return rc;
-        }
-        QN_TRY(qn_file_lock(&w->file, &held, err));
-        QN_TRY(qn_file_stat(&w->file, &mine, err));
-        QN_TRY(qn_fs_find(w->env->fs, w->partial, &named, there, err));
-        if (held && *there && mine.ino == named.ino && mine.dev == named.dev)
-            return QN_OK;
-        qn_file_drop(&w->file);
-        if (!held)
-            break;
-    }
-    return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "another run is writing this output"), w->partial);
-}
-
-/* A file with a header gets the partial's name: so whatever has that name later, and no header, is not ours. */
-static qn_code make_partial(qn_stats_writer *w, const char *tmp, qn_file *f, qn_err *err)
-{
-    const qn_fs *fs = w->env->fs;
-    uint8_t b[QN_STATS_HEADER_BYTES];
-    qn_stat mine, named;
-    bool held;
-    if (qn_fs_exists(fs, tmp))
-        (void)fs->unlink(fs->ctx, tmp);
-    QN_TRY(qn_file_open(f, fs, w->env->alloc, tmp, QN_OPEN_NEW, err));
-    QN_TRY(qn_file_lock(f, &held, err));
-    qn_stats_header_put(b);
-    QN_TRY(qn_file_write(f, b, sizeof b, 0, err));
-    QN_TRY(qn_file_sync(f, err));
-    QN_TRY(qn_fs_rename(fs, tmp, w->partial, err));
-    QN_TRY(qn_file_stat(f, &mine, err));
-    QN_TRY(qn_fs_stat(fs, w->partial, &named, err));
-    if (!held || mine.ino != named.ino || mine.dev != named.dev)
-        return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "another run is writing this output"), w->partial);
-    w->ours = true;
-    return qn_fs_sync_parent(fs, w->env->alloc, w->partial, err);
-}
-
-static qn_code begin_new(qn_stats_writer *w, qn_err *err)
-{
-    qn_file f = QN_FILE_CLOSED;
-    char *tmp = qn_path_cat(w->env->alloc, w->path, ".quern-new", err);
-    if (!tmp)
-        return QN_E_MEMORY;
-    const qn_code rc = make_partial(w, tmp, &f, err);
-    if (rc != QN_OK && !w->ours)
-        (void)w->env->fs->unlink(w->env->fs->ctx, tmp);
-    qn_mem_put(w->env->alloc, tmp);
-    qn_file_drop(&w->file); /* the one before, and its lock */
-    w->file = f;
-    w->at = w->prev_end = QN_STATS_HEADER_BYTES;
-    return rc;
-}
-
-/* The last end ≤ `end` of a footer; 0 when there is none. */
-static qn_code footer_before(qn_stats_writer *w, uint64_t end, uint64_t *found, qn_err *err)
-{
-    end -= end % QN_STATS_ALIGN;
-    *found = 0;
-    while (end > QN_STATS_HEADER_BYTES) {
-        const uint64_t n = qn_min_u64(BUF_BYTES, end - QN_STATS_HEADER_BYTES), from = end - n;
-        QN_TRY(qn_file_read(&w->file, w->buf, n, from, err));
-        for (uint64_t i = n; i >= QN_STATS_FOOTER_BYTES; i -= QN_STATS_ALIGN) {
-            qn_stats_footer f;
-            if (qn_stats_footer_get(w->buf + i - QN_STATS_FOOTER_BYTES, from + i, &f)) {
-                *found = from + i;
-                return QN_OK;
-            }
-        }
-        end = from;
-    }
-    return QN_OK;
-}
-
-static qn_code same_run(const qn_stats_writer *w, const qn_stats_meta *m, qn_err *err)
-{
-    const char *what = !qn_digest_equal(&w->meta.model, &m->model)           ? "model"
-                       : !qn_digest_equal(&w->meta.tokenizer, &m->tokenizer) ? "tokenizer"
-                       : !qn_digest_equal(&w->meta.settings, &m->settings)   ? "settings"
-                                                                             : NULL;
-    return what ? qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET,
-                                              "left by an unfinished run that differs in its %s: finish that run, or give "
-                                              "--restart to throw its work away", what), w->partial)
-                : QN_OK;
-}
-
-/* Takes over what the file holds up to `end`, less a last segment that says "complete". */
-static qn_code take_over(qn_stats_writer *w, const qn_stats_file *f, qn_err *err)
-{
-    QN_TRY(same_run(w, &f->meta, err));
-    w->ours = true;
-    for (uint32_t i = 0; i < f->n_items; i++)
-        QN_TRY(add_key(w, f->items[i].name, f->items[i].expert, err));
-    w->n_done = w->n_done_before = f->n_segments - (f->complete ? 1 : 0);
-    w->prev_end = w->at = f->end;
-    if (f->complete) { /* it is written anew: then all that a finished run does is done */
-        uint8_t b[QN_STATS_FOOTER_BYTES];
-        qn_stats_footer foot;
-        QN_TRY(qn_file_read(&w->file, b, sizeof b, f->end - sizeof b, err));
-        if (!qn_stats_footer_get(b, f->end, &foot))
-            return QN_FAIL(err, QN_E_IO, f->end - sizeof b, "the file changes while it is read");
-        w->prev_end = w->at = foot.prev_end;
-    }
-    return qn_file_truncate(&w->file, w->at, err);
-}
-
-/* Behind the last segment from which the whole chain reads. */
-static qn_code resume(qn_stats_writer *w, uint64_t n_bytes, qn_err *err)
-{
-    uint64_t end = n_bytes;
-    for (;;) {
-        QN_TRY(footer_before(w, end, &end, err));
-        if (end == 0)
-            return begin_new(w, err);
-        qn_file again = QN_FILE_CLOSED;
-        qn_stats_file f = QN_STATS_FILE_CLOSED;
-        qn_err why;
-        qn_err_clear(&why);
-        QN_TRY(qn_file_open(&again, w->env->fs, w->env->alloc, w->partial, QN_OPEN_READ, err));
-        qn_code rc = qn_stats_file_open_at(&f, w->env, &again, end, &why);
-        if (rc == QN_OK) {
-            rc = take_over(w, &f, err);
-            qn_stats_file_close(&f);
-            return rc;
-        }
-        qn_stats_file_close(&f);
-        if (rc != QN_E_INPUT) {
-            if (err)
-                *err = why;
-            return rc;
-        }
-        end -= QN_STATS_ALIGN;
-    }
-}
-
-static qn_code open_partial(qn_stats_writer *w, qn_err *err)
-{
-    uint8_t head[QN_STATS_HEADER_BYTES];
-    qn_stat st;
-    bool there = false;
-    QN_TRY(take_partial(w, &there, err));
-    if (!there || w->opt.restart || !w->opt.resumable)
-        return begin_new(w, err);
-    QN_TRY(qn_file_stat(&w->file, &st, err));
-    if (st.n_bytes >= sizeof head)
-        QN_TRY(qn_file_read(&w->file, head, sizeof head, 0, err));
-    if (st.n_bytes < sizeof head || qn_stats_header_check(head, NULL) != QN_OK)
-        return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET,
-                                           "is in the way and not ours: move it, or give --restart to overwrite it"),
-                              w->partial);
-    return resume(w, st.n_bytes, err);
-}
-
 static qn_code open_writer(qn_stats_writer *w, const char *path, const qn_stats_meta *meta, qn_err *err)
 {
     w->path = qn_path_cat(w->env->alloc, path, "", err);
     w->partial = qn_path_cat(w->env->alloc, path, w->opt.resumable ? ".partial" : ".quern-export", err);
-    w->buf = qn_mem_get(w->env->alloc, BUF_BYTES, err);
+    w->buf = qn_mem_get(w->env->alloc, QN_STATS_BUF_BYTES, err);
     if (!w->path || !w->partial || !w->buf)
         return QN_E_MEMORY;
     QN_TRY(qn_hasher_open(&w->hash, err));
     QN_TRY(copy_meta(w, meta, err));
     QN_TRY(check_target(w, err));
-    return open_partial(w, err);
+    return qn_stats_writer_open_partial(w, err);
 }
 
 qn_code qn_stats_writer_open(qn_stats_writer **out, const qn_env *env, const char *path, const qn_stats_meta *meta,
@@ -418,7 +223,7 @@ static qn_code copy_input(qn_stats_writer *w, const qn_stats_input *in, qn_stats
         if (n == 0 || n > QN_STATS_NAME_MAX || !qn_utf8_is_valid(name, n))
             return qn_err_in_tensor(err, QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "name of %zu bytes: 1 to %d of UTF-8 "
                                                  "are allowed", n, QN_STATS_NAME_MAX), name);
-        QN_TRY(add_key(w, name, in->expert, err));
+        QN_TRY(qn_stats_writer_add_key(w, name, in->expert, err));
         names[i].n_outputs = in->names[i].n_outputs;
         names[i].name = qn_arena_str(&w->arena, name, n, err);
         if (!names[i].name)
@@ -550,7 +355,7 @@ static qn_code finish(qn_stats_writer *w, const qn_stats_meta *meta, qn_err *err
     if (w->n_inputs)
         QN_TRY(end_segment(w, false, err));
     if (meta) {
-        QN_TRY(same_run(w, meta, err));
+        QN_TRY(qn_stats_writer_same_run(w, meta, err));
         QN_TRY(copy_meta(w, meta, err));
     }
     QN_TRY(end_segment(w, true, err));

@@ -6,7 +6,8 @@
 #include "formats/registry.h"
 
 extern const qn_format qn_format_hf;                /* a folder                          */
-extern const qn_format qn_format_safetensors_index; /* a *.safetensors.index.json: its set */
+extern const qn_format qn_format_shard_index;       /* a *.safetensors.index.json or *.bin.index.json: its set */
+extern const qn_format qn_format_tfjs;              /* a TensorFlow.js model.json: its set */
 
 /* Checks the weight_map of an index file (file number `file` of s, lying in folder `dir` relative to the source, "" for
  * the top) against the tensors of s, in both directions: every mapped name is in the named shard, and the

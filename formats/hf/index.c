@@ -1,5 +1,5 @@
-/* index.c: model.safetensors.index.json: {"metadata": {…}, "weight_map": {tensor: shard}}. Shards are file names, not
- * paths. A stale index hides missing tensors from loaders, so both directions are checked. */
+/* index.c: model.safetensors.index.json, or pytorch_model.bin.index.json: {"metadata": {…}, "weight_map": {tensor: shard}}.
+ * Shards are file names, not paths. A stale index hides missing tensors from loaders, so both directions are checked. */
 #include "base/err.h"
 #include "base/num.h"
 #include "formats/hf/hf.h"
@@ -83,7 +83,7 @@ struct check {
     uint64_t file, n_mapped;
     size_t n_dir;   /* bytes of "sub/folder/" in front of the shards' names */
     uint8_t *shard; /* per file: named by the index                          */
-    uint8_t *seen;  /* per object                                            */
+    uint8_t *seen;  /* per tensor                                            */
 };
 
 static qn_code read_member(void *ctx, void *dst, uint64_t n, uint64_t off, qn_err *err)
@@ -97,36 +97,37 @@ static bool lies_in(const struct check *c, const char *path, const char *shard)
     return strncmp(path, c->s->files[c->file].path, c->n_dir) == 0 && strcmp(path + c->n_dir, shard) == 0;
 }
 
+/* Where the index says a tensor is. Tied tensors of a PyTorch file share an object, so tensors count here, not objects. */
 static qn_code check_pair(void *ctx, const char *tensor, const char *shard, uint64_t at, qn_err *err)
 {
     struct check *c = ctx;
-    uint64_t o = qn_source_find(c->s, tensor);
-    if (o == UINT64_MAX || !lies_in(c, c->s->files[c->s->objects[o].file].path, shard)) {
+    uint64_t t = qn_source_tensor_find(c->s, tensor);
+    if (t == UINT64_MAX || !lies_in(c, c->s->files[c->s->tensors[t].file].path, shard)) {
         /* another file has the name too and came first: this one's is qualified by its path */
         char qualified[QN_JSON_STRING_MAX + 2048 + 2];
         const int n = snprintf(qualified, sizeof qualified, "%.*s%s:%s", (int)c->n_dir, c->s->files[c->file].path, shard,
                                tensor);
-        const uint64_t q = n > 0 && (size_t)n < sizeof qualified ? qn_source_find(c->s, qualified) : UINT64_MAX;
-        o = q == UINT64_MAX ? o : q;
+        const uint64_t q = n > 0 && (size_t)n < sizeof qualified ? qn_source_tensor_find(c->s, qualified) : UINT64_MAX;
+        t = q == UINT64_MAX ? t : q;
     }
-    const char *path = o == UINT64_MAX ? NULL : c->s->files[c->s->objects[o].file].path;
+    const char *path = t == UINT64_MAX ? NULL : c->s->files[c->s->tensors[t].file].path;
     if (!path || !lies_in(c, path, shard))
         return qn_err_in_tensor(err, QN_FAIL(err, QN_E_INPUT, at, "the index says it is in %s: it is %s%s", shard,
                                              path ? "in " : "in no file", path ? path : ""), tensor);
-    if (c->seen[o])
+    if (c->seen[t])
         return qn_err_in_tensor(err, QN_FAIL(err, QN_E_INPUT, at, "stands twice in the index"), tensor);
-    c->seen[o] = 1;
-    c->shard[c->s->objects[o].file] = 1;
+    c->seen[t] = 1;
+    c->shard[c->s->tensors[t].file] = 1;
     return QN_OK;
 }
 
 static qn_code check_unmapped(const struct check *c, qn_err *err)
 {
-    for (uint64_t i = 0; i < c->s->n_objects; i++) {
-        const qn_object *o = &c->s->objects[i];
-        if (o->kind == QN_OBJECT_TENSOR && c->shard[o->file] && !c->seen[i])
+    for (uint64_t i = 0; i < c->s->n_tensors; i++) {
+        const qn_source_tensor *t = &c->s->tensors[i];
+        if (c->shard[t->file] && !c->seen[i])
             return qn_err_in_tensor(err, QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "is in %s but not in the index",
-                                                 c->s->files[o->file].path), o->name);
+                                                 c->s->files[t->file].path), t->name);
     }
     return QN_OK;
 }
@@ -136,7 +137,7 @@ qn_code qn_hf_check_index(qn_source *s, uint64_t file, qn_err *err)
     const char *path = s->files[file].path, *slash = strrchr(path, '/');
     struct check c = {.s = s, .file = file, .n_dir = slash ? (size_t)(slash - path) + 1 : 0};
     c.shard = qn_mem_zeros(s->env->alloc, s->n_files, 1, err);
-    c.seen = qn_mem_zeros(s->env->alloc, s->n_objects, 1, err);
+    c.seen = qn_mem_zeros(s->env->alloc, s->n_tensors, 1, err);
     struct reading r = {.text = read_member, .text_ctx = &c, .n_bytes = s->files[file].n_bytes, .alloc = s->env->alloc,
                         .pair = check_pair, .ctx = &c};
     qn_code rc = c.shard && c.seen ? read_all(&r, err) : QN_E_MEMORY;

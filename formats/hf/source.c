@@ -1,10 +1,10 @@
-/* source.c (hf): every regular file below a folder, in the byte order of their paths. *.safetensors files are parsed
- * into tensors; all others are carried as they are. Symlinks are followed (the HF cache is made of them). */
+/* source.c (hf): which files belong to a model: every regular file below a folder, or those that an index or a model.json
+ * names. Symlinks are followed (the HF cache is made of them). What is made of them: build.c. */
 #include "base/err.h"
 #include "base/num.h"
+#include "formats/hf/build.h"
 #include "formats/hf/hf.h"
-#include "formats/safetensors/safetensors.h"
-#include <stdlib.h>
+#include "formats/tfjs/tfjs.h"
 #include <string.h>
 
 enum { DEPTH_MAX = 8, FILES_MAX = 1 << 20 };
@@ -87,116 +87,6 @@ static qn_code list_dir(struct found *f, const char *dir, unsigned depth, qn_err
     return rc;
 }
 
-static int by_bytes(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* Tensor names so far, rebuilt larger when full. Two files may hold the same names (consolidated beside model, fp16
- * variants, adapters in folders): the later file's are then qualified by its path. */
-struct names {
-    qn_names table;
-    uint64_t n, room;
-};
-
-static const char *object_name(const void *ctx, uint32_t item)
-{
-    return ((const qn_source *)ctx)->objects[item].name;
-}
-
-static qn_code names_grow(struct names *t, const qn_source *s, uint64_t n_more, qn_err *err)
-{
-    if (t->n + n_more <= t->room && t->table.slots)
-        return QN_OK;
-    struct names bigger = {.n = t->n, .room = (t->n + n_more) * 2};
-    const uint64_t n_slots = qn_names_slots(bigger.room);
-    qn_name_slot *slots = qn_mem_zeros(s->env->alloc, n_slots, sizeof *slots, err);
-    if (!slots)
-        return QN_E_MEMORY;
-    qn_names_init(&bigger.table, slots, n_slots);
-    for (uint64_t i = 0; t->table.slots && i <= t->table.mask; i++) {
-        const uint32_t item = t->table.slots[i].item;
-        if (item)
-            (void)qn_names_add(&bigger.table, s->objects[item - 1].name, item - 1, object_name, s);
-    }
-    qn_mem_put(s->env->alloc, t->table.slots);
-    *t = bigger;
-    return QN_OK;
-}
-
-/* Do the objects from `first` on bring a name that is there already? If not, they are added. */
-static qn_code names_add(struct names *t, const qn_source *s, uint64_t first, bool *collide, qn_err *err)
-{
-    if (s->n_objects >= UINT32_MAX)
-        return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "more than 2^32 tensors");
-    QN_TRY(names_grow(t, s, s->n_objects - first, err));
-    *collide = false;
-    for (uint64_t i = first; i < s->n_objects && !*collide; i++)
-        *collide = s->objects[i].kind == QN_OBJECT_TENSOR &&
-                   qn_names_find(&t->table, s->objects[i].name, object_name, s) != QN_NAMES_NONE;
-    for (uint64_t i = first; i < s->n_objects && !*collide; i++)
-        if (s->objects[i].kind == QN_OBJECT_TENSOR)
-            t->n += qn_names_add(&t->table, s->objects[i].name, (uint32_t)i, object_name, s) == QN_NAMES_NONE;
-    return QN_OK;
-}
-
-static qn_code requalify(qn_source *s, uint64_t file, qn_err *err)
-{
-    char *prefix = qn_path_cat(s->env->alloc, s->files[file].path, ":", err);
-    if (!prefix)
-        return QN_E_MEMORY;
-    s->n_objects = s->files[file].first_object;
-    s->files[file].n_objects = 0;
-    const qn_code rc = qn_safetensors_add(s, prefix, err);
-    qn_mem_put(s->env->alloc, prefix);
-    return rc;
-}
-
-static qn_code add_file(qn_source *s, const char *rel, struct names *names, qn_err *err)
-{
-    char *path = qn_path_join(s->env->alloc, s->path, rel, err);
-    if (!path)
-        return QN_E_MEMORY;
-    const uint64_t first_new = s->n_objects, file = s->n_files;
-    qn_code rc = qn_fileset_add_file(s, path, rel, err);
-    qn_mem_put(s->env->alloc, path);
-    if (rc == QN_OK && !ends_with(rel, ".safetensors"))
-        return qn_fileset_add_blob(s, err);
-    if (rc == QN_OK)
-        rc = qn_safetensors_add(s, "", err);
-    bool collide = false;
-    if (rc == QN_OK)
-        rc = names_add(names, s, first_new, &collide, err);
-    if (rc == QN_OK && collide)
-        rc = requalify(s, file, err); /* what still collides now, qn_source_seal refuses */
-    return rc;
-}
-
-static qn_code build(qn_source *s, char **rel, uint64_t n, qn_err *err)
-{
-    if (n)
-        qsort(rel, n, sizeof *rel, by_bytes);
-    uint64_t n_kept = 0; /* an index names its shards over and over */
-    for (uint64_t i = 0; i < n; i++)
-        if (n_kept == 0 || strcmp(rel[n_kept - 1], rel[i]) != 0)
-            rel[n_kept++] = rel[i];
-    n = n_kept;
-    struct names names = {0};
-    qn_code rc = QN_OK;
-    for (uint64_t i = 0; i < n && rc == QN_OK; i++)
-        rc = add_file(s, rel[i], &names, err);
-    qn_mem_put(s->env->alloc, names.table.slots);
-    QN_TRY(rc);
-    QN_TRY(qn_source_seal(s, err));
-    if (s->n_tensor_objects == 0)
-        return qn_err_in_path(err, QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "no tensors found: a folder with "
-                                                                          ".safetensors files is expected"), s->path);
-    for (uint64_t i = 0; i < s->n_files; i++)
-        if (ends_with(s->files[i].path, ".safetensors.index.json"))
-            QN_TRY(qn_hf_check_index(s, i, err));
-    return QN_OK;
-}
-
 static bool probe_dir(const qn_probe *p)
 {
     return p->is_dir;
@@ -206,13 +96,13 @@ static qn_code open_dir(const qn_env *env, const char *path, qn_source **out, qn
 {
     qn_source *s;
     *out = NULL;
-    QN_TRY(qn_fileset_new(env, "hf", path, &s, err));
+    QN_TRY(qn_fileset_new_ops(env, &qn_hf_ops, path, &s, err));
     s->is_dir = true;
     s->whole_dir = true;
     struct found f = {.s = s, .err = err, .dir = ""};
     qn_code rc = list_dir(&f, "", 0, err);
     if (rc == QN_OK)
-        rc = build(s, f.rel, f.n, err);
+        rc = qn_hf_build(s, f.rel, f.n, NULL, err);
     qn_mem_put(env->alloc, f.rel);
     if (rc != QN_OK) {
         qn_source_close(s);
@@ -226,7 +116,7 @@ static qn_code open_dir(const qn_env *env, const char *path, qn_source **out, qn
 
 static bool probe_index(const qn_probe *p)
 {
-    return !p->is_dir && ends_with(p->path, ".safetensors.index.json");
+    return !p->is_dir && (ends_with(p->path, ".safetensors.index.json") || ends_with(p->path, ".bin.index.json"));
 }
 
 static qn_code add_shard(void *ctx, const char *shard, qn_err *err)
@@ -243,24 +133,34 @@ static qn_code add_shard(void *ctx, const char *shard, qn_err *err)
     return QN_OK;
 }
 
-static qn_code open_index(const qn_env *env, const char *path, qn_source **out, qn_err *err)
+/* A source over the folder of the file `path`; the file's own name is *name. */
+static qn_code open_beside(const qn_env *env, const char *path, qn_source **out, const char **name, qn_err *err)
 {
     const char *slash = strrchr(path, '/');
-    qn_source *s = NULL;
+    *name = slash ? slash + 1 : path;
     *out = NULL;
     char *dir = qn_path_dir(env->alloc, path, err);
     if (!dir)
         return QN_E_MEMORY;
-    qn_code rc = qn_fileset_new(env, "hf", dir, &s, err);
+    const qn_code rc = qn_fileset_new_ops(env, &qn_hf_ops, dir, out, err);
     qn_mem_put(env->alloc, dir);
     QN_TRY(rc);
-    s->is_dir = true;
+    (*out)->is_dir = true;
+    return QN_OK;
+}
+
+static qn_code open_index(const qn_env *env, const char *path, qn_source **out, qn_err *err)
+{
+    const char *name;
+    qn_source *s;
+    *out = NULL;
+    QN_TRY(open_beside(env, path, &s, &name, err));
     struct found f = {.s = s, .err = err, .dir = ""};
-    rc = qn_hf_each_shard(env, path, add_shard, &f, err);
+    qn_code rc = qn_hf_each_shard(env, path, add_shard, &f, err);
     if (rc == QN_OK)
-        rc = add_shard(&f, slash ? slash + 1 : path, err);
+        rc = add_shard(&f, name, err);
     if (rc == QN_OK)
-        rc = build(s, f.rel, f.n, err);
+        rc = qn_hf_build(s, f.rel, f.n, NULL, err);
     qn_mem_put(env->alloc, f.rel);
     if (rc != QN_OK) {
         qn_source_close(s);
@@ -270,5 +170,60 @@ static qn_code open_index(const qn_env *env, const char *path, qn_source **out, 
     return QN_OK;
 }
 
+/* ---- a TensorFlow.js model by its model.json ---- */
+
+static bool contains(const uint8_t *p, size_t n, const char *word)
+{
+    const size_t m = strlen(word);
+    for (size_t i = 0; i + m <= n; i++)
+        if (memcmp(p + i, word, m) == 0)
+            return true;
+    return false;
+}
+
+static bool probe_tfjs(const qn_probe *p)
+{
+    const char *slash = strrchr(p->path, '/');
+    if (p->is_dir || !ends_with(p->path, ".json"))
+        return false;
+    return strcmp(slash ? slash + 1 : p->path, "model.json") == 0 || contains(p->head, p->n_head, "\"layers-model\"") ||
+           contains(p->head, p->n_head, "\"graph-model\"") || contains(p->head, p->n_head, "\"modelTopology\"") ||
+           contains(p->head, p->n_head, "\"weightsManifest\"");
+}
+
+static qn_code add_tfjs(qn_source *s, const char *path, const char *name, qn_err *err)
+{
+    qn_fileset *set = s->impl;
+    qn_tfjs_model *m;
+    QN_TRY(qn_tfjs_read(s, path, &m, err));
+    if (!m)
+        return qn_err_in_path(err, QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "no weightsManifest: not a TensorFlow.js model"), path);
+    set->own = m;
+    struct found f = {.s = s, .err = err, .dir = ""};
+    qn_code rc = add_shard(&f, name, err);
+    for (uint64_t i = 0; i < m->n_shards && rc == QN_OK; i++)
+        rc = add_shard(&f, m->shards[i].path, err);
+    if (rc == QN_OK)
+        rc = qn_hf_build(s, f.rel, f.n, name, err);
+    qn_mem_put(s->env->alloc, f.rel);
+    return rc;
+}
+
+static qn_code open_tfjs(const qn_env *env, const char *path, qn_source **out, qn_err *err)
+{
+    const char *name;
+    qn_source *s;
+    *out = NULL;
+    QN_TRY(open_beside(env, path, &s, &name, err));
+    const qn_code rc = add_tfjs(s, path, name, err);
+    if (rc != QN_OK) {
+        qn_source_close(s);
+        return rc;
+    }
+    *out = s;
+    return QN_OK;
+}
+
+const qn_format qn_format_tfjs = {"a TensorFlow.js model", probe_tfjs, open_tfjs};
 const qn_format qn_format_hf = {"a model folder", probe_dir, open_dir};
-const qn_format qn_format_safetensors_index = {"an index of safetensors files", probe_index, open_index};
+const qn_format qn_format_shard_index = {"an index of weight files", probe_index, open_index};

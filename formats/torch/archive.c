@@ -79,7 +79,7 @@ static qn_code find_records(qn_torch_file *f, const qn_zip *z, const qn_zip_entr
             return QN_FAIL(err, QN_E_INPUT, p->storage->off, "storage of %llu bytes: record '%s' has %llu",
                            (unsigned long long)p->n_bytes, shown, (unsigned long long)e->n_bytes);
         p->off = e->data_off;
-        p->record = qn_arena_str(&f->s->arena, e->name, strlen(e->name), err);
+        p->record = qn_torch_record_name(f, e->name, err);
         if (!p->record)
             return QN_E_MEMORY;
     }

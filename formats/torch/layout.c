@@ -19,6 +19,17 @@ qn_torch_place *qn_torch_find_place(const qn_torch_file *f, const char *key)
     return i == QN_NAMES_NONE ? NULL : &f->places[i];
 }
 
+const char *qn_torch_record_name(const qn_torch_file *f, const char *record, qn_err *err)
+{
+    const size_t n = strlen(f->record_prefix), m = strlen(record) + 1;
+    char *p = qn_arena_get(&f->s->arena, n + m, 1, err);
+    if (p) {
+        memcpy(p, f->record_prefix, n);
+        memcpy(p + n, record, m);
+    }
+    return p;
+}
+
 static uint64_t storage_bytes(const qn_pk_storage *s)
 {
     return s->n * (qn_dtype_bits((qn_dtype)s->dtype) / 8); /* n ≤ 2^48, whole bytes */
@@ -152,11 +163,11 @@ static bool is_object(const qn_torch_file *f, const qn_torch_tensor *t)
 static qn_code add_tensors(qn_torch_file *f, qn_err *err)
 {
     qn_source *s = f->s;
-    s->tensors = qn_mem_get(s->env->alloc, f->n_tensors * sizeof *s->tensors, err);
     qn_torch_view *views = qn_arena_get(&s->arena, f->n_tensors * sizeof *views, 8, err);
-    if (!s->tensors || !views)
+    if (!s->tensors) /* also when there are none: storages by themselves are no tensors */
+        s->tensors = qn_mem_get(s->env->alloc, sizeof *s->tensors, err);
+    if (!views || !s->tensors)
         return QN_E_MEMORY;
-    ((qn_fileset *)s->impl)->views = views;
     for (uint64_t i = 0; i < f->n_tensors; i++) {
         const qn_torch_tensor *t = &f->tensors[i];
         const qn_torch_place *p = &f->places[t->place];
@@ -164,9 +175,10 @@ static qn_code add_tensors(qn_torch_file *f, qn_err *err)
         if (!dims || !stride)
             return QN_E_MEMORY;
         views[i] = (qn_torch_view){.off = p->off, .first = t->t->first, .stride = stride, .file = (uint32_t)f->file};
-        s->tensors[s->n_tensors++] = (qn_source_tensor){.name = t->name, .dims = dims, .n_bytes = tensor_bytes(t->t),
-                                                        .object = is_object(f, t) ? p->object : QN_NO_OBJECT,
-                                                        .dtype = t->t->dtype, .rank = t->t->rank};
+        const qn_source_tensor listed = {.name = t->name, .dims = dims, .n_bytes = tensor_bytes(t->t),
+                                         .object = is_object(f, t) ? p->object : QN_NO_OBJECT, .dtype = t->t->dtype,
+                                         .rank = t->t->rank};
+        QN_TRY(qn_fileset_add_made(s, &listed, qn_torch_read_view, &views[i], err));
     }
     return QN_OK;
 }

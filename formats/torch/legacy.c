@@ -62,7 +62,7 @@ static qn_code read_storage(qn_torch_file *f, const qn_pk *key, uint64_t list_of
                        (unsigned long long)(f->n_bytes - *at));
     char record[QN_PK_TEXT_KEPT + 8];
     snprintf(record, sizeof record, "data/%s", p->storage->key);
-    p->record = qn_arena_str(&f->s->arena, record, strlen(record), err);
+    p->record = qn_torch_record_name(f, record, err);
     if (!p->record)
         return QN_E_MEMORY;
     p->off = *at;

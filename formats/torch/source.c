@@ -5,19 +5,8 @@
 #include "formats/zip/zip.h"
 #include <string.h>
 
-static qn_code read_object(qn_source *s, uint64_t obj, uint64_t off, uint64_t n, void *dst, qn_err *err)
-{
-    const qn_object *o = &s->objects[obj];
-    return qn_fileset_read(s, o->file, o->off + off, n, dst, err);
-}
-
-static qn_code read_tensor(qn_source *s, uint64_t tensor, uint64_t off, uint64_t n, void *dst, qn_err *err)
-{
-    const qn_torch_view *views = ((const qn_fileset *)s->impl)->views;
-    return qn_torch_read_view(s, &s->tensors[tensor], &views[tensor], off, n, dst, err);
-}
-
-static const qn_source_ops torch_ops = {.format = "torch", .read = read_object, .read_tensor = read_tensor, .close = qn_fileset_close};
+static const qn_source_ops torch_ops = {.format = "torch", .read = qn_fileset_read_object, .read_tensor = qn_fileset_read_made,
+                                        .close = qn_fileset_close};
 
 static qn_code read_file(void *ctx, void *dst, uint64_t n, uint64_t off, qn_err *err)
 {
@@ -25,10 +14,12 @@ static qn_code read_file(void *ctx, void *dst, uint64_t n, uint64_t off, qn_err 
     return qn_fileset_read(f->s, f->file, off, n, dst, err);
 }
 
-static qn_code add(qn_source *s, qn_code (*read)(qn_torch_file *f, qn_err *err), qn_err *err)
+typedef qn_code (*read_fn)(qn_torch_file *f, qn_err *err);
+
+static qn_code add(qn_source *s, read_fn read, const char *prefix, const char *record_prefix, qn_err *err)
 {
     const qn_alloc *a = s->env->alloc;
-    qn_torch_file f = {.s = s, .file = s->n_files - 1};
+    qn_torch_file f = {.s = s, .file = s->n_files - 1, .prefix = prefix, .record_prefix = record_prefix};
     f.n_bytes = s->files[f.file].n_bytes;
     qn_pickle_init(&f.pickle, a, read_file, &f);
     qn_code rc = read(&f, err);
@@ -37,7 +28,7 @@ static qn_code add(qn_source *s, qn_code (*read)(qn_torch_file *f, qn_err *err),
     if (rc == QN_OK)
         rc = qn_torch_lay_out(&f, err);
     if (rc == QN_OK && f.n_tensors == 0)
-        qn_source_warn(s, "no tensors in it");
+        qn_source_warn(s, "%s: no tensors in it", s->files[f.file].path);
     qn_pickle_release(&f.pickle);
     qn_mem_put(a, f.tensors);
     qn_mem_put(a, f.places);
@@ -45,8 +36,7 @@ static qn_code add(qn_source *s, qn_code (*read)(qn_torch_file *f, qn_err *err),
     return qn_err_in_path(err, rc, ((qn_fileset *)s->impl)->paths[s->n_files - 1]);
 }
 
-static qn_code open_file(const qn_env *env, const char *path, qn_code (*read)(qn_torch_file *f, qn_err *err), qn_source **out,
-                         qn_err *err)
+static qn_code open_file(const qn_env *env, const char *path, read_fn read, qn_source **out, qn_err *err)
 {
     const char *slash = strrchr(path, '/');
     qn_source *s;
@@ -55,7 +45,7 @@ static qn_code open_file(const qn_env *env, const char *path, qn_code (*read)(qn
     s->ops = &torch_ops;
     qn_code rc = qn_fileset_add_file(s, path, slash ? slash + 1 : path, err);
     if (rc == QN_OK)
-        rc = add(s, read, err);
+        rc = add(s, read, "", "", err);
     if (rc == QN_OK)
         rc = qn_source_seal(s, err);
     if (rc != QN_OK) {
@@ -100,13 +90,32 @@ static bool probe_zip(const qn_probe *p)
     return false;
 }
 
+static const uint8_t legacy_magic[] = {0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19};
+enum { PROTO = 2, FRAME = 9, LEGACY_HEAD = PROTO + FRAME + sizeof legacy_magic };
+
 /* The magic number is the first thing in a pickle of protocol 2, or of 4 and 5 behind a frame's head. */
+static bool is_legacy(const uint8_t *head, size_t n)
+{
+    return n >= LEGACY_HEAD && head[0] == 0x80 && (memcmp(head + PROTO, legacy_magic, sizeof legacy_magic) == 0 ||
+                                                   memcmp(head + PROTO + FRAME, legacy_magic, sizeof legacy_magic) == 0);
+}
+
 static bool probe_legacy(const qn_probe *p)
 {
-    static const uint8_t magic[] = {0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19};
-    enum { PROTO = 2, FRAME = 9 };
-    return !p->is_dir && p->n_head >= PROTO + FRAME + sizeof magic && p->head[0] == 0x80 &&
-           (memcmp(p->head + PROTO, magic, sizeof magic) == 0 || memcmp(p->head + PROTO + FRAME, magic, sizeof magic) == 0);
+    return !p->is_dir && is_legacy(p->head, p->n_head);
+}
+
+qn_code qn_torch_add(qn_source *s, const char *prefix, const char *record_prefix, qn_err *err)
+{
+    uint8_t head[LEGACY_HEAD];
+    const uint64_t file = s->n_files - 1;
+    const size_t n = (size_t)qn_min_u64(sizeof head, s->files[file].n_bytes);
+    QN_TRY(qn_fileset_read(s, file, 0, n, head, err));
+    const bool zip = qn_zip_begins(head, n);
+    if (!zip && !is_legacy(head, n))
+        return qn_err_in_path(err, QN_FAIL(err, QN_E_UNSUPPORTED, 0, "not what torch.save writes: neither a zip nor its older "
+                                                                     "stream"), ((qn_fileset *)s->impl)->paths[file]);
+    return add(s, zip ? qn_torch_read_zip : qn_torch_read_legacy, prefix, record_prefix, err);
 }
 
 const qn_format qn_format_torch_zip = {"a PyTorch checkpoint", probe_zip, open_zip};

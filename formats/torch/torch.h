@@ -11,6 +11,11 @@
 
 extern const qn_format qn_format_torch_zip, qn_format_torch_legacy;
 
+/* Reads the source's last file, of either layout, and appends its objects and its tensors. The names of tensors get `prefix` in
+ * front, those of storages that are no tensor `record_prefix` ("" mostly): two files may well have records of one name.
+ * On failure what is appended stays half done: see qn_fileset_rewind. */
+qn_code qn_torch_add(qn_source *s, const char *prefix, const char *record_prefix, qn_err *err) QN_MUST_CHECK;
+
 /* How a tensor lies in its storage, for those that are no object: kept in the source's arena, one per tensor. */
 typedef struct qn_torch_view {
     uint64_t off;          /* of the storage in its file                     */
@@ -19,8 +24,8 @@ typedef struct qn_torch_view {
     uint32_t file;
 } qn_torch_view;
 
-/* n bytes of the row-major content of a tensor from byte `at`: read and put together. */
-qn_code qn_torch_read_view(qn_source *s, const qn_source_tensor *t, const qn_torch_view *v, uint64_t at, uint64_t n, uint8_t *dst,
+/* A qn_made_fn: n bytes of the row-major content of a tensor from byte `at`, by its qn_torch_view. */
+qn_code qn_torch_read_view(qn_source *s, const qn_source_tensor *t, const void *view, uint64_t at, uint64_t n, uint8_t *dst,
                            qn_err *err) QN_MUST_CHECK;
 
 /* A storage's bytes in the file. */
@@ -43,6 +48,7 @@ typedef struct qn_torch_tensor {
 typedef struct qn_torch_file {
     qn_source *s;
     uint64_t file, n_bytes;
+    const char *prefix, *record_prefix; /* see qn_torch_add */
     qn_pickle pickle;
     qn_pk *root;
     qn_torch_tensor *tensors;
@@ -55,6 +61,8 @@ typedef struct qn_torch_file {
 qn_code qn_torch_walk(qn_torch_file *f, qn_err *err) QN_MUST_CHECK;
 /* Lists the storages that the pickle speaks of. */
 qn_code qn_torch_list_places(qn_torch_file *f, qn_err *err) QN_MUST_CHECK;
+/* A record's name as an object has it, in the source's arena; NULL when there is no memory. */
+const char *qn_torch_record_name(const qn_torch_file *f, const char *record, qn_err *err);
 /* NULL if there is none of that key. */
 qn_torch_place *qn_torch_find_place(const qn_torch_file *f, const char *key);
 /* Places are known: objects and tensors of the source. */

@@ -92,10 +92,11 @@ static qn_code copy_runs(struct gather *g, uint64_t at, uint64_t n, uint8_t *dst
     return QN_OK;
 }
 
-qn_code qn_torch_read_view(qn_source *s, const qn_source_tensor *t, const qn_torch_view *v, uint64_t at, uint64_t n, uint8_t *dst,
+qn_code qn_torch_read_view(qn_source *s, const qn_source_tensor *t, const void *view, uint64_t at, uint64_t n, uint8_t *dst,
                            qn_err *err)
 {
     enum { LONG_RUN = 4096 };
+    const qn_torch_view *v = view;
     struct gather g = {.s = s, .v = v, .dims = t->dims, .n_elem = qn_dtype_bits((qn_dtype)t->dtype) / 8};
     find_runs(&g, t);
     const uint64_t run_bytes = g.run_elems * g.n_elem;

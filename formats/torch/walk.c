@@ -29,9 +29,14 @@ static qn_code add(struct walk *w, const qn_pk_tensor *t, qn_err *err)
     if (w->n_name_bytes > w->name_bytes_max)
         return QN_FAIL(err, QN_E_UNSUPPORTED, t->off, "names of tensors take more than %llu bytes",
                        (unsigned long long)w->name_bytes_max);
-    const char *name = w->n ? qn_arena_str(&f->s->arena, w->name, w->n, err) : "tensor"; /* one by itself */
+    const char *own = w->n ? w->name : "tensor"; /* one by itself */
+    const size_t n = w->n ? w->n : strlen(own), n_prefix = strlen(f->prefix);
+    char *name = qn_arena_get(&f->s->arena, n_prefix + n + 1, 1, err);
     if (!name)
         return QN_E_MEMORY;
+    memcpy(name, f->prefix, n_prefix);
+    memcpy(name + n_prefix, own, n);
+    name[n_prefix + n] = '\0';
     p[f->n_tensors++] = (qn_torch_tensor){.name = name, .t = t};
     return QN_OK;
 }

@@ -18,6 +18,7 @@ enum {
     LOCATOR_BYTES = 20,
     COMMENT_MAX = 65535,
     NAME_MAX_BYTES = 1024,
+    MADE_ON_UNIX = 3,
 };
 #define CENTRAL_MAX (UINT64_C(256) << 20)
 #define SIG_CENTRAL 0x02014b50u
@@ -237,7 +238,8 @@ static qn_code read_central(qn_zip *z, qn_cur *c, qn_zip_entry *e, qn_err *err)
     QN_TRY(check_name(name, n_name, off + 46, err));
     *e = (qn_zip_entry){.name = qn_arena_str(&z->arena, name, n_name, err), .flags = qn_load16(p + 8),
                         .method = qn_load16(p + 10), .crc = qn_load32(p + 16), .n_packed = qn_load32(p + 20),
-                        .n_bytes = qn_load32(p + 24), .off = qn_load32(p + 42), .central_at = off};
+                        .n_bytes = qn_load32(p + 24), .off = qn_load32(p + 42), .central_at = off,
+                        .unix_mode = p[5] == MADE_ON_UNIX ? qn_load16(p + 40) : (uint16_t)0};
     if (!e->name)
         return QN_E_MEMORY;
     if (e->flags & 1)

@@ -24,6 +24,7 @@ typedef struct qn_zip_entry {
     uint32_t crc;      /* CRC-32 of the n_bytes                                           */
     uint16_t method;   /* QN_ZIP_STORED (n_packed = n_bytes) or QN_ZIP_DEFLATED           */
     uint16_t flags;
+    uint16_t unix_mode; /* as in struct stat, when a Unix program wrote it; else 0 */
 } qn_zip_entry;
 
 typedef struct qn_zip {

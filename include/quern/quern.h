@@ -5,7 +5,7 @@
  *     if (qn_pack_file("model.safetensors", "model.quern", &s, NULL, &err) != QN_OK) …
  *
  * INPUT is whatever the command line takes: a .safetensors file, its index.json, a model folder, a .npy or .npz, a
- * .quern. Reading single tensors of a .quern is quern/runtime.h. No global state, nothing printed; a call may use several threads.
+ * .quern, or an archive that holds one of these: then the files in it are packed, and not the archive. Reading single tensors of a .quern is quern/runtime.h. No global state, nothing printed; a call may use several threads.
  */
 #ifndef QUERN_QUERN_H
 #define QUERN_QUERN_H

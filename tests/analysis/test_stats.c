@@ -17,7 +17,7 @@ static qn_err err;
     do {                                                     \
         qn_err_clear(&err);                                  \
         const qn_code rc_ = (expr);                          \
-        cr_assert_eq(rc_, QN_OK, #expr ": %s", err.text);    \
+        cr_assert_eq(rc_, QN_OK, "%s: %s", #expr, err.text); \
     } while (0)
 
 static void fails(qn_code rc, qn_code code, const char *text)
@@ -34,14 +34,14 @@ static void check_h(const qn_stats_entry *e, const float *x, size_t rows, size_t
     for (size_t i = 0; i < n; i++) {
         long double t = 0;
         for (size_t r = 0; r < rows; r++)
-            t += (long double)x[r * ld + i] * x[r * ld + i];
+            t += (long double)x[r * ld + i] * (long double)x[r * ld + i];
         s[i] = sqrt((double)t);
     }
     for (size_t i = 0; i < n; i++)
         for (size_t j = i; j < n; j += 1 + (j - i) / 8) { /* the diagonal's neighbours all, others now and then */
             long double t = 0;
             for (size_t r = 0; r < rows; r++)
-                t += (long double)x[r * ld + i] * x[r * ld + j];
+                t += (long double)x[r * ld + i] * (long double)x[r * ld + j];
             const double got = qn_stats_h(e, (uint32_t)i, (uint32_t)j);
             cr_assert_leq(fabs(got - (double)t), 3e-7 * s[i] * s[j], "H %zu %zu: %g, not %Lg", i, j, got, t);
             cr_assert_eq(got, qn_stats_h(e, (uint32_t)j, (uint32_t)i));

@@ -266,7 +266,51 @@ run compress w.safetensors -o nowhere/x.quern
 ok "no such folder" fails 5 'No such file'
 printf '\050\265\057\375\000\000\000\000\000\000\000\000' >x.zst
 run compress x.zst
-ok "known but not readable" fails 4 'cannot read yet'
+ok "a damaged packed file" fails 3 'zstd data are cut or damaged'
+
+# ---- archives that hold a model ----
+tar -cf b.tar m
+gzip -c b.tar >b.tar.gz
+for b in b.tar b.tar.gz; do
+    run inspect $b
+    ok "inspect $b" out_has 'hf, 47 tensors'
+    run compress $b --force
+    ok "compress $b" is 0
+    ok "… says what is kept" err_has 'note: the files in the archive are packed'
+    ok "… under the name of a folder" [ -f b.quern ]
+    run verify b.quern --against $b
+    ok "… is the archive's content" is 0
+    run verify b.quern --against m
+    ok "… and the folder's" is 0
+    run diff $b m
+    ok "diff $b with the folder" is 0
+    rm -rf b
+    run decompress b.quern
+    ok "… gives the folder back" diff -r b m
+done
+gzip -c w.safetensors >w2.safetensors.gz
+run compress w2.safetensors.gz
+ok "a packed file takes its own name" [ -f w2.safetensors.quern ]
+run compress b.tar -o b.tar
+ok "an archive is not overwritten" fails 2 'exists'
+cp b.tar y.quern.partial
+run compress y.quern.partial -o y.quern
+ok "… nor on the way" sh -c 'grep -q "is an input" err && cmp -s b.tar y.quern.partial'
+rm y.quern.partial
+head -c 100000 b.tar >cut.tar
+run inspect cut.tar
+ok "a cut archive" fails 3 'cut.tar at byte .*the archive is cut'
+ln -s w.safetensors m/link.safetensors && tar -cf link.tar m && rm m/link.safetensors
+run inspect link.tar
+ok "a symlink in an archive" fails 4 "'m/link.safetensors' is a symlink"
+mkdir bomb && head -c 400000000 /dev/zero >bomb/a.safetensors && tar -C bomb -cf - a.safetensors | gzip -9 >bomb.tar.gz && rm -r bomb
+mkdir tmpdir
+TMPDIR=$dir/tmpdir run inspect bomb.tar.gz
+ok "a bomb" fails 4 'unpacks to more than'
+ok "… leaves nothing behind" rmdir tmpdir
+TMPDIR=$dir/nowhere run inspect bomb.tar.gz
+ok "no room for what is unpacked" fails 5 'nowhere/quern-'
+rm bomb.tar.gz b.quern
 
 # ---- nothing is written that should not be ----
 : >before >after
@@ -338,6 +382,11 @@ ok "no colour without a terminal" sh -c '! grep -q "$(printf "\033")" out'
 # ---- signals: work is kept, and the same command goes on ----
 "$tool" model 40 long.safetensors
 run compress long.safetensors -q -o whole.quern
+gzip -1 <long.safetensors >long.gz
+mkdir tmpdir
+TMPDIR=$dir/tmpdir run verify whole.quern --against long.gz
+ok "more than fits into the memory for archives goes into a temporary file" is 0
+ok "… that leaves nothing" rmdir tmpdir
 stopped=
 for signal in INT TERM; do
     expect=130

@@ -275,11 +275,11 @@ Test(folder_bad, other_formats)
         const char *text;
     } f[] = {
         {"GGUF", "GGUF\1\0\0\0\0\0\0\0", 12, QN_E_UNSUPPORTED, "GGUF version 1"},
-        {"zip", "PK\3\4xxxxxxxx", 12, QN_E_UNSUPPORTED, "is a zip archive"},
+        {"zip", "PK\3\4xxxxxxxx", 12, QN_E_INPUT, "not a zip archive: 12 bytes are too few"},
         {"pickle", "\x80\2}q\0xxxxxxx", 12, QN_E_UNSUPPORTED, "is a pickle without"},
         {"npy", "\x93NUMPY\1\0v\0{'", 12, QN_E_INPUT, "header of 118 bytes: 2 follow"},
-        {"zstd", "\x28\xb5\x2f\xfdxxxxxxxx", 12, QN_E_UNSUPPORTED, "is a zstd archive"},
-        {"gzip", "\x1f\x8bxxxxxxxxxx", 12, QN_E_UNSUPPORTED, "is a gzip archive"},
+        {"zstd", "\x28\xb5\x2f\xfdxxxxxxxx", 12, QN_E_INPUT, "zstd data are cut or damaged"},
+        {"gzip", "\x1f\x8bxxxxxxxxxx", 12, QN_E_INPUT, "gzip data are damaged"},
         {"ONNX", "\x08\x07\x12\4abcdxxxx", 12, QN_E_INPUT, "not an ONNX model: it has no graph"},
         {"text", "hello, world", 12, QN_E_INPUT, "not a checkpoint"},
         {"nothing", "", 0, QN_E_INPUT, "not a checkpoint"},

@@ -15,7 +15,7 @@ static qn_err err;
     do {                                                  \
         qn_err_clear(&err);                               \
         const qn_code rc_ = (expr);                       \
-        cr_assert_eq(rc_, QN_OK, #expr ": %s", err.text); \
+        cr_assert_eq(rc_, QN_OK, "%s: %s", #expr, err.text); \
     } while (0)
 
 static const uint8_t data[64] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24,

@@ -13,7 +13,7 @@ static int fail(const qn_err *err)
     char line[1024];
     qn_err_line(err, line, sizeof line);
     fprintf(stderr, "%s\n", line);
-    return 1;
+    return (int)err->code;
 }
 
 int main(int argc, char **argv)

@@ -13,6 +13,8 @@
 
 static qn_env env;
 static qn_err err;
+static float *x;  /* a batch; the process's, whatever fails */
+static double *h;
 
 static int fail(void)
 {
@@ -27,8 +29,8 @@ static qn_code add(char **argv, qn_stats *s, qn_stats_writer **w)
     const size_t batch = strtoull(argv[4], NULL, 10), n = strtoull(argv[5], NULL, 10);
     const qn_stats_source data = {.digest = qn_hash128(argv[2], strlen(argv[2])), .tokens = 1, .label = "rows"};
     const qn_stats_meta meta = {.tokens = 1, .sequences = 1, .context = 1, .n_sources = 1, .sources = &data};
-    float *x = malloc(batch * n * sizeof *x);
     qn_stats_entry *e;
+    x = malloc(batch * n * sizeof *x);
     if (!x)
         abort();
     QN_TRY(qn_stats_writer_open(w, &env, argv[2], &meta, &(qn_stats_write_options){.overwrite = true}, &err));
@@ -36,7 +38,6 @@ static qn_code add(char **argv, qn_stats *s, qn_stats_writer **w)
     QN_TRY(qn_stats_alias(s, e, "v", &err));
     for (size_t rows; (rows = fread(x, n * sizeof *x, batch, stdin)) > 0;)
         QN_TRY(qn_stats_add(s, e, x, rows, n, &err));
-    free(x);
     QN_TRY(qn_stats_flush(s, *w, &err));
     return qn_stats_writer_finish(*w, NULL, &err);
 }
@@ -51,12 +52,11 @@ static qn_code dump(const char *name, const qn_stats_file *f)
     qn_stats_vectors v;
     fwrite(&in->count, 8, 1, stdout);
     if (in->parts & QN_STATS_HAS_H) {
-        double *h = malloc(n * n * sizeof *h);
+        h = malloc(n * n * sizeof *h);
         if (!h)
             abort();
         QN_TRY(qn_stats_h_read_f64(f, it->input, h, n, &err));
         fwrite(h, sizeof *h, n * n, stdout);
-        free(h);
     }
     QN_TRY(qn_stats_vectors_read(f, it->input, &v, &err));
     fwrite(v.sum_sq, 8, n, stdout);

@@ -1,6 +1,6 @@
 /* Convolutions of many shapes against sums written out in f64; what taps are shown; threads; and what is refused. */
 #include "tests/support/made.h"
-#include "tests/support/one_op.h"
+#include "tests/support/onnx_op.h"
 #include "tests/support/testkit.h"
 #include <criterion/criterion.h>
 #include <math.h>
@@ -83,20 +83,20 @@ Test(onnx_conv, against_the_definition)
         const int64_t n_y = q.n * q.m * out[0] * out[1];
         double *want = malloc((size_t)n_y * sizeof *want);
         direct(&q, x, w, b, want, out);
-        qt_op op = {.type = "Conv", .n_threads = 1 + round % 3,
+        qt_onnx_op op = {.type = "Conv", .n_threads = 1 + round % 3,
                     .attrs = {QT_I("group", q.groups), ints("strides", q.s, 2), ints("dilations", q.d, 2), ints("pads", q.p, 4)},
                     .in = {{x, .rank = 4, .dims = {q.n, q.c, q.in[0], q.in[1]}}, {w, .rank = 4, .dims = {q.m, q.c / q.groups, q.k[0], q.k[1]}},
                            {b, .rank = 1, .dims = {q.m}}}};
         qn_array y[1], again[1];
         qn_err err = {0};
-        cr_assert_eq(qt_op_run(&op, y, &err), QN_OK, "%s", err.text);
+        cr_assert_eq(qt_onnx_run(&op, y, &err), QN_OK, "%s", err.text);
         cr_assert_eq(y[0].n, (uint64_t)n_y);
         for (int64_t i = 0; i < n_y; i++)
             cr_assert(fabs((double)((float *)y[0].data)[i] - want[i]) < 1e-4, "round %u, value %lld: %g, not %g", round, (long long)i,
                       (double)((float *)y[0].data)[i], want[i]);
         op.n_threads = 3;
         op.blind = true;
-        cr_assert_eq(qt_op_run(&op, again, &err), QN_OK);
+        cr_assert_eq(qt_onnx_run(&op, again, &err), QN_OK);
         cr_assert_arr_eq(y[0].data, again[0].data, (size_t)n_y * 4, "round %u: threads change it", round);
         free(x);
         free(w);
@@ -122,13 +122,13 @@ Test(onnx_conv, transposed_is_the_transpose)
         float *zero = calloc((size_t)q.m, sizeof *zero);
         double *conv = malloc((size_t)n_y * sizeof *conv), left = 0, right = 0;
         direct(&q, x, w, zero, conv, out);
-        const qt_op op = {.type = "ConvTranspose", .n_threads = 2,
+        const qt_onnx_op op = {.type = "ConvTranspose", .n_threads = 2,
                           .attrs = {QT_I("group", q.groups), ints("strides", q.s, 2), ints("dilations", q.d, 2), ints("pads", q.p, 4),
                                     ints("output_padding", rest, 2)},
                           .in = {{y, .rank = 4, .dims = {q.n, q.m, out[0], out[1]}}, {w, .rank = 4, .dims = {q.m, q.c / q.groups, q.k[0], q.k[1]}}}};
         qn_array back[1];
         qn_err err = {0};
-        cr_assert_eq(qt_op_run(&op, back, &err), QN_OK, "%s", err.text);
+        cr_assert_eq(qt_onnx_run(&op, back, &err), QN_OK, "%s", err.text);
         cr_assert_eq(back[0].n, (uint64_t)n_x, "round %u: %llu values, not %lld", round, (unsigned long long)back[0].n, (long long)n_x);
         double scale = 0;
         for (int64_t i = 0; i < n_y; i++) {

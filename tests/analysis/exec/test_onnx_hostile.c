@@ -1,7 +1,7 @@
 /* What a file may say and cannot be meant: one clear error, found by the shape rule or by the forward pass; and sizes of zero, which are
  * fine. */
 #include "tests/support/made.h"
-#include "tests/support/one_op.h"
+#include "tests/support/onnx_op.h"
 #include <criterion/criterion.h>
 #include <math.h>
 #include <string.h>
@@ -19,7 +19,7 @@ static const uint8_t u8[64] = {1, 2, 3};
 #define CONV_IN     {F(1, 2, 8), F(2, 2, 3)}
 
 static const struct {
-    qt_op op;
+    qt_onnx_op op;
     const char *text; /* part of the message */
     qn_code code;     /* 0: QN_E_INPUT       */
 } bad[] = {
@@ -120,10 +120,10 @@ Test(onnx_hostile, one_clear_error)
     for (unsigned i = 0; i < sizeof bad / sizeof bad[0]; i++)
         for (unsigned blind = 0; blind < 2; blind++) {
             qn_err err = {0};
-            qt_op op = bad[i].op;
+            qt_onnx_op op = bad[i].op;
             op.blind = blind;
             op.options = &limit;
-            const qn_code want = bad[i].code ? bad[i].code : QN_E_INPUT, rc = qt_op_run(&op, NULL, &err);
+            const qn_code want = bad[i].code ? bad[i].code : QN_E_INPUT, rc = qt_onnx_run(&op, NULL, &err);
             cr_expect_eq(rc, want, "%u (%s): code %d, not %d: %s", i, op.type, rc, want, err.text);
             cr_expect(strstr(err.text, bad[i].text), "%u (%s): '%s' does not say '%s'", i, op.type, err.text, bad[i].text);
             cr_expect(!strchr(err.text, '\n') && strstr(err.text, "the node"), "%u (%s): '%s'", i, op.type, err.text);
@@ -131,7 +131,7 @@ Test(onnx_hostile, one_clear_error)
 }
 
 static const struct {
-    qt_op op;
+    qt_onnx_op op;
     uint64_t n;
 } empty[] = {
     {{"Conv", .in = {F(0, 2, 8), F(2, 2, 3)}}, 0},
@@ -163,9 +163,9 @@ Test(onnx_hostile, nothing_is_something)
         for (unsigned blind = 0; blind < 2; blind++) {
             qn_err err = {0};
             qn_array out[QT_OP_OUT];
-            qt_op op = empty[i].op;
+            qt_onnx_op op = empty[i].op;
             op.blind = blind;
-            cr_assert_eq(qt_op_run(&op, out, &err), QN_OK, "%u (%s): %s", i, op.type, err.text);
+            cr_assert_eq(qt_onnx_run(&op, out, &err), QN_OK, "%u (%s): %s", i, op.type, err.text);
             cr_assert_eq(out[0].n, empty[i].n, "%u (%s): %llu values", i, op.type, (unsigned long long)out[0].n);
             for (uint64_t k = 0; k < out[0].n; k++)
                 cr_assert_eq(out[0].dtype == QN_F32 ? ((float *)out[0].data)[k] : (float)((int32_t *)out[0].data)[k], 0.0f, "%u (%s)", i, op.type);

@@ -1,0 +1,88 @@
+/* fuzz_graph.c: a config.json over a fixed folder of tensors, made into a graph: no size in it may lead past what the tensors have. */
+#include "analysis/graph/graph.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/support/hostile.h"
+#include <string.h>
+
+/* All tensors of a llama with hidden 4, 2 heads of 2, ffn 6, vocabulary 3, one layer; of a mixtral's experts, a qwen3's and gemma's norms. */
+static const char names[][2][64] = {
+    {"model.embed_tokens.weight", "3,4"}, {"model.norm.weight", "4"}, {"model.layers.0.input_layernorm.weight", "4"},
+    {"model.layers.0.self_attn.q_proj.weight", "4,4"}, {"model.layers.0.self_attn.k_proj.weight", "4,4"},
+    {"model.layers.0.self_attn.v_proj.weight", "4,4"}, {"model.layers.0.self_attn.o_proj.weight", "4,4"},
+    {"model.layers.0.self_attn.q_norm.weight", "2"}, {"model.layers.0.self_attn.k_norm.weight", "2"},
+    {"model.layers.0.post_attention_layernorm.weight", "4"}, {"model.layers.0.pre_feedforward_layernorm.weight", "4"},
+    {"model.layers.0.post_feedforward_layernorm.weight", "4"}, {"model.layers.0.mlp.gate_proj.weight", "6,4"},
+    {"model.layers.0.mlp.up_proj.weight", "6,4"}, {"model.layers.0.mlp.down_proj.weight", "4,6"},
+    {"model.layers.0.self_attn.qkv_proj.weight", "12,4"}, {"model.layers.0.mlp.gate_up_proj.weight", "12,4"},
+    {"model.layers.0.mlp.gate.weight", "2,4"}, {"model.layers.0.mlp.experts.gate_up_proj", "2,12,4"},
+    {"model.layers.0.mlp.experts.down_proj", "2,4,6"},
+};
+
+static void build(qt_buf *b)
+{
+    qt_buf head = {0};
+    size_t at = 0;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        size_t n = 4;
+        for (const char *p = names[i][1]; *p; p += strcspn(p, ","), p += *p == ',')
+            n *= strtoul(p, NULL, 10);
+        qt_addf(&head, "%c\"%s\":{\"dtype\":\"F32\",\"shape\":[%s],\"data_offsets\":[%zu,%zu]}", i ? ',' : '{', names[i][0], names[i][1], at, at + n);
+        at += n;
+    }
+    qt_add(&head, "}", 2);
+    qt_add_safetensors(b, (const char *)head.p, at);
+    qt_buf_free(&head);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
+{
+    static qt_buf tensors;
+    if (!tensors.n)
+        build(&tensors);
+    qt_files t;
+    qt_counter c;
+    qn_err err;
+    qn_source *s;
+    qn_graph *g = NULL;
+    qt_files_init(&t);
+    qt_counter_init(&c);
+    qt_files_add(&t, "m/config.json", p, n);
+    qt_files_add(&t, "m/model.safetensors", tensors.p, tensors.n);
+    const qn_env env = qt_env(&t, &c);
+    qn_err_clear(&err);
+    if (qn_source_open(&env, "m", &s, &err) != QN_OK)
+        return 0;
+    const qn_code rc = qn_graph_open(&env, s, &g, &err);
+    QF_CHECK(rc == QN_OK || rc == QN_E_INPUT || rc == QN_E_UNSUPPORTED);
+    QF_CHECK((rc == QN_OK) == (g != NULL));
+    QF_CHECK(rc == QN_OK || (err.code == rc && err.text[0] && err.path[0]));
+    QF_CHECK(c.peak <= 8 * n + (4 << 20));
+    qn_graph_close(g);
+    qn_source_close(s);
+    QF_CHECK(c.n_live == 0 && t.n_open == 0);
+    return 0;
+}
+
+#define COMMON                                                                                                                             \
+    "\"hidden_size\":4,\"intermediate_size\":6,\"num_hidden_layers\":1,\"num_attention_heads\":2,\"head_dim\":2,\"vocab_size\":3,"           \
+    "\"max_position_embeddings\":64"
+
+void qf_seeds(void (*emit)(void *, const uint8_t *, size_t), void *ctx)
+{
+    static const char *const seeds[] = {
+        "{\"architectures\":[\"LlamaForCausalLM\"]," COMMON ",\"rope_scaling\":{\"type\":\"llama3\",\"factor\":8}}",
+        "{\"architectures\":[\"MistralForCausalLM\"]," COMMON ",\"sliding_window\":7,\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4,"
+        "\"original_max_position_embeddings\":16,\"attention_factor\":1.5}}",
+        "{\"model_type\":\"qwen3\"," COMMON ",\"layer_types\":[\"full_attention\"],\"rope_parameters\":{\"rope_type\":\"dynamic\",\"factor\":2}}",
+        "{\"architectures\":[\"Gemma3ForConditionalGeneration\"],\"text_config\":{\"model_type\":\"gemma3_text\"," COMMON
+        ",\"sliding_window\":5,\"rope_parameters\":{\"full_attention\":{\"rope_theta\":1e6},\"sliding_attention\":{\"rope_theta\":1e4}}}}",
+        "{\"architectures\":[\"Gemma2ForCausalLM\"]," COMMON ",\"attn_logit_softcapping\":50.0,\"x\":[Infinity,NaN,-Infinity]}",
+        "{\"architectures\":[\"Qwen3MoeForCausalLM\"]," COMMON ",\"num_experts\":2,\"num_experts_per_tok\":1,\"moe_intermediate_size\":6,"
+        "\"mlp_only_layers\":[],\"norm_topk_prob\":true}",
+        "{\"architectures\":[\"Phi3ForCausalLM\"]," COMMON ",\"rope_scaling\":{\"type\":\"longrope\",\"long_factor\":[2.0],\"short_factor\":[1.0]},"
+        "\"original_max_position_embeddings\":32}",
+        "{\"architectures\":[\"LlamaForCausalLM\"]," COMMON ",\"quantization_config\":{\"quant_method\":\"awq\"}}",
+    };
+    for (size_t i = 0; i < sizeof seeds / sizeof seeds[0]; i++)
+        emit(ctx, (const uint8_t *)seeds[i], strlen(seeds[i]));
+}
