@@ -1,3 +1,4 @@
+/* onnx_window.c: windows, pads and strides of convolutions and pools. */
 #include "analysis/exec/onnx_window.h"
 #include <inttypes.h>
 #include <string.h>
