@@ -18,7 +18,6 @@ typedef struct qn_env {
     const atomic_int *cancel;       /* non-zero: stop at the next chunk; NULL: never           */
     void (*progress)(void *ctx, const char *what, uint64_t done_bytes, uint64_t total_bytes);
     void *progress_ctx;             /* called from one thread at a time                        */
-    const char *tmp_dir;            /* for what does not fit into memory; NULL: /tmp           */
 } qn_env;
 
 /* POSIX files, the heap, detected CPU (masked by QUERN_CPU), threads = usable cores, temporary files in TMPDIR.

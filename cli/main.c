@@ -43,7 +43,6 @@ static qn_code set_up(qn_cli *cli, qn_err *err)
     if (c->threads)
         cli->env.n_threads = (unsigned)c->threads;
     cli->env.memory_bytes = c->memory;
-    cli->env.tmp_dir = getenv("TMPDIR");
     cli->env.cancel = qn_signals_flag();
     cli->out = qn_term_of(stdout, (qn_color)c->color);
     cli->err = qn_term_of(stderr, (qn_color)c->color);
