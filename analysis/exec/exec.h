@@ -44,7 +44,8 @@ void qn_exec_close(qn_exec *x); /* NULL is fine */
 qn_code qn_exec_run(qn_exec *x, const qn_array *feeds, qn_array *outs, qn_err *err) QN_MUST_CHECK;
 
 /* Runs the graph over n_batches batches, a block at a time over all of them: its weights are loaded once. What flows from
- * block to block is kept for every batch: in memory, or, past a quarter of the limit, in an unlinked temporary file in `tmp_dir`.
+ * block to block is kept for every batch: in memory, or, past a quarter of the limit, in an unnamed file in the
+ * environment's tmp_dir.
  * feed: the graph's inputs of a batch (released by the executor); asked again for every block that reads an input.
  * take: the graph's outputs of a batch, as soon as they are there; may be NULL.
  * on_block: when a block is through all batches; may be NULL. Setting *again runs the block once more over the same inputs, its
@@ -52,7 +53,6 @@ qn_code qn_exec_run(qn_exec *x, const qn_array *feeds, qn_array *outs, qn_err *e
  *   it has already compressed. It is not called again for that block. */
 typedef struct qn_stream {
     uint64_t n_batches;
-    const char *tmp_dir; /* NULL: that of the environment */
     qn_code (*feed)(void *ctx, uint64_t batch, qn_array *inputs, qn_err *err);
     qn_code (*take)(void *ctx, uint64_t batch, const qn_array *outputs, qn_err *err);
     qn_code (*on_block)(void *ctx, uint32_t block, bool *again, qn_err *err);

@@ -77,13 +77,13 @@ ok "--memory: the same bytes" cmp -s m.qstats t.qstats
 mkdir tmp && chmod 500 tmp
 if [ "$(id -u)" -ne 0 ]; then
     TMPDIR=$dir/tmp run calibrate m --data "$text" --context 128 -qfo t.qstats --memory 31M
-    ok "a temporary folder that cannot be written" fails 5 'tmp/quern-spill'
+    ok "a temporary folder that cannot be written" fails 5 'tmp/quern-tmp'
 fi
 TMPDIR=$dir/none run calibrate m --data "$text" --context 128 -qfo t.qstats --memory 31M
-ok "a temporary folder that is not there" fails 5 'none/quern-spill.0: cannot be created'
+ok "a temporary folder that is not there" fails 5 'none/quern-tmp.0: cannot be created'
 TMPDIR=$dir run calibrate m --data "$text" --context 128 -qfo t.qstats --memory 31M
 ok "a temporary folder that is" cmp -s m.qstats t.qstats
-ok "… holds nothing afterwards" sh -c '! ls | grep -q quern-spill'
+ok "… holds nothing afterwards" sh -c '! ls | grep -q quern-tmp'
 
 # ---- what is in it ----
 run stats m.qstats --check
