@@ -1,4 +1,4 @@
-/* onnx_help.c: small checks and readings of operands. */
+/* onnx_help.c: see onnx_help.h. */
 #include "analysis/exec/onnx_help.h"
 #include <inttypes.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* onnx_window.c: windows, pads and strides of convolutions and pools. */
+/* onnx_window.c: attributes of a sliding window, checked, and the sizes that follow. */
 #include "analysis/exec/onnx_window.h"
 #include <inttypes.h>
 #include <string.h>

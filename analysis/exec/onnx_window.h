@@ -13,9 +13,9 @@ typedef struct qn_window {
     int64_t pad[3], pad_end[3];       /* in front and behind                                        */
 } qn_window;
 
-/* Attributes kernel_shape, strides, dilations, pads, auto_pad of a node over n_axes axes of these sizes. kernel: from the weight, or NULL when
- * the attribute must be there. *ceil_mode* and pads are worked into `out`. Sizes may be unknown, then `out` and
- * SAME pads are too. QN_E_INPUT: values out of range, a kernel larger than the padded input. */
+/* Attributes kernel_shape, strides, dilations, pads, auto_pad of a node over n_axes axes of these sizes. kernel: from the weight, or
+ * NULL when the attribute must be there. pool: ceil_mode counts too, and pads must be smaller than the window. Sizes may be
+ * unknown; then `out` and pads of SAME_… are too. QN_E_INPUT: values out of range, a kernel larger than the padded input. */
 qn_code qn_window_init(qn_window *w, const qn_node *n, unsigned n_axes, const int64_t *sizes, const int64_t *kernel, bool pool,
                        qn_err *err) QN_MUST_CHECK;
 

@@ -240,6 +240,14 @@ static int run_set(const qn_env *env, const qn_graph *g, const char *dir, char *
     return result;
 }
 
+/* Where the data contradict the text of the specification, by which we and ONNX Runtime go: the corners of a size that is not whole
+ * (docs/onnx-models.md). */
+static bool contradicts(const char *name)
+{
+    return !strcmp(name, "test_resize_downsample_scales_cubic_align_corners") ||
+           !strcmp(name, "test_resize_downsample_scales_linear_align_corners");
+}
+
 static void run_test(const qn_env *env, const char *dir, const char *name)
 {
     char path[4150], why[512] = "";
@@ -249,6 +257,10 @@ static void run_test(const qn_env *env, const char *dir, const char *name)
     snprintf(path, sizeof path, "%s/model.onnx", dir);
     if (access(path, R_OK) != 0)
         return;
+    if (contradicts(name)) {
+        count_unsupported("data that contradict the specification's text");
+        return;
+    }
     qn_code rc = qn_source_open(env, path, &s, &err);
     if (rc == QN_OK)
         rc = qn_graph_of_onnx(env, s, &g, &err);

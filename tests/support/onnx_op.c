@@ -1,4 +1,4 @@
-/* onnx_op.c: one operator of ONNX as a graph of its own, run. */
+/* onnx_op.c: see onnx_op.h. */
 #include "tests/support/onnx_op.h"
 #include "base/err.h"
 #include "tests/support/made.h"
@@ -20,7 +20,7 @@ static void check_inferred(const qn_value *v, const qn_array *t)
             cr_assert_eq(v->dims[i], t->dims[i], "dimension %u: inferred %lld, got %lld", i, (long long)v->dims[i], (long long)t->dims[i]);
 }
 
-static qn_code run(const qt_onnx_op *op, qn_graph *g, qn_array *outs, qn_err *err)
+static qn_code run(const qt_op *op, qn_graph *g, qn_array *outs, qn_err *err)
 {
     uint32_t in[QT_OP_IN], out[QT_OP_OUT];
     qn_array feeds[QT_OP_IN], results[QT_OP_OUT] = {{0}};
@@ -28,7 +28,7 @@ static qn_code run(const qt_onnx_op *op, qn_graph *g, qn_array *outs, qn_err *er
     const unsigned n_out = op->n_out ? op->n_out : 1;
     QN_TRY(qn_graph_begin_block(g, "all", err));
     for (unsigned i = 0; i < QT_OP_IN; i++) {
-        const qt_onnx_in *p = &op->in[i];
+        const qt_op_in *p = &op->in[i];
         const qn_dtype t = p->dtype ? p->dtype : QN_F32;
         char name[16];
         snprintf(name, sizeof name, "in%u", i);
@@ -70,7 +70,7 @@ static qn_code run(const qt_onnx_op *op, qn_graph *g, qn_array *outs, qn_err *er
     return rc;
 }
 
-qn_code qt_onnx_run(const qt_onnx_op *op, qn_array *outs, qn_err *err)
+qn_code qt_onnx_run(const qt_op *op, qn_array *outs, qn_err *err)
 {
     qn_graph *g;
     QN_TRY(qn_graph_new(qt_made_env(op->n_threads ? op->n_threads : 1), NULL, "test", &g, err));
@@ -79,7 +79,7 @@ qn_code qt_onnx_run(const qt_onnx_op *op, qn_array *outs, qn_err *err)
     return rc;
 }
 
-void qt_onnx_gives(const qt_onnx_op *op, const float *want, uint64_t n)
+void qt_onnx_gives(const qt_op *op, const float *want, uint64_t n)
 {
     qn_err err = {0};
     qn_array out[QT_OP_OUT];

@@ -16,30 +16,30 @@
 
 enum { QT_OP_IN = 10, QT_OP_OUT = 3 };
 
-typedef struct qt_onnx_in {
+typedef struct qt_op_in {
     const void *data; /* NULL: left out                                          */
     qn_dtype dtype;   /* 0: f32                                                   */
     unsigned rank;
     int64_t dims[6];
     bool constant;    /* known when shapes are inferred, as an initializer is not */
-} qt_onnx_in;
+} qt_op_in;
 
-typedef struct qt_onnx_op {
+typedef struct qt_op {
     const char *type;
     unsigned version; /* 0: 18 */
     qn_attr attrs[10];
-    qt_onnx_in in[QT_OP_IN];
+    qt_op_in in[QT_OP_IN];
     unsigned n_out;   /* 0: 1 */
     /* 0: 1. Everything that is not constant is a graph input of unknown shape when `blind`. */
     unsigned n_threads;
     bool blind;
     const qn_exec_options *options;
-} qt_onnx_op;
+} qt_op;
 
 /* Seals and runs it. outs: copies that live until exit; what was inferred about them is checked against what came out
  * (Criterion's failure). outs may be NULL. */
-qn_code qt_onnx_run(const qt_onnx_op *op, qn_array *outs, qn_err *err);
+qn_code qt_onnx_run(const qt_op *op, qn_array *outs, qn_err *err);
 /* It must run, and output 0 must be f32 of n values, close to these (absolute 1e-5). */
-void qt_onnx_gives(const qt_onnx_op *op, const float *want, uint64_t n);
+void qt_onnx_gives(const qt_op *op, const float *want, uint64_t n);
 
 #endif

@@ -1,4 +1,4 @@
-/* Convolutions of many shapes against sums written out in f64; what taps are shown; threads; and what is refused. */
+/* Convolutions of many shapes against sums written out in f64; what taps are shown; threads. */
 #include "tests/support/made.h"
 #include "tests/support/onnx_op.h"
 #include "tests/support/testkit.h"
@@ -19,7 +19,7 @@ static float *normal(qt_rng *r, int64_t n)
     return v;
 }
 
-/* Every product of the definition, in f64: adds x · w where it belongs in y (forward), or back to x (y given). */
+/* y from every product of the definition, summed in f64. */
 static void direct(const shape *q, const float *x, const float *w, const float *b, double *y, const int64_t out[2])
 {
     const int64_t cg = q->c / q->groups, mg = q->m / q->groups;
@@ -83,7 +83,7 @@ Test(onnx_conv, against_the_definition)
         const int64_t n_y = q.n * q.m * out[0] * out[1];
         double *want = malloc((size_t)n_y * sizeof *want);
         direct(&q, x, w, b, want, out);
-        qt_onnx_op op = {.type = "Conv", .n_threads = 1 + round % 3,
+        qt_op op = {.type = "Conv", .n_threads = 1 + round % 3,
                     .attrs = {QT_I("group", q.groups), ints("strides", q.s, 2), ints("dilations", q.d, 2), ints("pads", q.p, 4)},
                     .in = {{x, .rank = 4, .dims = {q.n, q.c, q.in[0], q.in[1]}}, {w, .rank = 4, .dims = {q.m, q.c / q.groups, q.k[0], q.k[1]}},
                            {b, .rank = 1, .dims = {q.m}}}};
@@ -122,7 +122,7 @@ Test(onnx_conv, transposed_is_the_transpose)
         float *zero = calloc((size_t)q.m, sizeof *zero);
         double *conv = malloc((size_t)n_y * sizeof *conv), left = 0, right = 0;
         direct(&q, x, w, zero, conv, out);
-        const qt_onnx_op op = {.type = "ConvTranspose", .n_threads = 2,
+        const qt_op op = {.type = "ConvTranspose", .n_threads = 2,
                           .attrs = {QT_I("group", q.groups), ints("strides", q.s, 2), ints("dilations", q.d, 2), ints("pads", q.p, 4),
                                     ints("output_padding", rest, 2)},
                           .in = {{y, .rank = 4, .dims = {q.n, q.m, out[0], out[1]}}, {w, .rank = 4, .dims = {q.m, q.c / q.groups, q.k[0], q.k[1]}}}};
