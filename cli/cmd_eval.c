@@ -127,7 +127,7 @@ static const qn_example examples[] = {
     {"quern eval model/ --data wiki.test.raw", "perplexity with its interval"},
     {"quern eval model.quern --data wiki.test.raw --against model/", "what compression cost: KL divergence, same token first"},
     {"quern eval model.gguf --data stories.txt --documents --context 256", "each document for itself"},
-    {"quern eval net.quern --inputs x.npz --against net.onnx --labels y.npy", "output error, and accuracy of both"},
+    {"quern eval net.quern --inputs images.npz --labels classes.npy", "how often it is right"},
     {"quern eval model.quern --data tokens.npy --against model/ --layers --json", "error by layer, for a program"},
     {NULL, NULL},
 };

@@ -133,7 +133,7 @@ static qn_code one_run(struct run *r, uint64_t run, qn_err *err)
 static void summarise(struct run *r)
 {
     qn_io_eval *e = r->e;
-    const qn_estimate nothing = {.value = NAN, .se = NAN, .low = NAN, .high = NAN};
+    const qn_estimate nothing = {.value = (double)NAN, .se = (double)NAN, .low = (double)NAN, .high = (double)NAN};
     for (uint32_t i = 0; i < e->n_outputs; i++) {
         qn_io_output *o = &e->outputs[i];
         o->same_top = r->ref && o->n_rows ? qn_share_of(r->tops + i * e->n_runs, e->n_runs, true) : nothing;

@@ -101,7 +101,7 @@ static qn_estimate ratio(const qn_chunk_score *c, uint64_t m, double (*y)(const 
         sum += y(&c[i], at);
         n += (double)c[i].n;
     }
-    qn_estimate e = {.value = sum / n, .se = NAN, .low = NAN, .high = NAN};
+    qn_estimate e = {.value = sum / n, .se = (double)NAN, .low = (double)NAN, .high = (double)NAN};
     if (m < 2)
         return e;
     for (uint64_t i = 0; i < m; i++) {
@@ -192,7 +192,7 @@ static void order(float *v, uint64_t lo, uint64_t hi, uint64_t k)
 double qn_quantile(float *v, uint64_t n, double q)
 {
     if (!n)
-        return NAN;
+        return (double)NAN;
     const double at = q * (double)(n - 1);
     const uint64_t k = (uint64_t)at;
     order(v, 0, n - 1, k);

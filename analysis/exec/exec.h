@@ -84,6 +84,8 @@ qn_pool *qn_exec_pool(qn_exec *x);
 const qn_graph *qn_exec_graph(const qn_exec *x);
 /* Room for an output. */
 qn_code qn_exec_new(qn_exec *x, qn_array *t, qn_dtype dtype, const int64_t *dims, unsigned rank, qn_err *err) QN_MUST_CHECK;
+/* Input i is read by nobody after this node and nobody else refers to its data: they may be written, or given on as the output. */
+bool qn_exec_spare(const qn_exec *x, const qn_node *n, unsigned i, const qn_array *in);
 /* Operators whose op row takes weights lazily (Linear, Embed, Experts) get an input of kind WEIGHT with data NULL when it is too
  * large to be held; they then read row ranges of it. `value` is the node's in[i]. */
 qn_code qn_exec_weight_rows(qn_exec *x, uint32_t value, uint64_t first, uint64_t n, float *dst, qn_err *err) QN_MUST_CHECK;
