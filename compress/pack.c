@@ -13,6 +13,7 @@
 #include "compress/inputs.h"
 #include "compress/lossy.h"
 #include "compress/output.h"
+#include "compress/pack_memory.h"
 #include "compress/place.h"
 #include "compress/walk.h"
 #include "formats/quern/write.h"
@@ -21,10 +22,7 @@
 enum {
     CHECKPOINT_BYTES = 64 << 20, /* default of checkpoint_bytes                                  */
     CHECKPOINT_RECORDS = 1 << 16, /* … and at most this many chunks: shared ones take no payload */
-    SAMPLE_BYTES = 256 << 20,    /* a dry run on more than this looks at a sample               */
-    SCRATCH_CHUNKS = 14,         /* scratch of one worker in largest chunks: source, payload, check, base, encoders' own */
-    SEARCH_CHUNKS = 18           /* and what zstd's match finders take above the fast level: two tables of 4 bytes for each
-                                    of twice as many positions, and the window */
+    SAMPLE_BYTES = 256 << 20     /* a dry run on more than this looks at a sample               */
 };
 
 struct slot {
@@ -387,42 +385,12 @@ static void slots_release(struct pack *p)
     p->slots = NULL;
 }
 
-static uint64_t slot_memory(const qn_pack_options *opt, uint64_t max_bytes)
-{
-    const uint64_t lossless = (SCRATCH_CHUNKS + (opt->level == QN_LEVEL_FAST ? 0u : SEARCH_CHUNKS)) * max_bytes;
-    return lossless + (opt->lossy ? qn_lossy_chunk_memory(opt->lossy) : 0);
-}
-
-/* Everything but the slots, the source's own tables included: what grows with the number of tensors. Reading the result
- * back comes after encoding, so only the larger of the two counts. Arrays that grow are half empty at worst, and each
- * of three arenas may end with a block that is hardly begun. */
-static uint64_t table_memory(const qn_index *ix)
-{
-    const uint64_t n = ix->n_objects, c = ix->n_chunks;
-    uint64_t names = 0;
-    for (uint64_t i = 0; i < n; i++)
-        names += strlen(ix->objects[i].name) + 9 + 8u * ix->objects[i].rank;
-    const uint64_t index = names + n * 24 + c * 16; /* as bytes */
-    const uint64_t source = n * (sizeof(qn_object) * 3 / 2 + sizeof(qn_source_tensor) + 16) + names;
-    const uint64_t ours = n * (sizeof(qn_index_object) + sizeof(qn_pack_row)) +
-                          c * (sizeof(qn_index_chunk) + sizeof(qn_journal_record) * 3 / 2);
-    const uint64_t encoding = c * 4 * 24 + 2 * index; /* 24: a slot of dedup.c */
-    const uint64_t reading = 2 * index + names + n * (sizeof(qn_index_object) + 24) + c * sizeof(qn_index_chunk);
-    const uint64_t tables = source + ours + qn_max_u64(encoding, reading);
-    return (10u << 20) + tables + 3 * qn_min_u64(tables / 4, 16u << 20);
-}
-
-static uint64_t lossy_fixed(const qn_pack_options *opt)
-{
-    return opt->lossy ? qn_lossy_fixed_memory(opt->lossy) : 0;
-}
-
 /* As many workers as threads and the memory limit allow. */
 static qn_code plan_memory(struct pack *p, qn_err *err)
 {
     p->max_bytes = qn_chunks_max_bytes(&p->ix);
-    return qn_chunks_workers(p->env, p->ix.n_chunks, table_memory(&p->ix) + lossy_fixed(p->opt),
-                             slot_memory(p->opt, p->max_bytes), &p->n_slots, err);
+    return qn_chunks_workers(p->env, p->ix.n_chunks, qn_pack_table_memory(&p->ix, p->opt),
+                             qn_pack_slot_memory(p->opt, p->max_bytes), &p->n_slots, err);
 }
 
 uint64_t qn_pack_memory(const qn_env *env, const qn_source *src, const qn_pack_options *opt)
@@ -432,8 +400,8 @@ uint64_t qn_pack_memory(const qn_env *env, const qn_source *src, const qn_pack_o
     qn_index ix;
     qn_arena_init(&arena, env->alloc);
     if (plan_chunks(&ix, &arena, src, opt, NULL) == QN_OK)
-        memory = table_memory(&ix) + lossy_fixed(opt) +
-                 qn_min_u64(env->n_threads, qn_max_u64(1, ix.n_chunks)) * slot_memory(opt, qn_chunks_max_bytes(&ix));
+        memory = qn_pack_table_memory(&ix, opt) +
+                 qn_min_u64(env->n_threads, qn_max_u64(1, ix.n_chunks)) * qn_pack_slot_memory(opt, qn_chunks_max_bytes(&ix));
     qn_arena_release(&arena);
     return env->memory_bytes ? qn_min_u64(memory, env->memory_bytes) : memory;
 }
