@@ -12,7 +12,7 @@ struct args {
     const char *output, *base, *stats;
     int level; /* position in levels[] */
     int codec, order;
-    double bits, head_bits, embedding_bits, gain;
+    double bits, head_bits, embedding_bits, gain, damping;
     uint64_t group;
     bool asymmetric, no_feedback;
     bool force, restart, dry_run;
@@ -54,6 +54,8 @@ static const qn_option options[] = {
      .help = "with --codec=grid: a zero point for each group, for weights that are not around zero"},
     {.name = "order", .type = QN_OPT_CHOICE, .at = offsetof(struct args, order), .arg = "ORDER", .choices = orders, .fallback = "act",
      .help = "with --stats: which columns are rounded first, those with the largest input (act) or the first ones (natural)"},
+    {.name = "damping", .type = QN_OPT_REAL, .at = offsetof(struct args, damping), .arg = "X", .max = 1,
+     .help = "with --stats: add X times its mean to the diagonal of the second moment (0.001); more trusts the calibration less"},
     {.name = "no-feedback", .type = QN_OPT_FLAG, .at = offsetof(struct args, no_feedback),
      .help = "with --stats: round every weight for itself; the statistics still weigh errors"},
     {.name = "gain", .type = QN_OPT_REAL, .at = offsetof(struct args, gain), .arg = "X", .max = 2,
@@ -91,7 +93,8 @@ static qn_code open_lossy(qn_cli *cli, const struct args *a, qn_source *src, str
                                 .set = {.bits = a->bits, .group = a->group ? (uint32_t)a->group : UINT32_MAX,
                                         .asymmetric = a->asymmetric, .gain = a->gain},
                                 .head_bits = bits_or_lossless(a->head_bits), .embedding_bits = bits_or_lossless(a->embedding_bits),
-                                .stats = a->stats ? &l->stats : NULL, .order = order_of[a->order], .no_feedback = a->no_feedback};
+                                .stats = a->stats ? &l->stats : NULL, .order = order_of[a->order], .damping = a->damping,
+                                .no_feedback = a->no_feedback};
     QN_TRY(qn_cli_graph(cli, src, &l->graph, err));
     if (a->stats)
         QN_TRY(qn_stats_file_open(&l->stats, &cli->env, a->stats, err));
