@@ -211,8 +211,8 @@ static const qn_json_key keys[] = {
 
 const qn_command qn_cmd_compress = {
     .name = "compress",
-    .summary = "pack a checkpoint without losing a bit",
-    .synopsis = "INPUT [-o FILE] [--lossless[=LEVEL]] [options]",
+    .summary = "pack a checkpoint without losing a bit, or with approximated weights",
+    .synopsis = "INPUT [-o FILE] [--lossless[=LEVEL]] [--codec=CODEC --bits=N [--stats=FILE]] [options]",
     .description =
         "Packs a checkpoint into one .quern file from which 'quern decompress' restores the original, bit for bit: "
         "tensors, headers and all other files of a model folder. Of an archive (.tar, .zip, .tar.gz, …) that holds a model, "
@@ -220,7 +220,13 @@ const qn_command qn_cmd_compress = {
         "Every chunk is decoded again and compared before it is written, and the finished file is read back before it "
         "gets its name. A run that was stopped (Ctrl-C, kill, power cut) is resumed by the same command; it keeps its "
         "work in FILE.partial and FILE.journal until then. The output depends on the input and the level only, not on "
-        "threads, memory, or how often the run was resumed.",
+        "threads, memory, or how often the run was resumed.\n\n"
+        "With --codec, the weights of linear layers, head and embedding are approximated instead, and everything else is packed "
+        "as above; the result is read, restored and evaluated like any other, and says that it is an approximation. With "
+        "--stats, the error of each column of weights is fed back into the columns that are still to be rounded, so that the layer's output "
+        "on the calibration text changes as little as possible; the report compares that with rounding every weight for "
+        "itself. The bytes then also depend on the processor's rounding of matrix products, not on threads. Files that hold a checksum "
+        "of each tensor (.pt, .npz) are packed without loss.",
     .options = {options, sizeof options / sizeof options[0]},
     .min_operands = 1,
     .max_operands = 1,
