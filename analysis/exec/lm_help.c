@@ -62,9 +62,15 @@ qn_code qn_lm_size(const qn_node *n, const char *name, uint64_t otherwise, uint6
     return QN_OK;
 }
 
+struct rows {
+    void (*fn)(const void *ctx, uint64_t first, uint64_t n);
+    const void *ctx;
+    uint64_t n_rows, per;
+};
+
 static qn_code run_rows(void *ctx, uint64_t i, unsigned slot, qn_err *err)
 {
-    const qn_lm_rows *r = ctx;
+    const struct rows *r = ctx;
     (void)slot;
     (void)err;
     const uint64_t first = i * r->per;
@@ -77,6 +83,6 @@ qn_code qn_lm_each_row(qn_exec *x, uint64_t n_rows, uint64_t work, void (*fn)(co
 {
     enum { RUN = 1 << 15 };
     work = qn_max_u64(1, work);
-    qn_lm_rows r = {.fn = fn, .ctx = ctx, .n_rows = n_rows, .per = qn_max_u64(1, RUN / work)};
+    struct rows r = {.fn = fn, .ctx = ctx, .n_rows = n_rows, .per = qn_max_u64(1, RUN / work)};
     return qn_exec_parts(x, qn_ceil_div(n_rows, r.per), n_rows * work, run_rows, &r, err);
 }

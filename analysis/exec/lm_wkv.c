@@ -106,32 +106,50 @@ qn_code qn_group_norm_shape(const qn_node *n, const qn_info *in, qn_info *out, q
     return qn_scan_info(&in[2], "bias", each, err);
 }
 
+struct group_norm {
+    const float *x, *w, *b;
+    float *y;
+    uint64_t groups, p;
+    double eps;
+    bool shared;
+};
+
+static void group_norm_rows(const void *ctx, uint64_t first, uint64_t n)
+{
+    const struct group_norm *c = ctx;
+    const uint64_t p = c->p;
+    for (uint64_t i = first * c->groups; i < (first + n) * c->groups; i++) {
+        const uint64_t at = c->shared ? 0 : i % c->groups * p;
+        const float *x = c->x + i * p, *w = c->w + at, *b = c->b + at;
+        float *y = c->y + i * p;
+        double sum = 0, sq = 0;
+        for (uint64_t k = 0; k < p; k++)
+            sum += (double)x[k];
+        const double mean = sum / (double)p;
+        for (uint64_t k = 0; k < p; k++)
+            sq += ((double)x[k] - mean) * ((double)x[k] - mean);
+        const double scale = 1 / sqrt(sq / (double)p + c->eps);
+        for (uint64_t k = 0; k < p; k++)
+            y[k] = (float)(((double)x[k] - mean) * scale) * w[k] + b[k];
+    }
+}
+
 qn_code qn_group_norm_forward(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *out, qn_err *err)
 {
     uint64_t n_tokens, width;
-    const int64_t n_groups = qn_node_int(n, "groups", 1);
-    const double eps = qn_node_float(n, "eps", 1e-5);
+    const int64_t groups = qn_node_int(n, "groups", 1);
     QN_TRY(qn_scan_rows(&in[0], "x", &n_tokens, &width, err));
-    if (n_groups < 1 || width % (uint64_t)n_groups)
-        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "%" PRId64 " groups do not share %" PRIu64 " channels", n_groups, width);
-    const uint64_t groups = (uint64_t)n_groups, p = width / groups;
-    const bool shared = in[1].n == p; /* for one group it is the same */
-    QN_TRY(qn_scan_fits(&in[1], "weight", shared ? p : width, err));
-    QN_TRY(qn_scan_fits(&in[2], "bias", shared ? p : width, err));
+    if (groups < 1 || width % (uint64_t)groups)
+        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "%" PRId64 " groups do not share %" PRIu64 " channels", groups, width);
+    struct group_norm c = {.x = in[0].data, .w = in[1].data, .b = in[2].data, .groups = (uint64_t)groups,
+                           .p = width / (uint64_t)groups, .eps = qn_node_float(n, "eps", 1e-5)};
+    c.shared = in[1].n == c.p; /* for one group it is the same */
+    QN_TRY(qn_scan_fits(&in[1], "weight", c.shared ? c.p : width, err));
+    QN_TRY(qn_scan_fits(&in[2], "bias", c.shared ? c.p : width, err));
     QN_TRY(qn_exec_new(x, out, QN_F32, in[0].dims, 2, err));
-    const float *from = in[0].data;
-    float *y = out->data;
-    for (uint64_t i = 0; i < n_tokens * groups; i++, from += p, y += p) {
-        const float *w = (const float *)in[1].data + (shared ? 0 : i % groups * p), *b = (const float *)in[2].data + (shared ? 0 : i % groups * p);
-        double sum = 0, sq = 0;
-        for (uint64_t k = 0; k < p; k++)
-            sum += (double)from[k];
-        const double mean = sum / (double)p;
-        for (uint64_t k = 0; k < p; k++)
-            sq += ((double)from[k] - mean) * ((double)from[k] - mean);
-        const double scale = 1 / sqrt(sq / (double)p + eps);
-        for (uint64_t k = 0; k < p; k++)
-            y[k] = (float)(((double)from[k] - mean) * scale) * w[k] + b[k];
-    }
-    return QN_OK;
+    c.y = out->data;
+    const qn_code rc = qn_lm_each_row(x, n_tokens, width * 4, group_norm_rows, &c, err);
+    if (rc != QN_OK)
+        qn_array_release(out);
+    return rc;
 }

@@ -62,7 +62,7 @@ qn_code qn_build_gpt2(qn_build *b, const qn_env *env, qn_source *s, qn_err *err)
     m.scale = scaled ? 1 / sqrt((double)m.head) : 1;
 
     QN_TRY(qn_build_begin(b, env, s, "gpt2", err));
-    const char *p = qn_build_has(b, "transformer.wte.weight") ? "transformer." : "";
+    const char *p = qn_build_has(b, "wte.weight") ? "" : "transformer.";
     uint32_t x, y;
     QN_TRY(qn_build_embed(b, qn_name("%swte", p).s, b->tokens, vocab, m.width, &x, err));
     QN_TRY(qn_build_places(b, qn_name("%swpe", p).s, places, 0, m.width, &y, err));

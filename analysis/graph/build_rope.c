@@ -169,7 +169,7 @@ static qn_code longrope(qn_build *b, const char *name, struct reading *r, qn_rop
     return factors(r, "short_factor", r->f, err);
 }
 
-/* The object that the parameters stand in; nested by layer type or not. *theta_in: it may hold rope_theta. */
+/* The object that the parameters stand in, by layer type or not. *is_new: it is rope_parameters, which may hold the base too. */
 static qn_code find_parameters(const qn_config *top, const char *layer_type, bool scaled, qn_config *p, bool *is_new, qn_err *err)
 {
     bool there, is_object = false;

@@ -123,9 +123,8 @@ static bool stands_at(const struct mark *m, const char *s, uint64_t n, uint64_t 
     return m->n > 0 && n - at >= m->n && memcmp(s + at, m->s, m->n) == 0;
 }
 
-/* Appends s with every mark replaced by `by`; a mark at the very start is dropped instead when asked. */
-static qn_code put_unmarked(const struct mark *m, const char *s, uint64_t n, const char *by, bool drop_first, qn_tok_list *out,
-                            qn_err *err)
+/* Appends s with every mark replaced by `by`. */
+static qn_code put_unmarked(const struct mark *m, const char *s, uint64_t n, const char *by, qn_tok_list *out, qn_err *err)
 {
     const uint64_t off = out->text.n;
     for (uint64_t i = 0; i < n;) {
@@ -133,18 +132,18 @@ static qn_code put_unmarked(const struct mark *m, const char *s, uint64_t n, con
             QN_TRY(qn_tok_buf_put(&out->text, s + i++, 1, err));
             continue;
         }
-        if (i > 0 || !drop_first)
-            QN_TRY(qn_tok_buf_put(&out->text, by, strlen(by), err));
+        QN_TRY(qn_tok_buf_put(&out->text, by, strlen(by), err));
         i += m->n;
     }
     return qn_tok_list_span(out, off, out->text.n - off, true, err);
 }
 
+/* In the first token every mark is dropped: there may be one only, which was put before the text. */
 static qn_code metaspace_apply(const qn_tok_step *step, const qn_tok_list *in, qn_tok_list *out, qn_err *err)
 {
     const struct mark *m = step->data;
     for (uint64_t k = 0; k < in->n; k++)
-        QN_TRY(put_unmarked(m, TOKEN(in, k), in->span[k].n, " ", k == 0 && m->drop_first, out, err));
+        QN_TRY(put_unmarked(m, TOKEN(in, k), in->span[k].n, k == 0 && m->drop_first ? "" : " ", out, err));
     return QN_OK;
 }
 
@@ -233,7 +232,7 @@ static qn_code bpe_apply(const qn_tok_step *step, const qn_tok_list *in, qn_tok_
 {
     const struct mark *m = step->data;
     for (uint64_t k = 0; k < in->n; k++)
-        QN_TRY(put_unmarked(m, TOKEN(in, k), in->span[k].n, k + 1 == in->n ? "" : " ", false, out, err));
+        QN_TRY(put_unmarked(m, TOKEN(in, k), in->span[k].n, k + 1 == in->n ? "" : " ", out, err));
     return QN_OK;
 }
 

@@ -41,6 +41,7 @@ const qn_tok_step_kind qn_tok_pre_tokenizer_kinds[] = {
     {"Metaspace", qn_tok_build_metaspace_pre},
     {"Punctuation", qn_tok_build_punctuation},
     {"Split", qn_tok_build_split},
+    {"UnicodeScripts", qn_tok_build_scripts},
     {"Whitespace", qn_tok_build_whitespace},
     {"WhitespaceSplit", qn_tok_build_whitespace_split},
     {NULL, NULL},

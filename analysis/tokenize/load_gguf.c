@@ -77,21 +77,21 @@ static qn_code elems(const qn_gguf_load *l, const char *key, qn_gguf_type type, 
 
 static qn_code get_types(qn_gguf_load *l, qn_err *err)
 {
+    const bool there = qn_gguf_find(&l->g, K "token_type") != NULL;
     int32_t *raw = qn_arena_get(&l->scratch, l->n * sizeof *raw, _Alignof(int32_t), err);
     l->type = raw ? qn_arena_get(&l->scratch, l->n, 1, err) : NULL;
     if (!l->type)
         return QN_E_MEMORY;
     memset(l->type, QN_SP_NORMAL, (size_t)l->n);
-    if (!qn_gguf_find(&l->g, K "token_type"))
-        return QN_OK;
-    QN_TRY(elems(l, K "token_type", QN_GGUF_I32, raw, err));
-    for (uint64_t i = 0; i < l->n; i++) {
+    if (there)
+        QN_TRY(elems(l, K "token_type", QN_GGUF_I32, raw, err));
+    for (uint64_t i = 0; there && i < l->n; i++) {
         const uint32_t v = qn_load32(&raw[i]);
         l->type[i] = v >= QN_SP_NORMAL && v <= QN_SP_BYTE ? (uint8_t)v : 0;
     }
     for (const char *const *s = control_names; *s; s++) {
         const uint32_t id = qn_tok_vocab_find(&l->t->vocab, *s, strlen(*s));
-        if (id != QN_TOK_NONE && l->type[id] != QN_SP_CONTROL)
+        if (id != QN_TOK_NONE)
             l->type[id] = QN_SP_CONTROL;
     }
     return QN_OK;

@@ -3,6 +3,7 @@
 #include "analysis/tokenize/pretokenizers.h"
 #include "analysis/tokenize/split.h"
 #include "analysis/tokenize/utf8.h"
+#include <stdio.h>
 
 static qn_code behavior_read(const qn_tok_node *node, qn_tok_behavior *out, qn_err *err)
 {
@@ -106,6 +107,38 @@ qn_code qn_tok_build_char_delimiter(qn_tokenizer *t, qn_tok_steps *list, const q
         return QN_FAIL(err, QN_E_INPUT, node->off, "tokenizer: CharDelimiterSplit needs a delimiter of one character");
     return qn_tok_add_split(t, list, &(qn_tok_pattern){.is = is_char, .arg = qn_utf8_get(s, &len)}, QN_SPLIT_REMOVED, false,
                             err);
+}
+
+/* ---- UnicodeScripts: runs of one script. Kana count as Han; spaces and characters of no script belong to what is before
+ * them, and at the beginning of the text to nothing. ---- */
+
+static qn_code scripts_pattern(qn_tok_buf *b, qn_err *err)
+{
+    static const char kana[] = "[\\p{Han}\\p{Hiragana}\\p{Katakana}\\x{30FC}][\\p{Han}\\p{Hiragana}\\p{Katakana}\\x{30FC}\\p{Unknown} ]*";
+    QN_TRY(qn_tok_buf_put(b, kana, sizeof kana - 1, err));
+    for (size_t i = 0; qn_tok_scripts[i][0]; i++) {
+        char one[128];
+        const char *name = qn_tok_scripts[i][0];
+        if (strcmp(name, "han") == 0 || strcmp(name, "hiragana") == 0 || strcmp(name, "katakana") == 0 ||
+            strcmp(name, "unknown") == 0)
+            continue;
+        /* the space itself is Common and begins nothing; neither does Common take in the kana's mark of length */
+        const int n = snprintf(one, sizeof one, "|(?![ \\x{30FC}])\\p{%s}(?:(?!\\x{30FC})[\\p{%s}\\p{Unknown} ])*", name, name);
+        QN_TRY(qn_tok_buf_put(b, one, (uint64_t)n, err));
+    }
+    return QN_OK;
+}
+
+qn_code qn_tok_build_scripts(qn_tokenizer *t, qn_tok_steps *list, const qn_tok_node *node, qn_err *err)
+{
+    qn_tok_buf b = {.alloc = t->alloc};
+    qn_tok_pattern p = {.literal = NULL};
+    (void)node;
+    qn_code rc = scripts_pattern(&b, err);
+    if (rc == QN_OK)
+        rc = qn_tok_regex_open(t->alloc, b.p, b.n, &p.re, err);
+    qn_mem_put(b.alloc, b.p);
+    return rc == QN_OK ? qn_tok_add_split(t, list, &p, QN_SPLIT_REMOVED, true, err) : rc;
 }
 
 /* ---- FixedLength: so many characters each ---- */

@@ -13,6 +13,7 @@ QN_TOK_BUILD(qn_tok_build_whitespace);
 QN_TOK_BUILD(qn_tok_build_whitespace_split);
 QN_TOK_BUILD(qn_tok_build_bert_pre);
 QN_TOK_BUILD(qn_tok_build_char_delimiter);
+QN_TOK_BUILD(qn_tok_build_scripts);
 QN_TOK_BUILD(qn_tok_build_fixed_length);
 QN_TOK_BUILD(qn_tok_build_metaspace_pre);
 

@@ -24,6 +24,9 @@ void qn_tok_matcher_close(qn_tok_matcher *m);
 qn_code qn_tok_matcher_find(qn_tok_matcher *m, const char *p, uint64_t n, uint64_t from, uint64_t *begin, uint64_t *end,
                             qn_err *err) QN_MUST_CHECK;
 
+/* Names of scripts: long, and of four letters; ends with NULLs. In scripts_tab.c. */
+extern const char *const qn_tok_scripts[][2];
+
 /* Appends the pattern in PCRE2's words (UTF, UCP, MULTILINE). In regex_translate.c. */
 qn_code qn_tok_regex_translate(const char *pattern, uint64_t n, qn_tok_buf *out, qn_err *err) QN_MUST_CHECK;
 

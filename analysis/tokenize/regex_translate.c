@@ -6,8 +6,8 @@
  *   \d \D      Nd
  *   \h \H      a hex digit (PCRE2: horizontal space)
  *   \uHHHH     a code point
+ *   \p{Han}    the script that characters have (PCRE2: also those that are used in several scripts, this one among them)
  *   (?m)       dot matches newline: (?s)
- *   (?i)       letters A-Z only: "s" does not match U+017F; so folded here, and the flag is dropped
  *   {,n}       {0,n}
  *   [a[bc]]    a class in a class is their union; intersections and negated inner classes are refused */
 #include "analysis/tokenize/regex.h"
@@ -16,14 +16,10 @@
 #define WORD  "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
 #define HEX   "0-9A-Fa-f"
 
-enum { NEST_MAX = 250 };
-
 struct translator {
     const char *p;
     uint64_t n, at;
     qn_tok_buf *out;
-    bool fold[NEST_MAX + 1]; /* by group: (?i) is on */
-    unsigned depth;
 };
 
 #define REFUSE(t, what) \
@@ -64,7 +60,22 @@ static qn_code code_point(struct translator *t, qn_err *err)
     return put(t, "}", err);
 }
 
-/* After \p, \P or \x, which are the same in both: the braces too. */
+/* Loosely, as property names are compared: case, spaces, '-' and '_' do not count. */
+static bool is_script(const char *s, uint64_t n)
+{
+    char name[40];
+    uint64_t k = 0;
+    for (uint64_t i = 0; i < n && k < sizeof name - 1; i++)
+        if (s[i] != ' ' && s[i] != '-' && s[i] != '_')
+            name[k++] = is_letter(s[i]) ? (char)(s[i] | 0x20) : s[i];
+    name[k] = '\0';
+    for (size_t i = 0; qn_tok_scripts[i][0]; i++)
+        if (strcmp(name, qn_tok_scripts[i][0]) == 0 || strcmp(name, qn_tok_scripts[i][1]) == 0)
+            return true;
+    return false;
+}
+
+/* After \p, \P or \x: the braces too, which are the same in both but for the names of scripts. */
 static qn_code braces(struct translator *t, qn_err *err)
 {
     if (t->at == t->n || t->p[t->at] != '{')
@@ -72,7 +83,11 @@ static qn_code braces(struct translator *t, qn_err *err)
     const char *end = memchr(t->p + t->at, '}', t->n - t->at);
     if (!end)
         return WRONG(t, "a brace is not closed");
-    return copy(t, (uint64_t)(end - (t->p + t->at)) + 1, err);
+    QN_TRY(copy(t, t->at + 1 < t->n && t->p[t->at + 1] == '^' ? 2 : 1, err));
+    const uint64_t n = (uint64_t)(end - (t->p + t->at));
+    if (is_script(t->p + t->at, n))
+        QN_TRY(put(t, "sc:", err));
+    return copy(t, n + 1, err);
 }
 
 static qn_code escape(struct translator *t, bool in_class, qn_err *err)
@@ -119,20 +134,6 @@ static qn_code escape(struct translator *t, bool in_class, qn_err *err)
     }
 }
 
-/* Letters from..to of one case, in the other case too. */
-static qn_code other_case(struct translator *t, char from, char to, qn_err *err)
-{
-    const char range[] = {(char)(from ^ 0x20), '-', (char)(to ^ 0x20), '\0'};
-    return put(t, range, err);
-}
-
-/* The part of from..to that is letters beginning with `a` (26 of them), in the other case. */
-static qn_code fold_range(struct translator *t, unsigned char from, unsigned char to, char a, qn_err *err)
-{
-    const char low = from > a ? (char)from : a, high = to < a + 25 ? (char)to : (char)(a + 25);
-    return low <= high ? other_case(t, low, high, err) : QN_OK;
-}
-
 /* What stands between [ or [^ and ]; t->at after the opening. */
 static qn_code class_body(struct translator *t, unsigned nest, qn_err *err)
 {
@@ -165,14 +166,7 @@ static qn_code class_body(struct translator *t, unsigned nest, qn_err *err)
             t->at++;
             QN_TRY(put(t, "\\]", err));
         } else {
-            const bool range = t->at + 2 < t->n && t->p[t->at + 1] == '-' && t->p[t->at + 2] != ']' &&
-                               t->p[t->at + 2] != '\\' && t->p[t->at + 2] != '[';
-            const unsigned char from = (unsigned char)c, to = (unsigned char)(range ? t->p[t->at + 2] : c);
-            QN_TRY(copy(t, range && to < 0x80 ? 3 : 1, err));
-            if (t->fold[t->depth] && from < 0x80) {
-                QN_TRY(fold_range(t, from, to, 'a', err));
-                QN_TRY(fold_range(t, from, to, 'A', err));
-            }
+            QN_TRY(copy(t, 1, err));
         }
     }
 }
@@ -186,34 +180,18 @@ static qn_code take_class(struct translator *t, qn_err *err)
     return put(t, "]", err);
 }
 
-/* ( with what belongs to it: flags are translated, everything else is the same in both. */
+/* ( with its flags, of which one has another name; everything else is the same in both. */
 static qn_code open_group(struct translator *t, qn_err *err)
 {
-    if (t->depth == NEST_MAX)
-        return REFUSE(t, "groups nested too deep");
-    uint64_t i = t->at + 1;
-    bool fold = t->fold[t->depth], on = true;
-    t->fold[t->depth + 1] = fold;
-    if (i == t->n || t->p[i] != '?' || i + 1 == t->n || !strchr("imx-", t->p[i + 1])) {
-        t->depth++;
+    uint64_t i = t->at + 2;
+    if (i >= t->n || t->p[i - 1] != '?' || !strchr("imx-", t->p[i]))
         return copy(t, 1, err);
-    }
-    QN_TRY(put(t, "(?", err));
-    for (i++; i < t->n && strchr("imx-", t->p[i]); i++) {
-        if (t->p[i] == '-')
-            on = false;
-        if (t->p[i] == 'i')
-            fold = on;
-        else
-            QN_TRY(put(t, t->p[i] == 'm' ? "s" : t->p[i] == 'x' ? "x" : "-", err));
-    }
+    QN_TRY(copy(t, 2, err));
+    for (; i < t->n && strchr("imx-", t->p[i]); i++)
+        QN_TRY(qn_tok_buf_put(t->out, t->p[i] == 'm' ? "s" : t->p + i, 1, err));
     t->at = i;
     if (i == t->n || (t->p[i] != ':' && t->p[i] != ')'))
         return REFUSE(t, "this kind of group is not supported");
-    if (t->p[i] == ':')
-        t->fold[++t->depth] = fold;
-    else
-        t->fold[t->depth] = fold; /* (?i): to the end of the group that it stands in */
     return copy(t, 1, err);
 }
 
@@ -226,20 +204,9 @@ static qn_code one(struct translator *t, qn_err *err)
         return take_class(t, err);
     if (c == '(')
         return open_group(t, err);
-    if (c == ')') {
-        if (t->depth == 0)
-            return WRONG(t, "a parenthesis closes nothing");
-        t->depth--;
-        return copy(t, 1, err);
-    }
     if (c == '{' && t->at + 1 < t->n && t->p[t->at + 1] == ',') {
         t->at++;
         return put(t, "{0", err);
-    }
-    if (t->fold[t->depth] && is_letter(c)) {
-        const char both[] = {'[', c, (char)(c ^ 0x20), ']', '\0'};
-        t->at++;
-        return put(t, both, err);
     }
     return copy(t, 1, err);
 }

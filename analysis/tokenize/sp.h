@@ -53,7 +53,7 @@ typedef struct qn_sp_data {
     uint64_t n;         /* of the next two; ids of tokens that were added later lie above */
     double *score;      /* by id, in the arena                                   */
     uint8_t *type;      /* by id: qn_sp_type; 0 where the file does not say one */
-    bool byte_fallback, fuse_unk;
+    bool byte_fallback;
     bool has_unused;    /* pieces that may be passed through but not put out (sentencepiece only) */
     double min_score, max_score;
     qn_trie trie;       /* UNIGRAM: all that may come out */

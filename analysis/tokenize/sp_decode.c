@@ -73,6 +73,11 @@ static qn_code put_token(work *w, const char *s, uint64_t n, qn_err *err)
         w->begun |= *d->unk_surface != '\0';
         return qn_tok_buf_put(w->text, d->unk_surface, strlen(d->unk_surface), err);
     }
+    if (type == QN_SP_USER_DEFINED && d->follow == QN_SP_AS_LLAMA_CPP) {
+        w->lost_space = false;
+        w->begun |= n > 0;
+        return qn_tok_buf_put(w->text, s, n, err);
+    }
     return put_piece(w, s, n, err);
 }
 

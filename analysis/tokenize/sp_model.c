@@ -23,7 +23,6 @@ qn_code qn_sp_data_new(qn_tokenizer *t, qn_sp_kind kind, qn_sp_follow follow, qn
     d->follow = follow;
     d->score = score;
     d->type = type;
-    d->fuse_unk = true;
     t->model = ops[kind];
     t->model_data = d;
     *out = d;
@@ -102,8 +101,7 @@ static void digest_rules(const qn_sp_rules *r, qn_hasher *h)
 void qn_sp_digest(const qn_tokenizer *t, qn_hasher *h)
 {
     const qn_sp_data *d = t->model_data;
-    const uint8_t head[8] = {(uint8_t)d->kind, (uint8_t)d->follow, d->byte_fallback, d->fuse_unk, d->has_denormal, d->strip_first,
-                             d->raw_bytes};
+    const uint8_t head[8] = {(uint8_t)d->kind, (uint8_t)d->follow, d->byte_fallback, d->has_denormal, d->strip_first, d->raw_bytes};
     qn_hasher_add(h, head, sizeof head);
     qn_hasher_add(h, d->type, (size_t)d->n);
     qn_hasher_add(h, d->score, (size_t)d->n * sizeof *d->score);
@@ -156,7 +154,7 @@ qn_code qn_sp_put(qn_sp_sink *k, const char *w, uint64_t n, uint32_t id, qn_err 
         }
         return QN_OK;
     }
-    if (again && k->d->fuse_unk)
+    if (again)
         return QN_OK;
     if (t->unk == QN_TOK_NONE)
         return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "a part of the text has no token, and there is no unknown token");

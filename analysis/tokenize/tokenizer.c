@@ -251,6 +251,8 @@ static qn_code encode_raw_gap(struct encoder *e, const char *s, uint64_t n, bool
     QN_TRY(qn_tok_list_put(&e->norm, s, n, first, err));
     QN_TRY(qn_tok_run_steps(&t->normalizers, &e->norm, &e->tmp, err));
     const qn_tok_span all = e->norm.span[0];
+    if (all.n == 0) /* then there may be no text at all */
+        return QN_OK;
     return encode_cut(e, t->norm_index, e->norm.text.p + all.off, all.n, first, encode_plain, err);
 }
 
@@ -322,7 +324,8 @@ static qn_code join(const qn_tok_list *l, const char *between, qn_tok_buf *out, 
     for (uint64_t i = 0; i < l->n; i++) {
         if (i > 0)
             QN_TRY(qn_tok_buf_put(out, between, strlen(between), err));
-        QN_TRY(qn_tok_buf_put(out, l->text.p + l->span[i].off, l->span[i].n, err));
+        if (l->span[i].n > 0)
+            QN_TRY(qn_tok_buf_put(out, l->text.p + l->span[i].off, l->span[i].n, err));
     }
     return QN_OK;
 }

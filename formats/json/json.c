@@ -3,7 +3,6 @@
 #include "base/err.h"
 #include "base/num.h"
 #include "base/path.h"
-#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -193,23 +192,28 @@ static qn_code take_string(qn_json *j, qn_err *err)
     return QN_OK;
 }
 
-/* The spelling of a number, kept for strtod. One that is longer has digits that no double can show; the end is kept apart. */
-struct spelling {
-    char s[64];
+/* A number as ± digits × 10^scale, the digits from the first that is not 0. Of more than there is room for the rest is dropped:
+ * no double is that exact. */
+struct decimal {
+    char digits[48];
     size_t n;
-    int64_t n_cut;  /* digits before the point that found no room */
-    bool in_fraction;
+    int64_t scale;
+    bool negative, in_fraction;
 };
 
-static void spell(struct spelling *sp, int c)
+static void put_digit(struct decimal *d, int c)
 {
-    if (sp->n < sizeof sp->s - 24)
-        sp->s[sp->n++] = (char)c;
-    else if (!sp->in_fraction)
-        sp->n_cut++;
+    if (d->n == 0 && c == '0') {
+        d->scale -= d->in_fraction;
+    } else if (d->n < sizeof d->digits - 24) {
+        d->digits[d->n++] = (char)c;
+        d->scale -= d->in_fraction;
+    } else {
+        d->scale += !d->in_fraction;
+    }
 }
 
-static qn_code take_digits(qn_json *j, bool *fits, struct spelling *sp, qn_err *err)
+static qn_code take_digits(qn_json *j, bool *fits, struct decimal *d, qn_err *err)
 {
     int c;
     size_t n = 0;
@@ -218,7 +222,7 @@ static qn_code take_digits(qn_json *j, bool *fits, struct spelling *sp, qn_err *
         if (c < '0' || c > '9')
             break;
         j->win_at++;
-        spell(sp, c);
+        put_digit(d, c);
         bool ovf = false;
         j->number = qn_add(qn_mul(j->number, 10, &ovf), (uint64_t)(c - '0'), &ovf);
         if (ovf)
@@ -227,52 +231,45 @@ static qn_code take_digits(qn_json *j, bool *fits, struct spelling *sp, qn_err *
     return n ? QN_OK : QN_FAIL(err, QN_E_INPUT, position(j), "JSON: a digit is missing");
 }
 
-/* mantissa × 10^exponent as the nearest double. Exact powers where they do; else the C library, told its own decimal point
- * (a program around us may have set a locale). */
-static double nearest(struct spelling *sp, int64_t exponent)
+/* The nearest double. Exact where the digits and the power of ten are doubles themselves, else by the C library: without a decimal
+ * point, so that no locale matters. */
+static double nearest(struct decimal *d, int64_t exponent)
 {
     static const double ten[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                                  1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-    uint64_t mantissa = 0;
-    int64_t e = exponent + sp->n_cut;
-    bool ovf = false, fraction = false;
-    for (size_t i = sp->s[0] == '-'; i < sp->n; i++) {
-        if (sp->s[i] == '.') {
-            fraction = true;
-            continue;
-        }
-        mantissa = qn_add(qn_mul(mantissa, 10, &ovf), (uint64_t)(sp->s[i] - '0'), &ovf);
-        e -= fraction;
+    const int64_t e = d->scale + exponent;
+    uint64_t v = 0;
+    double r;
+    for (size_t i = 0; i < d->n && d->n <= 19; i++)
+        v = v * 10 + (uint64_t)(d->digits[i] - '0');
+    if (d->n == 0) {
+        r = 0;
+    } else if (d->n <= 19 && v <= (uint64_t)1 << 53 && e >= -22 && e <= 22) {
+        r = e < 0 ? (double)v / ten[-e] : (double)v * ten[e];
+    } else {
+        const long long small = e > 9999 ? 9999 : e < -9999 ? -9999 : (long long)e;
+        (void)snprintf(d->digits + d->n, sizeof d->digits - d->n, "e%lld", small);
+        r = strtod(d->digits, NULL);
     }
-    if (!ovf && mantissa < (uint64_t)1 << 53 && e >= -22 && e <= 22) {
-        const double m = sp->s[0] == '-' ? -(double)mantissa : (double)mantissa;
-        return e < 0 ? m / ten[-e] : m * ten[e];
-    }
-    char *point = memchr(sp->s, '.', sp->n);
-    const char *mark = localeconv()->decimal_point;
-    if (point && mark[0] && !mark[1])
-        *point = mark[0];
-    const int64_t whole = exponent + sp->n_cut;
-    (void)snprintf(sp->s + sp->n, sizeof sp->s - sp->n, "e%lld", (long long)(whole > 9999 ? 9999 : whole < -9999 ? -9999 : whole));
-    return strtod(sp->s, NULL);
+    return d->negative ? -r : r;
 }
 
 static qn_code take_number(qn_json *j, int first, qn_err *err)
 {
     int c;
-    struct spelling sp = {.n = 0}, exponent = {.n = 0};
+    struct decimal d = {.n = 0}, exponent = {.n = 0};
     bool negative = false, fits = true;
     uint64_t n_exponent = 0;
     j->number = 0;
     j->is_uint = true;
     if (first == '-') {
-        spell(&sp, '-');
+        d.negative = true;
         j->is_uint = false;
         j->win_at++;
         QN_TRY(peek(j, &first, err));
     }
     const uint64_t begin = position(j);
-    QN_TRY(take_digits(j, &j->is_uint, &sp, err));
+    QN_TRY(take_digits(j, &j->is_uint, &d, err));
     if (first == '0' && position(j) - begin > 1)
         return BAD(j, "a number begins with 0");
     QN_TRY(peek(j, &c, err));
@@ -280,9 +277,8 @@ static qn_code take_number(qn_json *j, int first, qn_err *err)
     if (c == '.') {
         j->is_uint = false;
         j->win_at++;
-        spell(&sp, '.');
-        sp.in_fraction = true;
-        QN_TRY(take_digits(j, &j->is_uint, &sp, err));
+        d.in_fraction = true;
+        QN_TRY(take_digits(j, &j->is_uint, &d, err));
         QN_TRY(peek(j, &c, err));
     }
     if (c == 'e' || c == 'E') {
@@ -299,7 +295,7 @@ static qn_code take_number(qn_json *j, int first, qn_err *err)
     }
     j->number = integer;
     if (j->read_reals)
-        j->real = nearest(&sp, negative ? -(int64_t)n_exponent : (int64_t)n_exponent);
+        j->real = nearest(&d, negative ? -(int64_t)n_exponent : (int64_t)n_exponent);
     return QN_OK;
 }
 

@@ -72,7 +72,8 @@ static const struct row {
     {"prepend scheme", PRE("^{'type':'Metaspace','prepend_scheme':'maybe'}"), QN_E_UNSUPPORTED, "prepend_scheme"},
     /* patterns */
     {"group open", SPLIT("(a"), QN_E_INPUT, "pattern"},
-    {"group closes nothing", SPLIT("a)"), QN_E_INPUT, "closes nothing"},
+    {"group closes nothing", SPLIT("a)"), QN_E_INPUT, "pattern"},
+    {"odd group", SPLIT("(?i-a)"), QN_E_UNSUPPORTED, "kind of group"},
     {"class open", SPLIT("[a"), QN_E_INPUT, "class is not closed"},
     {"empty class", SPLIT("[]"), QN_E_INPUT, "class is not closed"},
     {"backslash at the end", SPLIT("a\\\\"), QN_E_INPUT, "ends with a backslash"},

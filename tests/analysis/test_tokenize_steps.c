@@ -18,6 +18,7 @@ static const struct row {
     {NORM, "{'type':'NFKC'}", "\xef\xac\x81\xc2\xb2", "fi2"},
     {NORM, "{'type':'NFKD'}", "\xe2\x85\xa7\xc3\xa9", "VIIIe\xcc\x81"},
     {NORM, "{'type':'NFC'}", "\xe1\x84\x80\xe1\x85\xa1\xe1\x86\xa8", "\xea\xb0\x81"}, /* Hangul U+1100 U+1161 U+11A8 */
+    {NORM, "{'type':'NFC'}", "a\xcc\xa7\xcc\x81\xcc\xa3", "\xe1\xba\xa1\xcc\xa7\xcc\x81"}, /* ccc 202 230 220: sorted, then U+1EA1 */
     {NORM, "{'type':'Lowercase'}", "A\xc3\x89\xc4\xb0\xce\xa3", "a\xc3\xa9i\xcc\x87\xcf\x83"},
     {NORM, "{'type':'Replace','pattern':{'String':' '},'content':'_'}", " a  b", "_a__b"},
     {NORM, "{'type':'Replace','pattern':{'String':'aa'},'content':'b'}", "aaaaa", "bba"},
@@ -53,7 +54,7 @@ static const struct row {
     {PRE, "{'type':'Split','pattern':{'String':'-'},'behavior':'Contiguous','invert':false}", "a-b--c", "a|-|b|--|c"},
     {PRE, "{'type':'Split','pattern':{'Regex':'[a-z]+'},'behavior':'Removed','invert':true}", "ab1cd", "ab|cd"},
     {PRE, "{'type':'Split','pattern':{'Regex':'(?i:ab)'},'behavior':'Isolated','invert':false}", "xABaB", "x|AB|aB"},
-    {PRE, "{'type':'Split','pattern':{'Regex':'(?i:s)'},'behavior':'Isolated','invert':false}", "a\xc5\xbfS", "a\xc5\xbf|S"},
+    {PRE, "{'type':'Split','pattern':{'Regex':'(?i:s)'},'behavior':'Isolated','invert':false}", "a\xc5\xbfSb", "a|\xc5\xbf|S|b"} /* U+017F folds to s */,
     {PRE, "{'type':'Split','pattern':{'Regex':'[^(\\\\s|[.,])]+'},'behavior':'Isolated','invert':false}", "ab,c (d", "ab|,|c| (|d"},
     {PRE, "{'type':'Split','pattern':{'Regex':'\\\\s'},'behavior':'Isolated','invert':false}", "a\xe1\xa0\x8e\xc2\x85" "b",
      "a\xe1\xa0\x8e|\xc2\x85|b"}, /* U+180E is no space, U+0085 is */
@@ -62,6 +63,9 @@ static const struct row {
     {PRE, "{'type':'Split','pattern':{'Regex':'\\\\h{,2}z'},'behavior':'Isolated','invert':false}", "fffz", "f|ffz"},
     {PRE, "{'type':'Split','pattern':{'Regex':'[\\\\u0041-C]'},'behavior':'Isolated','invert':false}", "xBD", "x|B|D"},
     {PRE, "{'type':'Split','pattern':{'Regex':'a++b|.'},'behavior':'Isolated','invert':false}", "aaab", "aaab"},
+    {PRE, "{'type':'Split','pattern':{'Regex':'\\\\p{Han}+'},'behavior':'Isolated','invert':false}",
+     "\xe4\xb8\xad\xe3\x80\x81", "\xe4\xb8\xad|\xe3\x80\x81"}, /* U+3001 is Common, though used with Han */
+    {PRE, "{'type':'UnicodeScripts'}", " Ab, \xe4\xb8\xad\xe3\x81\x82\xe3\x83\xbc \xd0\xb6", "Ab|, |\xe4\xb8\xad\xe3\x81\x82\xe3\x83\xbc |\xd0\xb6"},
     {PRE, "{'type':'ByteLevel','add_prefix_space':false}", "Hello  world's\n1", "Hello|\xc4\xa0|\xc4\xa0world|'s|\xc4\x8a|1"},
     {PRE, "{'type':'ByteLevel','add_prefix_space':true,'use_regex':false}", "a b", "\xc4\xa0" "a\xc4\xa0" "b"},
     {PRE, "{'type':'ByteLevel','add_prefix_space':true,'use_regex':false}", " a", "\xc4\xa0" "a"},
@@ -84,6 +88,7 @@ static const struct row {
     {DEC, "{'type':'Strip','content':'_','start':0,'stop':2}", "a___", "a_"},
     {DEC, "{'type':'Replace','pattern':{'String':'_'},'content':' '}", "_a|b_", " a|b "},
     {DEC, "{'type':'Metaspace','replacement':'_','prepend_scheme':'always'}", "_a|_b_c", "a| b c"},
+    {DEC, "{'type':'Metaspace','replacement':'_','prepend_scheme':'first'}", "__a_b|_c", "ab| c"},
     {DEC, "{'type':'Metaspace','replacement':'_','prepend_scheme':'never'}", "_a|_b", " a| b"},
     {DEC, "{'type':'WordPiece','prefix':'##','cleanup':false}", "un|##do|it|!", "un|do| it| !"},
     {DEC, "{'type':'WordPiece'}", "it|'|s|n't|!", "it| '| s|n't|!"},

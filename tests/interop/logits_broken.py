@@ -34,7 +34,7 @@ MATTERS = [
     ("phi3, su, partial", "max_position_embeddings", 24), ("gpt2, prefix, by layer", "scale_attn_by_inverse_layer_idx", False),
     ("gpt2", "layer_norm_epsilon", 0.1), ("gpt_neo", "window_size", 4), ("gpt_neo", "attention_types", [[["global"], 4]]),
     ("gpt_neo", "attention_layers", ["local", "global", "local", "global"]), ("gpt_neox", "use_parallel_residual", False),
-    ("gpt_neox", "rotary_pct", 0.34), ("gpt_neox", "rotary_emb_base", 500), ("gpt_neox", "hidden_act", "gelu_new"),
+    ("gpt_neox", "rotary_pct", 0.34), ("gpt_neox", "rotary_emb_base", 500), ("gpt_neox", "hidden_act", "relu"),
     ("opt", "do_layer_norm_before", False), ("opt", "_remove_final_layer_norm", True), ("opt", "activation_function", "gelu"),
     ("mixtral", "num_experts_per_tok", 1), ("qwen2_moe", "norm_topk_prob", True), ("qwen3_moe", "norm_topk_prob", False),
     ("mamba", "layer_norm_epsilon", 0.1), ("mamba2", "time_step_limit", [0.0, 1.0]), ("mamba2", "layer_norm_epsilon", 0.1),

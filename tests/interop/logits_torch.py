@@ -130,7 +130,7 @@ def main():
     failed = 0
     with tempfile.TemporaryDirectory() as tmp:
         for i, (name, make) in enumerate(cases.items()):
-            ok, text = compare(dump, make, 1000 + i, os.path.join(tmp, str(i)))
+            ok, text = compare(dump, make, 1000 + list(CASES).index(name), os.path.join(tmp, str(i)))
             failed += not ok
             print(f"{'ok' if ok else 'not ok'} {i + 1} - {name}: {text}", flush=True)
     return failed != 0

@@ -105,7 +105,16 @@ def compare(sentencepiece, exe, path, texts):
     want = [ref.EncodeAsIds(t) for t in texts]
     text = [ref.DecodeIds(w).encode() if w else b"" for w in want]
     ok = tt.report(name, texts, [g[0] for g in got], want)
-    return tt.report(name, texts, [g[1] for g in got], text, "decoded text") and ok
+    ok = tt.report(name, texts, [g[1] for g in got], text, "decoded text") and ok
+    rng = tt.rng(5)
+    n = ref.get_piece_size()
+    # low ids twice as often: bytes and special pieces stand there
+    lists = [[rng.randrange(rng.choice((n, min(n, 300)))) for _ in range(rng.randrange(1, 12))] for _ in range(2000)]
+    back, want = tt.decode(exe, path, lists), [ref.DecodeIds(ids).encode() for ids in lists]
+    if back is None:
+        print(f"{name}: our program failed to decode")
+        return False
+    return tt.report(f"{name} random ids", [repr(ids).encode() for ids in lists], back, want, "decoded text") and ok
 
 
 if __name__ == "__main__":

@@ -72,6 +72,20 @@ def run(exe, path, texts, *flags):
     return out
 
 
+def decode(exe, path, lists):
+    """[bytes] that the lists of ids are decoded to, without special tokens."""
+    given = b"".join(struct.pack(f"<I{len(ids)}I", 4 * len(ids), *ids) for ids in lists)
+    done = subprocess.run([exe, path, "ids", "skip"], input=given, stdout=subprocess.PIPE)
+    if done.returncode:
+        return None
+    out, at = [], 0
+    for _ in lists:
+        (n,) = struct.unpack_from("<I", done.stdout, at)
+        out.append(done.stdout[at + 4:at + 4 + n])
+        at += 4 + n
+    return out
+
+
 def report(name, texts, ours, theirs, what="ids"):
     """Counts what differs and shows the first; True when nothing does."""
     bad = [i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b]

@@ -51,6 +51,8 @@ TRAINED = {
                               {"type": "Digits", "individual_digits": False}, split(r"[0-9][0-9][0-9]"))),
     "qwen3.5": ({"type": "NFC"}, sequence(split(QWEN35), byte_level(False))),
     "tekken": (None, sequence(split(TEKKEN), byte_level(False))),
+    "scripts": (None, sequence({"type": "UnicodeScripts"}, byte_level(False))),
+    "han": (None, sequence(split(r"[\p{Han}]+|\p{Greek}+|\w+|[^\w\s]"), byte_level(False))),
     "nfkc-lower": ({"type": "Sequence", "normalizers": [{"type": "NFKC"}, {"type": "Lowercase"}]},
                    sequence(split(GPT2), byte_level(False))),
     "nfd-strip": ({"type": "Sequence", "normalizers": [{"type": "NFD"}, {"type": "StripAccents"},
@@ -62,7 +64,7 @@ TRAINED = {
 }
 # where the JavaScript one is known to go its own way (docs/tokenizers.md says how): not compared with it, or without the
 # characters that it takes for spaces, or not for spaces, where it does not translate \s
-NOT_JS = {"starcoder", "falcon", "nfkc-lower", "bert"}
+NOT_JS = {"scripts", "starcoder", "falcon", "nfkc-lower", "bert"}
 JS_SPACES = {"gpt2", "gpt2-prefix", "whitespace"}
 
 
@@ -149,8 +151,9 @@ def difference(ours, theirs, js):
 
 def train(modules, peer, work, name, corpus):
     normalizer, pre = TRAINED[name]
+    stand_in = byte_level(True) if name == "scripts" else pre  # for the trainer, which does not know UnicodeScripts
     alphabet = sorted(bytes_to_chars().values())
-    base = {"version": "1.0", "truncation": None, "padding": None, "normalizer": normalizer, "pre_tokenizer": pre,
+    base = {"version": "1.0", "truncation": None, "padding": None, "normalizer": normalizer, "pre_tokenizer": stand_in,
             "added_tokens": [{"id": 0, "content": "<|endoftext|>", "single_word": False, "lstrip": False, "rstrip": False,
                               "normalized": False, "special": True}],
             "post_processor": None, "decoder": byte_level(True),
@@ -160,6 +163,8 @@ def train(modules, peer, work, name, corpus):
     bare, out = work / "bare.json", work / f"{name}.json"
     bare.write_text(json.dumps(base))
     subprocess.run(["node", peer, modules, "train", bare, corpus, "600", out], check=True)
+    if stand_in is not pre:
+        out.write_text(json.dumps({**json.loads(out.read_text()), "pre_tokenizer": pre}))
     return out
 
 

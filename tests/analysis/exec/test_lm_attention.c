@@ -33,7 +33,7 @@ static void attend(const struct setting *s, const float *q, const float *k, cons
         for (int64_t i = starts_of[seq]; i < starts_of[seq + 1]; i++)
             for (int h = 0; h < s->heads; h++) {
                 const int kv = h / (s->heads / s->kv_heads);
-                double score[TOKENS], most = -INFINITY, sum = 0, *out = y + (i * s->heads + h) * s->v_dim;
+                double score[TOKENS], most = -HUGE_VAL, sum = 0, *out = y + (i * s->heads + h) * s->v_dim;
                 memset(out, 0, (size_t)s->v_dim * sizeof *out);
                 for (int64_t j = starts_of[seq]; j < starts_of[seq + 1]; j++) {
                     double dot = 0;
@@ -45,7 +45,7 @@ static void attend(const struct setting *s, const float *q, const float *k, cons
                     if (slopes)
                         dot -= (double)slopes[h] * (double)(i - j);
                     if ((s->causal && j > i) || (s->window && i - j >= s->window))
-                        dot = -INFINITY;
+                        dot = -HUGE_VAL;
                     score[j] = dot;
                     most = fmax(most, dot);
                 }

@@ -279,7 +279,7 @@ Test(scan, wkv5)
 
 Test(scan, group_norm)
 {
-    enum { G = 7, P = 11, N = G * P };
+    enum { G = 7, P = 41, N = G * P };
     qt_rng r = qt_seed(6);
     const float *x = random_floats(&r, TOKENS * N, 2, 5), *w = random_floats(&r, N, 0.3, 1), *b = random_floats(&r, N, 0.3, 0);
     const qn_attr attrs[] = {{.name = "groups", .type = QN_ATTR_INT, .v.i = G}, {.name = "eps", .type = QN_ATTR_FLOAT, .v.f = 0.01}};
@@ -287,8 +287,10 @@ Test(scan, group_norm)
     qn_err err = {0};
     for (unsigned shared = 0; shared < 2; shared++) {
         const qn_array in[] = {floats(x, 2, TOKENS, N), floats(w, 1, shared ? P : N), floats(b, 1, shared ? P : N)};
-        float *y;
+        float *y, *z;
         cr_assert_eq(run(1, "GroupNorm", attrs, 2, in, 3, &y, &err), QN_OK, "%s", err.text);
+        cr_assert_eq(run(3, "GroupNorm", attrs, 2, in, 3, &z, &err), QN_OK);
+        cr_assert_arr_eq(y, z, TOKENS * N * sizeof *y, "three threads give other numbers");
         for (unsigned g = 0; g < TOKENS * G; g++) {
             double mean = 0, square = 0;
             for (unsigned i = 0; i < P; i++) {

@@ -65,7 +65,7 @@ static const struct {
     {"\"llama.block_count\" i4 i1", "\"llama.block_count\" i4 i4294967295", 0, QN_E_INPUT, "key 'llama.block_count' is 4294967295"},
     {"\"llama.block_count\" i4 i1", "\"llama.block_count\" i8 \"1\"", 0, QN_E_INPUT, "key 'llama.block_count' is string"},
     {"\"llama.embedding_length\" i4 i8\n", "", -1, QN_E_INPUT, "key 'llama.embedding_length' is missing"},
-    {"embedding_length\" i4 i8", "embedding_length\" i4 i10", 0, QN_E_INPUT, "rope.dimension_count"},
+    {"embedding_length\" i4 i8", "embedding_length\" i4 i10", 0, QN_E_INPUT, "shape (5, 8): (5, 10) is expected"},
     {"head_count\" i4 i2", "head_count\" i4 i0", 0, QN_E_INPUT, "key 'llama.attention.head_count' is 0"},
     {"head_count\" i4 i2", "head_count\" i4 i4", 0, QN_E_INPUT, "key 'llama.rope.dimension_count' is 4: 2 to 2 is expected"},
     {"head_count_kv\" i4 i1", "head_count_kv\" i4 i3", 0, QN_E_INPUT, "does not fit head_count_kv, 3"},

@@ -1,5 +1,5 @@
 /* test_sentencepiece.c: tokenizer.model end to end, with ids worked out by hand. */
-#include "tests/analysis/tokenize/sp_build.h"
+#include "tests/support/sp_build.h"
 #include "tests/support/proto.h"
 #include <criterion/criterion.h>
 #include <string.h>
@@ -27,7 +27,7 @@ static qn_tokenizer *finish(qt_buf *b, const char *specs)
 {
     uint64_t mark;
     qt_add_proto(b, specs, &mark);
-    return qt_tok_open("tokenizer.model", b);
+    return qt_sp_open("tokenizer.model", b);
 }
 
 Test(tok_sentencepiece, bpe)
@@ -35,16 +35,16 @@ Test(tok_sentencepiece, bpe)
     qt_buf b = {0};
     bpe_pieces(&b, QT_NORMAL);
     qn_tokenizer *t = finish(&b, "@2{#3=2}");
-    qt_tok_expect(t, 0, "abc", "10 8", "abc");        /* bc −0.5, then ▁a −2 before abc −3 */
-    qt_tok_expect(t, 0, "aaa", "10 11", "aaa");
-    qt_tok_expect(t, 0, "baaa", "3 5 11 4", "baaa");  /* of two equal pairs the left one */
-    qt_tok_expect(t, 0, "  a   b ", "10 3 5", "a b");
-    qt_tok_expect(t, 0, "xyb", "3 0 5", " \xe2\x81\x87 b"); /* the unknown in a row are one; ▁ is taken off in front */
-    qt_tok_expect(t, 0, "<s>a", "3 0 4", NULL);       /* control pieces are not found in a text */
-    qt_tok_expect(t, 0, "", "", "");
-    qt_tok_expect(t, 0, "   ", "", "");
-    qt_tok_expect(t, 0, "a" SP, "10", "a");           /* U+2581 at the end goes the way of a space */
-    qt_tok_expect(t, 0, "a" SP "b", "10 3 5", "a b");
+    qt_sp_expect(t, 0, "abc", "10 8", "abc");        /* bc −0.5, then ▁a −2 before abc −3 */
+    qt_sp_expect(t, 0, "aaa", "10 11", "aaa");
+    qt_sp_expect(t, 0, "baaa", "3 5 11 4", "baaa");  /* of two equal pairs the left one */
+    qt_sp_expect(t, 0, "  a   b ", "10 3 5", "a b");
+    qt_sp_expect(t, 0, "xyb", "3 0 5", " \xe2\x81\x87 b"); /* the unknown in a row are one; ▁ is taken off in front */
+    qt_sp_expect(t, 0, "<s>a", "3 0 4", NULL);       /* control pieces are not found in a text */
+    qt_sp_expect(t, 0, "", "", "");
+    qt_sp_expect(t, 0, "   ", "", "");
+    qt_sp_expect(t, 0, "a" SP, "10", "a");           /* U+2581 at the end goes the way of a space */
+    qt_sp_expect(t, 0, "a" SP "b", "10 3 5", "a b");
     cr_expect_eq(qn_tokenizer_size(t), 12);
     cr_expect_eq(qn_tokenizer_bos(t), 1);
     cr_expect_eq(qn_tokenizer_eos(t), 2);
@@ -68,7 +68,7 @@ Test(tok_sentencepiece, whitespace)
         qt_buf b = {0};
         bpe_pieces(&b, QT_NORMAL);
         qn_tokenizer *t = finish(&b, rows[i].specs);
-        qt_tok_expect(t, 0, rows[i].text, rows[i].ids, rows[i].back);
+        qt_sp_expect(t, 0, rows[i].text, rows[i].ids, rows[i].back);
         qn_tokenizer_close(t);
         qt_buf_free(&b);
     }
@@ -79,9 +79,9 @@ Test(tok_sentencepiece, user_defined)
     qt_buf b = {0};
     bpe_pieces(&b, QT_USER);
     qn_tokenizer *t = finish(&b, "@2{#3=2}");
-    qt_tok_expect(t, 0, "abc", "10 8", "abc");
-    qt_tok_expect(t, 0, "aabca", "10 4 8 4", "aabca"); /* nothing merges with bc, so aa is not tried across it */
-    qt_tok_expect(t, 0, "ab", "3 7", "ab");            /* ab −1 before ▁a −2 */
+    qt_sp_expect(t, 0, "abc", "10 8", "abc");
+    qt_sp_expect(t, 0, "aabca", "10 4 8 4", "aabca"); /* nothing merges with bc, so aa is not tried across it */
+    qt_sp_expect(t, 0, "ab", "3 7", "ab");            /* ab −1 before ▁a −2 */
     qn_tokenizer_close(t);
     qt_buf_free(&b);
 }
@@ -92,8 +92,8 @@ Test(tok_sentencepiece, unused)
     qt_buf b = {0};
     bpe_pieces(&b, QT_UNUSED);
     qn_tokenizer *t = finish(&b, "@2{#3=2}");
-    qt_tok_expect(t, 0, "bc", "3 5 6", "bc");
-    qt_tok_expect(t, 0, "abc", "10 5 6", "abc");
+    qt_sp_expect(t, 0, "bc", "3 5 6", "bc");
+    qt_sp_expect(t, 0, "abc", "10 5 6", "abc");
     qn_tokenizer_close(t);
     qt_buf_free(&b);
 }
@@ -104,10 +104,10 @@ Test(tok_sentencepiece, bytes)
     bpe_pieces(&b, QT_NORMAL);
     qt_sp_bytes(&b); /* 12 … 267 */
     qn_tokenizer *t = finish(&b, "@2{#3=2 #35=1}");
-    qt_tok_expect(t, 0, "\xc3\xa9", "3 207 181", "\xc3\xa9"); /* 12 + 0xc3, 12 + 0xa9 */
-    qt_tok_expect(t, 0, "a\xff", "10 251 203 201", "a\xef\xbf\xbd");
-    qt_tok_expect(t, 0, "\xe2\x82", "3 251 203 201 251 203 201", NULL); /* each byte of it alone */
-    qt_tok_expect(t, 0, "<0x41>", "3 72 60 132 64 61 74", "<0x41>");
+    qt_sp_expect(t, 0, "\xc3\xa9", "3 207 181", "\xc3\xa9"); /* 12 + 0xc3, 12 + 0xa9 */
+    qt_sp_expect(t, 0, "a\xff", "10 251 203 201", "a\xef\xbf\xbd");
+    qt_sp_expect(t, 0, "\xe2\x82", "3 251 203 201 251 203 201", NULL); /* each byte of it alone */
+    qt_sp_expect(t, 0, "<0x41>", "3 72 60 132 64 61 74", "<0x41>");
     qn_tokenizer_close(t);
     qt_buf_free(&b);
 }
@@ -123,11 +123,11 @@ Test(tok_sentencepiece, unigram)
     qt_sp_piece(&b, "ab", -4, QT_NORMAL);
     qt_sp_piece(&b, "abc", -5, QT_NORMAL);
     qn_tokenizer *t = finish(&b, "@2{#3=1}");
-    qt_tok_expect(t, 0, "abc", "1 5", "abc");
-    qt_tok_expect(t, 0, "ab", "1 4", "ab");     /* −4 either way: the one that begins further left */
-    qt_tok_expect(t, 0, "ba", "1 3 2", "ba");
-    qt_tok_expect(t, 0, "accb", "1 2 0 3", NULL);
-    qt_tok_expect(t, 0, "c", "1 0", NULL);
+    qt_sp_expect(t, 0, "abc", "1 5", "abc");
+    qt_sp_expect(t, 0, "ab", "1 4", "ab");     /* −4 either way: the one that begins further left */
+    qt_sp_expect(t, 0, "ba", "1 3 2", "ba");
+    qt_sp_expect(t, 0, "accb", "1 2 0 3", NULL);
+    qt_sp_expect(t, 0, "c", "1 0", NULL);
     qn_tokenizer_close(t);
     qt_buf_free(&b);
 }
@@ -142,7 +142,7 @@ Test(tok_sentencepiece, unigram_user)
     qt_sp_piece(&b, "b", -0.01f, QT_NORMAL);
     qt_sp_piece(&b, "aba", 0, QT_USER);
     qn_tokenizer *t = finish(&b, "@2{#3=1}");
-    qt_tok_expect(t, 0, "aba", "1 2 3 2", "aba"); /* −0.03 against −0.1 */
+    qt_sp_expect(t, 0, "aba", "1 2 3 2", "aba"); /* −0.03 against −0.1 */
     qn_tokenizer_close(t);
     qt_buf_free(&b);
     b = (qt_buf){0};
@@ -152,7 +152,7 @@ Test(tok_sentencepiece, unigram_user)
     qt_sp_piece(&b, "b", -0.05f, QT_NORMAL);
     qt_sp_piece(&b, "aba", 0, QT_USER);
     t = finish(&b, "@2{#3=1}");
-    qt_tok_expect(t, 0, "aba", "1 4", "aba");
+    qt_sp_expect(t, 0, "aba", "1 4", "aba");
     qn_tokenizer_close(t);
     qt_buf_free(&b);
 }
@@ -168,11 +168,11 @@ Test(tok_sentencepiece, words_and_characters)
     qt_sp_piece(&b, "ba", 0, QT_USER);
     const size_t n = b.n;
     qn_tokenizer *t = finish(&b, "@2{#3=3}");
-    qt_tok_expect(t, 0, "ab c ab", "1 0 1", NULL);
+    qt_sp_expect(t, 0, "ab c ab", "1 0 1", NULL);
     qn_tokenizer_close(t);
     b.n = n;
     t = finish(&b, "@2{#3=4}");
-    qt_tok_expect(t, 0, "ab bax", "4 2 3 4 5 0", NULL);
+    qt_sp_expect(t, 0, "ab bax", "4 2 3 4 5 0", NULL);
     qn_tokenizer_close(t);
     qt_buf_free(&b);
 }
@@ -183,8 +183,8 @@ Test(tok_sentencepiece, charsmap)
     qt_buf b = {0};
     bpe_pieces(&b, QT_NORMAL);
     qn_tokenizer *t = finish(&b, "@2{#3=2} @3{@2{0c000000 00000100 410d0000 00000080 'b  ' 00}}");
-    qt_tok_expect(t, 0, "AcA", "3 5 3 3 6 5", "b  cb"); /* spaces of one replacement stay, but not at the end */
-    qt_tok_expect(t, 0, "A c", "3 5 3 3 6", "b  c");     /* a space after a space goes */
+    qt_sp_expect(t, 0, "AcA", "3 5 3 3 6 5", "b  cb"); /* spaces of one replacement stay, but not at the end */
+    qt_sp_expect(t, 0, "A c", "3 5 3 3 6", "b  c");     /* a space after a space goes */
     qn_tokenizer_close(t);
     qt_buf_free(&b);
 }
@@ -208,7 +208,7 @@ Test(tok_sentencepiece, charsmap_malformed)
         bpe_pieces(&b, QT_NORMAL);
         snprintf(specs, sizeof specs, "@2{#3=2} @3{@2{%s}}", rows[i].map);
         qt_add_proto(&b, specs, &mark);
-        const qn_code rc = qt_tok_try("tokenizer.model", &b, &err);
+        const qn_code rc = qt_sp_try("tokenizer.model", &b, &err);
         cr_expect(qt_err_is(rows[i].map, &err, rc, QN_E_INPUT, QN_NO_OFFSET, "", rows[i].text));
         qt_buf_free(&b);
     }
@@ -225,7 +225,7 @@ Test(tok_sentencepiece, charsmap_outside)
         bpe_pieces(&b, QT_NORMAL);
         snprintf(specs, sizeof specs, "@2{#3=2} @3{@2{%s}}", maps[i]);
         qn_tokenizer *t = finish(&b, specs);
-        qt_tok_expect(t, 0, "Ab", "3 0 5", NULL);
+        qt_sp_expect(t, 0, "Ab", "3 0 5", NULL);
         qn_tokenizer_close(t);
         qt_buf_free(&b);
     }

@@ -1,5 +1,5 @@
 /* sp_build.c: see sp_build.h. */
-#include "tests/analysis/tokenize/sp_build.h"
+#include "tests/support/sp_build.h"
 #include "base/num.h"
 #include <criterion/criterion.h>
 #include <string.h>
@@ -35,7 +35,7 @@ static qn_code open_bytes(const char *name, const qt_buf *b, qn_tokenizer **t, q
     return qn_tokenizer_open(&env, name, t, err);
 }
 
-qn_tokenizer *qt_tok_open(const char *name, const qt_buf *b)
+qn_tokenizer *qt_sp_open(const char *name, const qt_buf *b)
 {
     qn_tokenizer *t = NULL;
     qn_err err = {0};
@@ -43,7 +43,7 @@ qn_tokenizer *qt_tok_open(const char *name, const qt_buf *b)
     return t;
 }
 
-qn_code qt_tok_try(const char *name, const qt_buf *b, qn_err *err)
+qn_code qt_sp_try(const char *name, const qt_buf *b, qn_err *err)
 {
     qn_tokenizer *t = NULL;
     const qn_code rc = open_bytes(name, b, &t, err);
@@ -52,7 +52,7 @@ qn_code qt_tok_try(const char *name, const qt_buf *b, qn_err *err)
     return rc;
 }
 
-void qt_tok_expect(const qn_tokenizer *t, unsigned flags, const char *text, const char *ids, const char *back)
+void qt_sp_expect(const qn_tokenizer *t, unsigned flags, const char *text, const char *ids, const char *back)
 {
     qn_tokens got = {0};
     qt_buf list = {0};

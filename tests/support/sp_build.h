@@ -11,9 +11,9 @@ void qt_sp_piece(qt_buf *b, const char *piece, float score, int type);
 /* <0x00> to <0xFF> */
 void qt_sp_bytes(qt_buf *b);
 /* Opens the bytes as a file of this name; asserts that they can be opened. */
-qn_tokenizer *qt_tok_open(const char *name, const qt_buf *b);
-qn_code qt_tok_try(const char *name, const qt_buf *b, qn_err *err);
+qn_tokenizer *qt_sp_open(const char *name, const qt_buf *b);
+qn_code qt_sp_try(const char *name, const qt_buf *b, qn_err *err);
 /* Asserts that the text gives these ids ("3 10 8"), and its text this ("" is not compared when NULL). */
-void qt_tok_expect(const qn_tokenizer *t, unsigned flags, const char *text, const char *ids, const char *back);
+void qt_sp_expect(const qn_tokenizer *t, unsigned flags, const char *text, const char *ids, const char *back);
 
 #endif
