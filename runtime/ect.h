@@ -52,6 +52,17 @@ static inline unsigned qn_ect_low_bits(unsigned class, unsigned top)
     return class <= top ? 0 : (class - top + QN_ECT_OCTAVE - 1) / QN_ECT_OCTAVE;
 }
 
+static inline unsigned qn_ect_table(unsigned class, unsigned top)
+{
+    return class - QN_ECT_OCTAVE * qn_ect_low_bits(class, top);
+}
+
+/* Classes of columns are stored as what they are more than a column of unit spread would have: class = v − ⌊3q/8⌋ mod 256. */
+static inline uint8_t qn_ect_col_class(unsigned stored, unsigned q)
+{
+    return (uint8_t)(stored - 3 * q / 8);
+}
+
 /* Frequencies by symbol, sum QN_ECT_M, each below it; 0 for levels that are left to the escapes. */
 void qn_ect_freq(unsigned shape, unsigned table, unsigned z, uint16_t freq[QN_ECT_SYMS]);
 
