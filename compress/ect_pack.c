@@ -2,6 +2,7 @@
 #include "compress/ect_pack.h"
 #include "base/err.h"
 #include "base/half.h"
+#include "base/num.h"
 #include "compress/nest.h"
 
 typedef struct coder {

@@ -35,7 +35,7 @@ bool qn_ect_code_get(unsigned log2_states, qn_ect_code *c);
 
 static inline unsigned qn_ect_next(const qn_ect_code *c, unsigned state, unsigned k)
 {
-    return state >> 1 ^ (0u - (state & 1) & c->h0) ^ (0u - (k & 1) & c->h1);
+    return state >> 1 ^ ((0u - (state & 1)) & c->h0) ^ ((0u - (k & 1)) & c->h1);
 }
 
 /* The last class of a shape that has a table; class c above it uses table c − 6e, e = ⌈(c − top) / 6⌉, with e low bits. */

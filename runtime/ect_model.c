@@ -90,10 +90,10 @@ void qn_ect_alias(const uint16_t freq[QN_ECT_SYMS], uint64_t bucket[QN_ECT_SYMS]
 
 int32_t qn_ect_point(unsigned kind, unsigned shape, unsigned table, int32_t level)
 {
-    const uint32_t a = (uint32_t)(level < 0 ? -level : level), unit = kind == 0 ? 2 : 1;
-    if (a == 0)
-        return 0;
-    const unsigned which = a / unit >= QN_ECT_OFFSETS ? QN_ECT_OFFSETS - 1 : a / unit - 1;
+    const uint32_t a = (uint32_t)(level < 0 ? -level : level), m = kind == 0 ? a / 2 : a;
+    if (m == 0)
+        return 64 * level;
+    const unsigned which = m > QN_ECT_OFFSETS ? QN_ECT_OFFSETS - 1 : m - 1;
     const int32_t off = qn_ect_offset_tab[kind][shape][table][which];
     return 64 * level + (level < 0 ? -off : off);
 }
