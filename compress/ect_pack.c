@@ -100,7 +100,7 @@ static void collect(const qn_ect_book *b, const qn_ect_levels *l, plain *p)
 
 static unsigned log2_lanes(uint64_t n, uint32_t cols)
 {
-    unsigned want = n >= 1u << 20 ? 6 : n >= 1u << 16 ? 5 : n >= 1u << 13 ? 3 : 0;
+    unsigned want = n >= 1u << 22 ? 6 : n >= 1u << 17 ? 5 : n >= 1u << 15 ? 4 : n >= 1u << 13 ? 3 : 0;
     while (1u << want > cols)
         want--;
     return want;

@@ -173,6 +173,10 @@ static void write_recipe(qn_lossy *l)
                    fmax(0, bits_of(o, QN_ROLE_HEAD)), fmax(0, bits_of(o, QN_ROLE_EMBEDDING)), group,
                    o->set.asymmetric ? " asymmetric" : "", o->order == QN_ORDER_ACT ? " order=act" : " order=natural",
                    o->stats && !o->no_feedback ? " feedback" : "", o->set.gain > 0 ? " gain" : "");
+    if (o->set.states) {
+        const size_t n = strlen(l->recipe);
+        (void)snprintf(l->recipe + n, sizeof l->recipe - n, " states=%u", o->set.states);
+    }
     if (o->set.gain > 0) {
         const size_t n = strlen(l->recipe);
         (void)snprintf(l->recipe + n, sizeof l->recipe - n, "=%g", o->set.gain);

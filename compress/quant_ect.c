@@ -215,15 +215,23 @@ static void classify_rows(struct state *s, const float *w)
             const float v = s->p->rms[j] > 0 ? w[(size_t)i * s->cols + j] / s->p->rms[j] : 0;
             sq += v * v;
         }
-        s->x[i] = sq > 0 ? 0.5f * QN_ECT_OCTAVE * log2f(sq) : -1000;
+        s->x[i] = sq > 0 ? 0.5f * QN_ECT_OCTAVE * log2f(sq) : -2000;
         if (sq > 0) {
             sum += (double)s->x[i];
             n++;
         }
     }
     const float mean = n ? (float)(sum / n) : 0;
+    double spread = 0;
+    for (uint32_t i = 0; i < s->rows; i++)
+        spread += s->x[i] > -1000 ? (double)((s->x[i] - mean) * (s->x[i] - mean)) : 0;
+    spread /= n ? n : 1;
+    /* Rows that are all alike differ by chance: the logarithm of a sum of m squares has variance 2/m (for normal values;
+     * for tails as heavy as a Laplace density's 5/m). Only what is beyond that is worth telling. */
+    const double unit = 0.5 * QN_ECT_OCTAVE * 1.442695, noise = unit * unit * (2 + 0.75 * s->p->book.shape) / s->cols;
+    const float believe = spread > 1.5 * noise ? (float)((spread - noise) / spread) : 0;
     for (uint32_t i = 0; i < s->rows; i++) {
-        const float c = rintf(s->x[i] - mean);
+        const float c = rintf((s->x[i] - mean) * believe);
         s->row[i] = (int8_t)(c > ROW_CLASS_MAX ? ROW_CLASS_MAX : c < -ROW_CLASS_MAX ? -ROW_CLASS_MAX : c);
         s->shrink[i] = exp2f(-(float)s->row[i] / QN_ECT_OCTAVE);
     }
