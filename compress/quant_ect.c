@@ -10,7 +10,8 @@
 #include <math.h>
 #include <string.h>
 
-enum { TRIALS = 4, ROW_CLASS_MAX = 48, DEFAULT_STATES = 256 };
+enum { TRIALS = 4, ROW_CLASS_MAX = 48, DEFAULT_STATES = 256, HEAD_BITS = 800, /* mostly the states of the lanes */
+       CLASS_ROWS = 1000 /* so many rows tell which class suits a column */ };
 
 typedef struct ect {
     double bits;
@@ -133,7 +134,28 @@ static void set_steps(plan *p, const qn_quant_layer *l, double least, double del
     }
 }
 
-/* Bits a weight that the engine needs for the sample with these steps, without side information. */
+/* What a trial run's finish() gives instead of a payload. */
+typedef struct tally {
+    double by_weight; /* bits of levels and rows  */
+    double by_column; /* bits of steps and classes */
+} tally;
+
+/* Bits of n bytes with the table that goes with them: ideal lengths, and about a byte for each value that occurs. */
+static double side_cost(const uint8_t *v, uint32_t n)
+{
+    uint32_t count[256] = {0};
+    double sum = 0;
+    unsigned live = 0;
+    for (uint32_t i = 0; i < n; i++)
+        count[v[i]]++;
+    for (unsigned i = 0; i < 256; i++) {
+        live += count[i] > 0;
+        sum += count[i] ? count[i] * log2((double)n / count[i]) : 0;
+    }
+    return live > 1 ? fmin(sum + 8 * live, 8.0 * n) : 8;
+}
+
+/* Bits a weight that the engine needs for the sample with these steps; side information as in a whole segment. */
 static qn_code trial(const qn_quantizer *q, const qn_quant_layer *l, plan *p, qn_arena *arena, double *bits, qn_err *err)
 {
     const qn_arena_mark mark = qn_arena_tell(arena);
@@ -141,24 +163,19 @@ static qn_code trial(const qn_quantizer *q, const qn_quant_layer *l, plan *p, qn
     float *recon = qn_arena_get(arena, n * sizeof *recon, 64, err);
     if (!recon)
         return QN_E_MEMORY;
-    uint8_t payload[sizeof(double)];
+    tally c = {0};
+    uint8_t payload[sizeof c] = {0};
     size_t n_out = 0;
     qn_feedback_loss loss;
     const qn_feedback_job job = {.q = q, .layer = l, .plan = p, .ldl = l->ldl, .rows = l->n_sample, .w = l->sample};
     p->trial = true;
     const qn_code rc = qn_feedback_segment(&job, recon, payload, sizeof payload, &n_out, &loss, arena, err);
     p->trial = false;
-    memcpy(bits, payload, sizeof *bits);
-    *bits /= (double)n;
+    memcpy(&c, payload, sizeof c);
+    const double whole = (double)(l->segment_rows ? l->segment_rows : l->rows) * l->cols;
+    *bits = c.by_weight / (double)n + (c.by_column + HEAD_BITS) / whole;
     qn_arena_rewind(arena, mark);
     return rc;
-}
-
-/* Side information, bits a weight: nine of a column and three of a row in each segment, and a head. */
-static double side_bits(const qn_quant_layer *l)
-{
-    const double rows = l->segment_rows ? l->segment_rows : l->rows;
-    return 9 / rows + 3.0 / l->cols + 1600 / (rows * l->cols);
 }
 
 static qn_code ect_begin(const qn_quantizer *q, const qn_quant_layer *l, qn_arena *arena, const void **out, qn_err *err)
@@ -172,7 +189,7 @@ static qn_code ect_begin(const qn_quantizer *q, const qn_quant_layer *l, qn_aren
     p->rms = p->q ? qn_arena_get(arena, l->cols * sizeof *p->rms, 64, err) : NULL;
     if (!p->rms)
         return QN_E_MEMORY;
-    const double least = least_weight(l), want = fmax(0.05, e->bits - side_bits(l));
+    const double least = least_weight(l), want = e->bits;
     measure_columns(p, l);
     qn_ect_book_make(&p->book, e->log2_states, shape_of(p, l), 0);
     double lo = -100, hi = 100; /* log2 Δ: the rate falls */
@@ -279,17 +296,17 @@ static void classes_of(struct state *s, int class)
 }
 
 /* Σ (x − x̂)² + λ bits of the levels if the column were of this class. */
-static double cost_in(struct state *s, const int16_t *level, int class, double *bits)
+static double cost_in(struct state *s, const int16_t *level, int class)
 {
     const qn_ect_book *b = &s->p->book;
+    const uint32_t stride = s->rows / CLASS_ROWS + 1;
     double cost = 0, sum = 0;
-    for (uint32_t i = 0; i < s->rows; i++) {
+    for (uint32_t i = 0; i < s->rows; i += stride) {
         const unsigned c = qn_ect_clamp(class + s->row[i], b->top);
         const double e = (double)(s->x[i] - qn_ect_point_of(b, c, level[i]));
         cost += e * e;
         sum += (double)qn_ect_bits_of(b, c, level[i]);
     }
-    *bits = sum;
     return cost + (double)b->lambda * sum;
 }
 
@@ -303,31 +320,30 @@ static qn_code ect_column(void *state, uint32_t j, const float *t, float *recon,
     for (uint32_t i = 0; i < s->rows; i++)
         s->x[i] = t[i] * inverse;
     int class = class_of(s);
-    double bits = 0;
     for (int round = 0; round < 2; round++) {
         classes_of(s, class);
         qn_ect_search(&s->e->kern, b, s->x, s->classes, s->rows, level, s->room);
-        double best_bits;
         int best = class;
-        double least = cost_in(s, level, class, &best_bits);
+        double least = cost_in(s, level, class);
         for (int c = class > 0 ? class - 1 : 0; c <= class + 1; c++) {
-            const double v = c == class ? least : cost_in(s, level, c, &bits);
+            const double v = c == class ? least : cost_in(s, level, c);
             if (v < least) {
                 least = v;
                 best = c;
-                best_bits = bits;
             }
         }
-        bits = best_bits;
         if (best == class)
             break;
         class = best;
+        classes_of(s, class);
     }
-    classes_of(s, class);
-    for (uint32_t i = 0; i < s->rows; i++)
+    float bits = 0; /* a column's: few enough for f32 to count them well */
+    for (uint32_t i = 0; i < s->rows; i++) {
         recon[i] = qn_ect_point_of(b, s->classes[i], level[i]) * step;
+        bits += qn_ect_bits_of(b, s->classes[i], level[i]);
+    }
     s->class[j] = (uint8_t)class;
-    s->bits += bits;
+    s->bits += (double)bits;
     return QN_OK;
 }
 
@@ -346,8 +362,9 @@ static qn_code ect_finish(void *state, uint8_t *dst, size_t cap, size_t *n_out, 
     struct state *s = state;
     *n_out = 0;
     if (s->p->trial) {
-        memcpy(dst, &s->bits, sizeof s->bits);
-        *n_out = sizeof s->bits;
+        const tally c = {s->bits + side_cost((const uint8_t *)s->row, s->rows), side_cost(s->p->q, s->cols) + side_cost(s->class, s->cols)};
+        memcpy(dst, &c, sizeof c);
+        *n_out = sizeof c;
         return QN_OK;
     }
     int16_t *level = qn_arena_get(s->scratch, (uint64_t)s->rows * s->cols * sizeof *level, 64, err);
