@@ -12,6 +12,7 @@
 #include "bench/timing.h"
 #include "compress/ect_search.h"
 #include "compress/feedback.h"
+#include <lapacke.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,7 +78,7 @@ static void die(const qn_err *e)
 }
 
 typedef struct outcome {
-    double bits, mse, loss, encode, decode; /* per weight; loss of the engine; seconds */
+    double bits, mse, loss, energy, encode, decode; /* bits and squared error a weight; tr(E H Eᵀ), tr(W H Wᵀ); seconds */
 } outcome;
 
 static outcome run(const float *w, uint32_t rows, uint32_t cols, const double *moment, double bits, uint32_t states)
@@ -111,7 +112,7 @@ static outcome run(const float *w, uint32_t rows, uint32_t cols, const double *m
     double t0 = bench_cpu_now();
     if (qn_feedback_segment(&job, recon, payload, n * 4, &n_out, &loss, &scratch, &e) != QN_OK)
         die(&e);
-    outcome o = {.bits = 8.0 * (double)n_out / (double)n, .encode = bench_cpu_now() - t0, .loss = loss.loss};
+    outcome o = {.bits = 8.0 * (double)n_out / (double)n, .encode = bench_cpu_now() - t0};
     qn_kern kern;
     qn_kern_init(&kern, qn_cpu_detect());
     const qn_dec_ctx cx = {.kern = &kern, .scratch = &scratch};
@@ -130,6 +131,17 @@ static outcome run(const float *w, uint32_t rows, uint32_t cols, const double *m
     }
     for (uint64_t i = 0; i < n; i++)
         o.mse += ((double)w[i] - (double)back[i]) * ((double)w[i] - (double)back[i]) / (double)n;
+    for (uint32_t i = 0; moment && i < rows; i++)
+        for (uint32_t j = 0; j < cols; j++) {
+            double eh = 0, wh = 0;
+            const float *wi = w + (size_t)i * cols, *bi = back + (size_t)i * cols;
+            for (uint32_t k = 0; k < cols; k++) {
+                eh += ((double)wi[k] - (double)bi[k]) * moment[(size_t)j * cols + k];
+                wh += (double)wi[k] * moment[(size_t)j * cols + k];
+            }
+            o.loss += eh * ((double)wi[j] - (double)bi[j]);
+            o.energy += wh * (double)wi[j];
+        }
     qn_ldl_release(&ldl);
     free(h);
     free(sample);
@@ -246,10 +258,99 @@ static void train(void)
     free(b);
 }
 
+/* H = S Q diag((i + 5)^-1.2) Qᵀ S with log-normal S (σ 0.7), its mean diagonal brought to 1, and 0.01 of that added. */
+static void made_moment(double *h, uint32_t n)
+{
+    double *q = malloc((size_t)n * n * sizeof *q), *s = malloc(n * sizeof *s), trace = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        s[i] = exp(0.7 * normal());
+        double *row = q + (size_t)i * n;
+        for (uint32_t j = 0; j < n; j++)
+            row[j] = normal();
+        for (uint32_t turn = 0; turn < 2; turn++) /* Gram and Schmidt, twice for the sake of rounding */
+            for (uint32_t k = 0; k < i; k++) {
+                double dot = 0;
+                for (uint32_t j = 0; j < n; j++)
+                    dot += row[j] * q[(size_t)k * n + j];
+                for (uint32_t j = 0; j < n; j++)
+                    row[j] -= dot * q[(size_t)k * n + j];
+            }
+        double norm = 0;
+        for (uint32_t j = 0; j < n; j++)
+            norm += row[j] * row[j];
+        for (uint32_t j = 0; j < n; j++)
+            row[j] /= sqrt(norm);
+    }
+    memset(h, 0, (size_t)n * n * sizeof *h);
+    for (uint32_t k = 0; k < n; k++)
+        for (uint32_t i = 0; i < n; i++)
+            for (uint32_t j = 0; j < n; j++)
+                h[(size_t)i * n + j] += pow(k + 5, -1.2) * q[(size_t)k * n + i] * q[(size_t)k * n + j] * s[i] * s[j];
+    for (uint32_t i = 0; i < n; i++)
+        trace += h[(size_t)i * n + i] / n;
+    for (size_t i = 0; i < (size_t)n * n; i++)
+        h[i] = h[i] / trace + (i % (n + 1) == 0 ? 0.01 : 0);
+    free(q);
+    free(s);
+}
+
+/* Bits that a normal layer needs at least for this relative error: reverse water-filling on the eigenvalues of H. */
+static double water_rate(const double *eigen, uint32_t n, double error)
+{
+    double sum = 0, lo = 0, hi = 0, rate = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        sum += eigen[i];
+        hi = fmax(hi, eigen[i]);
+    }
+    for (int turn = 0; turn < 200; turn++) {
+        const double mid = (lo + hi) / 2;
+        double d = 0;
+        for (uint32_t i = 0; i < n; i++)
+            d += fmin(mid, eigen[i]) / sum;
+        if (d < error)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        rate += fmax(0, 0.5 * log2(eigen[i] / lo)) / n;
+    return rate;
+}
+
+static void layer(void)
+{
+    enum { IN = 512, OUT = 4096 };
+    static const uint32_t states[] = {1, 8, 32, 256};
+    static const double bits[] = {1, 1.5, 2, 3, 4};
+    double *h = malloc(IN * IN * sizeof *h), *eigen = malloc(IN * sizeof *eigen), *copy = malloc(IN * IN * sizeof *copy);
+    float *w = malloc(IN * OUT * sizeof *w);
+    made_moment(h, IN);
+    memcpy(copy, h, IN * IN * sizeof *h);
+    if (LAPACKE_dsyevd(LAPACK_ROW_MAJOR, 'N', 'U', IN, copy, IN, eigen) != 0)
+        exit(1);
+    for (size_t i = 0; i < (size_t)IN * OUT; i++)
+        w[i] = (float)normal();
+    (void)printf("%d × %d, condition %.0f\nstates   asked   R (all bytes)   relative error   above the bound\n", OUT, IN,
+                 eigen[IN - 1] / eigen[0]);
+    for (size_t t = 0; t < sizeof states / sizeof *states; t++)
+        for (size_t r = 0; r < sizeof bits / sizeof *bits; r++) {
+            const outcome o = run(w, OUT, IN, h, bits[r], states[t]);
+            (void)printf("%6u   %5.2f   %8.4f        %.6f         %+.4f\n", states[t], bits[r], o.bits, o.loss / o.energy,
+                         o.bits - water_rate(eigen, IN, o.loss / o.energy));
+            (void)fflush(stdout);
+        }
+    free(h);
+    free(copy);
+    free(eigen);
+    free(w);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "--train") == 0)
         train();
+    else if (argc > 1 && strcmp(argv[1], "--layer") == 0)
+        layer();
     else
         table();
     return 0;
