@@ -100,7 +100,7 @@ static outcome run(const float *w, uint32_t rows, uint32_t cols, const double *m
     for (uint32_t i = 0; i < 64; i++)
         memcpy(sample + (size_t)i * cols, w + (size_t)i * (rows / 64) * cols, cols * sizeof *w);
     if (qn_quantizer_open("ect", &set, qn_cpu_detect(), &a, &q, &e) != QN_OK ||
-        qn_ldl_make(&ldl, NULL, cols, h, NULL, cols, QN_ORDER_NATURAL, &e) != QN_OK)
+        qn_ldl_make(&ldl, NULL, cols, h, NULL, cols, QN_ORDER_NATURAL, 0, &e) != QN_OK)
         die(&e);
     const qn_quant_layer layer = {.name = "w", .rows = rows, .cols = cols, .dtype = QN_F32, .weight = ldl.weight,
                                   .sample = sample, .n_sample = 64, .ldl = &ldl, .segment_rows = rows};

@@ -109,7 +109,7 @@ static made quantize(uint32_t rows, uint32_t cols, qn_dtype dtype, float *w, dou
         memcpy(diagonal, weight, cols * sizeof *diagonal);
     }
     cr_assert_eq(qn_quantizer_open("ect", &set, cpu, &a, &q, &e), QN_OK);
-    cr_assert_eq(qn_ldl_make(&ldl, NULL, cols, NULL, diagonal, cols, QN_ORDER_NATURAL, &e), QN_OK);
+    cr_assert_eq(qn_ldl_make(&ldl, NULL, cols, NULL, diagonal, cols, QN_ORDER_NATURAL, 0, &e), QN_OK);
     const qn_quant_layer layer = {.name = "w", .rows = rows, .cols = cols, .dtype = dtype, .weight = ldl.weight, .sample = w,
                                   .n_sample = rows < 64 ? rows : 64, .ldl = &ldl, .segment_rows = rows};
     cr_assert_eq(q->ops->begin(q, &layer, &a, &plan, &e), QN_OK);

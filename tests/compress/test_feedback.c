@@ -43,7 +43,7 @@ static qn_ldl make(double *h, uint32_t n, uint32_t group, qn_ldl_order order)
         copy = malloc((size_t)n * n * sizeof *copy);
         memcpy(copy, h, (size_t)n * n * sizeof *copy);
     }
-    cr_assert_eq(qn_ldl_make(&l, NULL, n, copy, NULL, group, order, NULL), QN_OK);
+    cr_assert_eq(qn_ldl_make(&l, NULL, n, copy, NULL, group, order, 0, NULL), QN_OK);
     free(copy);
     return l;
 }
@@ -282,7 +282,7 @@ static qn_feedback_loss survive(const double *h, uint32_t n, qn_ldl_kind kind, c
     qn_feedback_loss loss;
     memcpy(copy, h, (size_t)n * n * sizeof *copy);
     qn_ldl l;
-    cr_assert_eq(qn_ldl_make(&l, NULL, n, copy, NULL, n < 32 ? n : 32, QN_ORDER_ACT, NULL), QN_OK);
+    cr_assert_eq(qn_ldl_make(&l, NULL, n, copy, NULL, n < 32 ? n : 32, QN_ORDER_ACT, 0, NULL), QN_OK);
     cr_assert_eq(l.kind, kind, "%s: kind %d", what, (int)l.kind);
     cr_assert(run(grid(4, 32, &a), &l, w, ROWS, 0, true, &loss, got, p, 4 * (size_t)n * ROWS + 1000) > 0, "%s", what);
     for (size_t i = 0; i < (size_t)n * ROWS; i++)

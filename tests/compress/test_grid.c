@@ -110,7 +110,7 @@ static size_t encode(unsigned cpu, const qn_quant_settings *set, const qn_block 
     qn_arena_init(&scratch, NULL);
     cr_assert_eq(qn_quantizer_open("grid", set, cpu, &a, &q, &err), QN_OK, "%s", err.text);
     const uint32_t group = q->group_cols && q->group_cols < b->cols ? q->group_cols : b->cols;
-    cr_assert_eq(qn_ldl_make(&l, NULL, b->cols, NULL, NULL, group, QN_ORDER_NATURAL, &err), QN_OK);
+    cr_assert_eq(qn_ldl_make(&l, NULL, b->cols, NULL, NULL, group, QN_ORDER_NATURAL, 0, &err), QN_OK);
     const qn_quant_layer layer = {.name = "w", .rows = rows, .cols = b->cols, .dtype = b->dtype};
     const qn_feedback_job j = {.q = q, .layer = &layer, .ldl = &l, .rows = rows, .w = w};
     float *recon = malloc((size_t)b->n * sizeof *recon);

@@ -112,7 +112,7 @@ static qn_code enc_grid(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *
     for (uint32_t i = 0; i < b->n; i++)
         w[i] = (float)wide[i];
     QN_TRY(qn_quantizer_open("grid", &set, 0, cx->scratch, &q, err));
-    QN_TRY(qn_ldl_make(&l, NULL, b->cols, NULL, NULL, 16, QN_ORDER_NATURAL, err));
+    QN_TRY(qn_ldl_make(&l, NULL, b->cols, NULL, NULL, 16, QN_ORDER_NATURAL, 0, err));
     const qn_feedback_job j = {.q = q, .layer = &layer, .ldl = &l, .rows = rows, .w = w};
     const qn_code rc = qn_feedback_segment(&j, recon, dst, cap, n_out, &loss, cx->scratch, err);
     qn_ldl_release(&l);
