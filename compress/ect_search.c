@@ -119,6 +119,8 @@ void qn_ekern_ect_init(qn_ekern_ect *k, unsigned cpu)
 {
     *k = (qn_ekern_ect){qn_ect_branch_c, qn_ect_viterbi_c};
 #if defined(__x86_64__) && defined(__GNUC__)
+    if (cpu & QN_CPU_AVX2)
+        k->viterbi = qn_ect_viterbi_avx2;
     if (cpu & QN_CPU_AVX512)
         *k = (qn_ekern_ect){qn_ect_branch_avx512, qn_ect_viterbi_avx512};
 #endif

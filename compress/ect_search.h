@@ -56,6 +56,7 @@ float qn_ect_point_of(const qn_ect_book *b, unsigned class, int32_t level);
 void qn_ect_branch_c(const qn_ect_book *b, const float *x, const uint8_t *class, uint32_t rows, qn_ect_branch *out);
 void qn_ect_viterbi_c(const qn_ect_code *code, const qn_ect_branch *b, uint32_t rows, uint8_t *decisions);
 #if defined(__x86_64__) && defined(__GNUC__)
+void qn_ect_viterbi_avx2(const qn_ect_code *code, const qn_ect_branch *b, uint32_t rows, uint8_t *decisions);
 void qn_ect_branch_avx512(const qn_ect_book *b, const float *x, const uint8_t *class, uint32_t rows, qn_ect_branch *out);
 void qn_ect_viterbi_avx512(const qn_ect_code *code, const qn_ect_branch *b, uint32_t rows, uint8_t *decisions);
 #endif
