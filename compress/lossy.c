@@ -183,6 +183,7 @@ static void write_recipe(qn_lossy *l)
                    o->stats && !o->no_feedback ? " feedback" : "");
     recipe_number(l, " gain=", o->set.gain);
     recipe_number(l, " damping=", o->damping);
+    recipe_number(l, " states=", o->set.states);
 }
 
 /* Two statistics files with the same content of H give the same digest, wherever they lie. */
@@ -405,7 +406,8 @@ static qn_code prepare(qn_lossy *l, struct layer *y, qn_err *err)
     y->n_dead = d->n_dead;
     y->unevenness = qn_ldl_unevenness(d);
     y->ql = (qn_quant_layer){.name = y->name, .rows = y->rows, .cols = y->cols,
-                             .dtype = (qn_dtype)l->src->objects[y->object].dtype, .weight = d->weight};
+                             .dtype = (qn_dtype)l->src->objects[y->object].dtype, .weight = d->weight, .ldl = d,
+                             .segment_rows = y->chunk_rows};
     QN_TRY(read_sample(l, y, err));
     return y->q->ops->begin(y->q, &y->ql, &y->arena, &y->plan, err);
 }

@@ -27,6 +27,8 @@ typedef struct qn_quant_layer {
      * of them (a step for a wanted rate): (n_sample, cols), row-major. The rows are as they are in the tensor. */
     const float *sample;
     uint32_t n_sample;
+    const struct qn_ldl *ldl; /* for trial runs of the engine on the sample; NULL: none can be made */
+    uint32_t segment_rows;    /* rows of a segment, for the share of side information; 0: all */
 } qn_quant_layer;
 
 typedef struct qn_quant_segment {
@@ -70,10 +72,11 @@ struct qn_quantizer {
 
 /* What a user asks for; a quantizer takes what it knows and refuses (QN_E_USAGE) what it cannot. */
 typedef struct qn_quant_settings {
-    double bits;      /* per weight: whole numbers for a grid                              */
+    double bits;      /* per weight: whole numbers for a grid, what the whole payload takes for ect */
     uint32_t group;   /* columns that share a scale; 0: the quantizer's default, UINT32_MAX: a whole row */
     bool asymmetric;  /* a zero point for each group                                      */
     double gain;      /* grid: scales are multiplied by it after the search; 0: the default   */
+    uint32_t states;  /* ect: of the trellis; 0: the default                                  */
 } qn_quant_settings;
 
 /* One row for each quantizer in compress/quantizer_tab.c; the name is that of its codec. */
@@ -90,6 +93,7 @@ qn_code qn_quantizer_open(const char *name, const qn_quant_settings *set, unsign
                           qn_err *err) QN_MUST_CHECK;
 
 /* One per file. */
+qn_code qn_quantizer_ect(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err);
 qn_code qn_quantizer_grid(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err);
 
 #endif

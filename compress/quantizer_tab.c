@@ -4,6 +4,7 @@
 #include <string.h>
 
 const qn_quantizer_row qn_quantizer_tab[] = {
+    {"ect", qn_quantizer_ect},
     {"grid", qn_quantizer_grid},
 };
 const unsigned qn_quantizer_count = sizeof qn_quantizer_tab / sizeof qn_quantizer_tab[0];

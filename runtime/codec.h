@@ -98,5 +98,6 @@ static inline bool qn_codec_is_lossy(unsigned codec)
 {
     return codec == QN_CODEC_GRID || codec == QN_CODEC_ECT;
 }
+qn_code qn_dec_ect(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, uint8_t *, qn_err *);
 
 #endif

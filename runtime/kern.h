@@ -3,6 +3,7 @@
 #define QN_RUNTIME_KERN_H
 
 #include "runtime/kern_dense.h"
+#include "runtime/kern_ect.h"
 #include "runtime/kern_fast.h"
 #include "runtime/kern_grid.h"
 
@@ -10,6 +11,7 @@ typedef struct qn_kern {
     qn_kern_fast fast;
     qn_kern_dense dense;
     qn_kern_grid grid;
+    qn_kern_ect ect;
 } qn_kern;
 
 /* cpu: QN_CPU_* bits (base/cpu.h); 0 gives the C reference everywhere. */

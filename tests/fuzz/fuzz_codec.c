@@ -93,14 +93,13 @@ ENCODER(delta);
 ENCODER(max);
 ENCODER(sparse);
 
-/* The grid's seeds: rounded without statistics, with settings that follow from the block. */
-static qn_code enc_grid(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src, uint8_t *dst, size_t cap, size_t *n_out,
-                        qn_err *err)
+/* Seeds of codecs that approximate: quantized without statistics, with settings that follow from the block. */
+static qn_code enc_lossy(const char *codec, const qn_quant_settings *set, const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src,
+                         uint8_t *dst, size_t cap, size_t *n_out, qn_err *err)
 {
-    const qn_quant_settings set = {.bits = 2 + b->n / b->cols % 7, .group = 16, .asymmetric = src[0] & 1};
     const qn_quantizer *q;
+    const void *plan;
     const uint32_t rows = b->n / b->cols;
-    const qn_quant_layer layer = {.name = "", .rows = rows, .cols = b->cols, .dtype = b->dtype};
     qn_feedback_loss loss;
     qn_ldl l;
     float w[768], recon[768];
@@ -111,12 +110,29 @@ static qn_code enc_grid(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *
     QN_TRY(qn_widen(b->dtype, src, b->n, wide, err));
     for (uint32_t i = 0; i < b->n; i++)
         w[i] = (float)wide[i];
-    QN_TRY(qn_quantizer_open("grid", &set, 0, cx->scratch, &q, err));
-    QN_TRY(qn_ldl_make(&l, NULL, b->cols, NULL, NULL, 16, QN_ORDER_NATURAL, 0, err));
-    const qn_feedback_job j = {.q = q, .layer = &layer, .ldl = &l, .rows = rows, .w = w};
+    const qn_quant_layer layer = {.name = "", .rows = rows, .cols = b->cols, .dtype = b->dtype, .sample = w, .n_sample = rows};
+    QN_TRY(qn_quantizer_open(codec, set, 0, cx->scratch, &q, err));
+    QN_TRY(q->ops->begin(q, &layer, cx->scratch, &plan, err));
+    QN_TRY(qn_ldl_make(&l, NULL, b->cols, NULL, NULL, q->group_cols && q->group_cols < b->cols ? q->group_cols : b->cols,
+                       QN_ORDER_NATURAL, 0, err));
+    const qn_feedback_job j = {.q = q, .layer = &layer, .plan = plan, .ldl = &l, .rows = rows, .w = w};
     const qn_code rc = qn_feedback_segment(&j, recon, dst, cap, n_out, &loss, cx->scratch, err);
     qn_ldl_release(&l);
     return rc;
+}
+
+static qn_code enc_grid(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src, uint8_t *dst, size_t cap, size_t *n_out,
+                        qn_err *err)
+{
+    const qn_quant_settings set = {.bits = 2 + b->n / b->cols % 7, .group = 16, .asymmetric = src[0] & 1};
+    return enc_lossy("grid", &set, cx, b, src, dst, cap, n_out, err);
+}
+
+static qn_code enc_ect(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src, uint8_t *dst, size_t cap, size_t *n_out,
+                       qn_err *err)
+{
+    const qn_quant_settings set = {.bits = 1 + b->n % 8, .states = b->cols % 3 ? 8u : b->n % 2 ? 1u : 256u};
+    return enc_lossy("ect", &set, cx, b, src, dst, cap, n_out, err);
 }
 
 static qn_encode_fn encoder(void)
@@ -127,6 +143,7 @@ static qn_encode_fn encoder(void)
         [QN_CODEC_NARROW] = qn_enc_narrow,   [QN_CODEC_DEQUANT] = qn_enc_dequant, [QN_CODEC_PALETTE] = qn_enc_palette,
         [QN_CODEC_ROWDUP] = qn_enc_rowdup,   [QN_CODEC_DELTA] = qn_enc_delta,     [QN_CODEC_MAX] = qn_enc_max,
         [QN_CODEC_SPARSE] = qn_enc_sparse,   [QN_CODEC_GRID] = enc_grid,
+        [QN_CODEC_ECT] = enc_ect,
     };
     /* named so that the linker takes what it tries: weak names alone would bring nothing in */
     static qn_code (*volatile keep)(const qn_enc_ctx *, const qn_block *, const uint8_t *, uint8_t *, size_t, unsigned *,
