@@ -81,6 +81,8 @@ typedef struct outcome {
     double bits, mse, loss, energy, encode, decode; /* bits and squared error a weight; tr(E H Eᵀ), tr(W H Wᵀ); seconds */
 } outcome;
 
+static unsigned cpu; /* from QUERN_CPU */
+
 static outcome run(const float *w, uint32_t rows, uint32_t cols, const double *moment, double bits, uint32_t states)
 {
     qn_err e = {0};
@@ -99,7 +101,7 @@ static outcome run(const float *w, uint32_t rows, uint32_t cols, const double *m
     uint8_t *payload = malloc(n * 4);
     for (uint32_t i = 0; i < 64; i++)
         memcpy(sample + (size_t)i * cols, w + (size_t)i * (rows / 64) * cols, cols * sizeof *w);
-    if (qn_quantizer_open("ect", &set, qn_cpu_detect(), &a, &q, &e) != QN_OK ||
+    if (qn_quantizer_open("ect", &set, cpu, &a, &q, &e) != QN_OK ||
         qn_ldl_make(&ldl, NULL, cols, h, NULL, cols, QN_ORDER_NATURAL, 0, &e) != QN_OK)
         die(&e);
     const qn_quant_layer layer = {.name = "w", .rows = rows, .cols = cols, .dtype = QN_F32, .weight = ldl.weight,
@@ -114,7 +116,7 @@ static outcome run(const float *w, uint32_t rows, uint32_t cols, const double *m
         die(&e);
     outcome o = {.bits = 8.0 * (double)n_out / (double)n, .encode = bench_cpu_now() - t0};
     qn_kern kern;
-    qn_kern_init(&kern, qn_cpu_detect());
+    qn_kern_init(&kern, cpu);
     const qn_dec_ctx cx = {.kern = &kern, .scratch = &scratch};
     const qn_block b = {QN_F32, (uint32_t)n, cols};
     o.decode = 1e9;
@@ -347,6 +349,9 @@ static void layer(void)
 
 int main(int argc, char **argv)
 {
+    qn_err e = {0};
+    if (qn_cpu_from_env(&cpu, &e) != QN_OK)
+        die(&e);
     if (argc > 1 && strcmp(argv[1], "--train") == 0)
         train();
     else if (argc > 1 && strcmp(argv[1], "--layer") == 0)

@@ -152,6 +152,8 @@ static qn_code check_args(const struct args *a, qn_err *err)
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "compress: --%s goes with --codec",
                        a->stats ? "stats" : a->asymmetric ? "asymmetric" : a->no_feedback ? "no-feedback" : a->gain > 0 ? "gain"
                        : a->head_bits > 0 ? "head-bits" : "embedding-bits");
+    if (a->states && strcmp(codecs[a->codec], "ect") != 0)
+        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "compress: --states goes with --codec=ect");
     if (a->codec && a->base)
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "compress: --base does not go with --codec=%s", codecs[a->codec]);
     return QN_OK;

@@ -173,7 +173,9 @@ static void write_recipe(qn_lossy *l)
 {
     const qn_lossy_options *o = &l->opt;
     char group[32] = "";
-    if (o->set.group == UINT32_MAX)
+    if (strcmp(o->codec, "grid") != 0) /* others have no groups */
+        group[0] = 0;
+    else if (o->set.group == UINT32_MAX)
         (void)snprintf(group, sizeof group, " group=row");
     else if (o->set.group)
         (void)snprintf(group, sizeof group, " group=%u", o->set.group);

@@ -74,6 +74,18 @@ done
 run compress "$model" --codec=grid --bits=3 --stats m.qstats -o r.quern --no-feedback --json
 ok "without feedback" is 0
 
+run compress "$model" --codec=ect --bits=2.5 --states=8 --stats m.qstats -o e.quern --json
+ok "a trellis" is 0
+ok "… JSON tells what was asked" out_has '"lossy": *"ect bits=2.5 .*states=8'
+for cpu in scalar avx2 avx512; do
+    QUERN_CPU=$cpu "$quern" decompress e.quern -o ect-$cpu -q 2>err || { err_has 'does not have\|has not' && continue; }
+    [ -d ect-scalar ] && ok "$cpu decodes a trellis to the same" diff -r ect-scalar ect-$cpu
+done
+run compress "$model" --codec=ect --states=7 -o x.quern
+ok "no such trellis" fails 2 '7 states'
+run compress "$model" --codec=grid --states=8 -o x.quern
+ok "a grid has no states" fails 2 'goes with --codec=ect'
+
 run verify a.quern
 ok "intact" out_has 'intact'
 ok "… but an approximation" out_has 'are approximations'

@@ -245,7 +245,7 @@ Test(ect, distance_to_the_bound, .timeout = 300)
         qt_rng r = qt_seed(3);
         made m = quantize(ROWS, COLS, QN_F32, normal(&r, ROWS, COLS, 0.3), 2, want[s].states, qn_cpu_detect(), NULL);
         const double bits = 8.0 * (double)m.n_out / (ROWS * COLS), gap = 0.5 * log2(m.error / m.square) + bits;
-        cr_assert_lt(fabs(bits - 2), 0.06, /* told from 4096 weights */ 
+        cr_assert_lt(fabs(bits - 2), 0.06, /* told from 4096 weights */
                      "%u states: %g bits", want[s].states, bits);
         cr_assert_lt(gap, want[s].gap, "%u states", want[s].states);
         cr_assert_gt(gap, 0.02, "below the bound: something is not counted");
