@@ -1,0 +1,68 @@
+/* quantizer.h: what stands between the error-feedback engine (feedback.h) and the ways to quantize a column.
+ *
+ * A layer is a matrix W: (rows, cols), rows = out features. It is cut into *segments* of whole rows: a segment is a chunk of
+ * the container, the unit of parallel work and of independent decoding, and its cut depends on the tensor only, never on
+ * threads. For each segment the engine visits every column once. Column j of the segment has, at its turn, the target
+ *     t_j = w_j + Σ_k (w_k − ŵ_k) L_kj / L_jj        over the columns k that had their turn before
+ * and the layer's loss is Σ_j L_jj² |t_j − ŵ_j|² exactly (H = L Lᵀ: the Cholesky factor of the layer's second moment). So a
+ * quantizer is asked for the plain nearest ŵ_j to t_j, down the column, and `weight` says what an error in that column
+ * costs compared to other columns. It knows nothing else of the Hessian; the engine knows nothing of codebooks.
+ *
+ * Columns are named by their number in the tensor. The order of visits is the engine's; it visits all columns of a group one
+ * after the other. All functions are thread-safe across segments: they write to the segment's state and to nothing else. */
+#ifndef QN_COMPRESS_QUANTIZER_H
+#define QN_COMPRESS_QUANTIZER_H
+
+#include "base/alloc.h"
+#include "base/shape.h"
+#include "runtime/codec.h"
+
+typedef struct qn_quant_layer {
+    const char *name;     /* of the tensor, for messages                                                            */
+    uint32_t rows, cols;
+    qn_dtype dtype;       /* of the tensor: what ŵ is rounded to (nearest even) when it is decoded. The engine rounds */
+    const double *weight; /* cols: L_jj², > 0, or 0 for a column that calibration never saw; NULL: all 1             */
+    /* Whole rows of W, evenly spread over the layer, for what has to be decided before the first segment, the same for all
+     * of them (a step for a wanted rate): (n_sample, cols), row-major. The rows are as they are in the tensor. */
+    const float *sample;
+    uint32_t n_sample;
+} qn_quant_layer;
+
+typedef struct qn_quant_segment {
+    uint32_t row0, rows;
+    const float *w;       /* (rows, cols), row-major, as in the tensor: finite */
+    qn_arena *scratch;    /* for the state; kept until finish has returned      */
+} qn_quant_segment;
+
+typedef struct qn_quantizer qn_quantizer;
+
+typedef struct qn_quant_ops {
+    /* Once a layer, before its segments. *plan is what the segments share, read-only afterwards, from `arena`; may be NULL.
+     * *layer lives as long as the plan. */
+    qn_code (*begin)(const qn_quantizer *q, const qn_quant_layer *layer, qn_arena *arena, const void **plan, qn_err *err);
+    /* The state of one segment, from s->scratch. */
+    qn_code (*segment)(const qn_quantizer *q, const qn_quant_layer *layer, const void *plan, const qn_quant_segment *s,
+                       void **state, qn_err *err);
+    /* Before the first visit to a group of columns: t holds the group's targets so far, column cols[c] at t + c·ld, its rows
+     * one after the other. NULL when there is nothing to choose for a group. */
+    qn_code (*group)(void *state, const uint32_t *cols, uint32_t n, const float *t, size_t ld, qn_err *err);
+    /* Quantizes column j: t has the segment's rows; recon[i] receives what the decoder will compute for row i, in f32,
+     * before it is rounded to the dtype. */
+    qn_code (*column)(void *state, uint32_t j, const float *t, float *recon, qn_err *err);
+    /* After the last column: the payload. *n_out = 0 when it would need more than cap bytes: then the chunk is stored
+     * without loss instead. */
+    qn_code (*finish)(void *state, uint8_t *dst, size_t cap, size_t *n_out, qn_err *err);
+} qn_quant_ops;
+
+struct qn_quantizer {
+    const qn_quant_ops *ops;
+    const char *name;
+    unsigned codec;        /* QN_CODEC_*, written in the index for each payload                                          */
+    uint32_t group_cols;   /* groups are runs of that many columns, the last one may be short; 0: one group of all columns */
+    uint64_t segment_bytes; /* decoded bytes that a segment should have; 0: the container's default. At most QN_CHUNK_MAX_BYTES */
+    bool order_free;       /* the order of columns does not matter (the step follows the weight): natural order          */
+    bool costly;           /* column() costs much more than the engine: not worth a second pass to compare with          */
+    const void *self;      /* the quantizer's own settings */
+};
+
+#endif
