@@ -4,10 +4,12 @@
 
 #include "runtime/kern_dense.h"
 #include "runtime/kern_fast.h"
+#include "runtime/kern_pvq.h"
 
 typedef struct qn_kern {
     qn_kern_fast fast;
     qn_kern_dense dense;
+    qn_kern_pvq pvq;
 } qn_kern;
 
 /* cpu: QN_CPU_* bits (base/cpu.h); 0 gives the C reference everywhere. */
