@@ -15,6 +15,7 @@
 
 #include "base/alloc.h"
 #include "base/shape.h"
+#include "compress/ekern.h"
 #include "runtime/codec.h"
 
 typedef struct qn_quant_layer {
@@ -63,6 +64,32 @@ struct qn_quantizer {
     bool order_free;       /* the order of columns does not matter (the step follows the weight): natural order          */
     bool costly;           /* column() costs much more than the engine: not worth a second pass to compare with          */
     const void *self;      /* the quantizer's own settings */
+    qn_kern kern;          /* decoders and encoders in use, for nested payloads and kernels of its own */
+    qn_ekern ekern;
 };
+
+/* What a user asks for; a quantizer takes what it knows and refuses (QN_E_USAGE) what it cannot. */
+typedef struct qn_quant_settings {
+    double bits;      /* per weight: whole numbers for a grid                              */
+    uint32_t group;   /* columns that share a scale; 0: the quantizer's default, UINT32_MAX: a whole row */
+    bool asymmetric;  /* a zero point for each group                                      */
+    double gain;      /* grid: scales are multiplied by it after the search; 0: the default   */
+} qn_quant_settings;
+
+/* One row for each quantizer in compress/quantizer_tab.c; the name is that of its codec. */
+typedef struct qn_quantizer_row {
+    const char *name;
+    /* Fills *q, whose kern and ekern are set; memory from `arena`. */
+    qn_code (*open)(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err);
+} qn_quantizer_row;
+extern const qn_quantizer_row qn_quantizer_tab[];
+extern const unsigned qn_quantizer_count;
+
+/* Finds the row and opens it. QN_E_USAGE for an unknown name. */
+qn_code qn_quantizer_open(const char *name, const qn_quant_settings *set, unsigned cpu, qn_arena *arena, const qn_quantizer **out,
+                          qn_err *err) QN_MUST_CHECK;
+
+/* One per file. */
+qn_code qn_quantizer_grid(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err);
 
 #endif

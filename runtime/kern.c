@@ -5,5 +5,6 @@ void qn_kern_init(qn_kern *k, unsigned cpu)
 {
     qn_kern_fast_init(&k->fast, cpu);
     qn_kern_dense_init(&k->dense, cpu);
+    qn_kern_grid_init(&k->grid, cpu);
     qn_kern_pvq_init(&k->pvq, cpu);
 }

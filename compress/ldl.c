@@ -1,0 +1,260 @@
+/* ldl.c: see ldl.h. The work is in f64: f32 fails at condition numbers that real layers have. */
+#include "compress/ldl.h"
+#include "base/err.h"
+#include <cblas.h>
+#include <lapacke.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Columns below this share of the largest diagonal element have seen nothing. */
+#define DEAD_SHARE 1e-12
+#define DEAD_BELOW 1e-20
+/* Added to the diagonal, over its mean: the first that gives a factor. More is regularisation, and costs accuracy. */
+static const double ladder[] = {1e-3, 1e-2, 1e-1};
+
+struct key {
+    double size; /* what decides the order, larger first */
+    uint32_t at;
+};
+
+static int by_size(const void *a, const void *b)
+{
+    const struct key *x = a, *y = b;
+    if (x->size != y->size)
+        return x->size > y->size ? -1 : 1;
+    return x->at < y->at ? -1 : x->at > y->at;
+}
+
+static qn_code order_columns(qn_ldl *l, const double *diag, uint32_t group, qn_ldl_order order, qn_err *err)
+{
+    const uint32_t n = l->n, n_groups = n / group + (n % group != 0);
+    struct key *g = qn_mem_get(l->alloc, (uint64_t)n_groups * sizeof *g, err);
+    struct key *c = g ? qn_mem_get(l->alloc, (uint64_t)group * sizeof *c, err) : NULL;
+    if (!c) {
+        qn_mem_put(l->alloc, g);
+        return QN_E_MEMORY;
+    }
+    const bool sorted = order == QN_ORDER_ACT && diag;
+    for (uint32_t k = 0; k < n_groups; k++) {
+        const uint32_t first = k * group, len = n - first < group ? n - first : group;
+        double sum = 0;
+        for (uint32_t i = 0; sorted && i < len; i++)
+            sum += diag[first + i];
+        g[k] = (struct key){.size = sum / len, .at = k};
+    }
+    if (sorted)
+        qsort(g, n_groups, sizeof *g, by_size);
+    uint32_t v = 0;
+    for (uint32_t k = 0; k < n_groups; k++) {
+        const uint32_t first = g[k].at * group, len = n - first < group ? n - first : group;
+        for (uint32_t i = 0; i < len; i++)
+            c[i] = (struct key){.size = sorted ? diag[first + i] : 0, .at = first + i};
+        if (sorted)
+            qsort(c, len, sizeof *c, by_size);
+        l->begins[k] = v;
+        for (uint32_t i = 0; i < len; i++)
+            l->visit[v++] = c[i].at;
+    }
+    l->begins[n_groups] = v;
+    l->n_groups = n_groups;
+    qn_mem_put(l->alloc, g);
+    qn_mem_put(l->alloc, c);
+    return QN_OK;
+}
+
+static bool all_finite(const double *p, uint64_t n)
+{
+    bool ok = true;
+    for (uint64_t i = 0; i < n; i++)
+        ok &= isfinite(p[i]) != 0;
+    return ok;
+}
+
+/* Finds dead columns and the mean of the others; false when no diagonal element can be used. */
+static bool look_at_diagonal(qn_ldl *l, double *diag, double *mean)
+{
+    double most = 0, sum = 0;
+    for (uint32_t j = 0; j < l->n; j++)
+        most = diag[j] > most ? diag[j] : most;
+    if (!(most > DEAD_BELOW))
+        return false;
+    l->n_dead = 0;
+    for (uint32_t j = 0; j < l->n; j++) {
+        if (!(diag[j] > DEAD_BELOW && diag[j] > DEAD_SHARE * most)) {
+            diag[j] = 0;
+            l->n_dead++;
+        }
+        sum += diag[j];
+    }
+    *mean = sum / (l->n - l->n_dead);
+    return isfinite(*mean);
+}
+
+/* Matrix of the order of factors: place p holds visit n − 1 − p, so that the last is taken first. Dead columns are cut off from
+ * the others. */
+static void arrange(const qn_ldl *l, const double *h, const double *diag, double mean, double damping, double *out)
+{
+    const uint32_t n = l->n;
+    for (uint32_t p = 0; p < n; p++) {
+        const uint32_t i = l->visit[n - 1 - p];
+        double *row = out + (uint64_t)p * n;
+        for (uint32_t q = 0; q <= p; q++) {
+            const uint32_t j = l->visit[n - 1 - q];
+            row[q] = diag[i] == 0 || diag[j] == 0 ? 0 : 0.5 * (h[(uint64_t)i * n + j] + h[(uint64_t)j * n + i]) / mean;
+        }
+        row[p] = diag[i] == 0 ? 1 : diag[i] / mean + damping;
+    }
+}
+
+/* True when `a` became a good factor. */
+static bool factor(uint32_t n, double *a)
+{
+    /* the lower triangle by rows is the upper one by columns, which LAPACK takes as it is */
+    if (LAPACKE_dpotrf_work(LAPACK_COL_MAJOR, 'U', (lapack_int)n, a, (lapack_int)n) != 0)
+        return false;
+    for (uint32_t p = 0; p < n; p++) {
+        const double d = a[(uint64_t)p * n + p];
+        if (!(d > 1e-9 && d < 1e9))
+            return false;
+    }
+    return true;
+}
+
+static void take_factor(qn_ldl *l, const double *a, const double *diag)
+{
+    const uint32_t n = l->n;
+    double least = INFINITY, most = 0;
+    for (uint32_t p = 0; p < n; p++) {
+        const double d = a[(uint64_t)p * n + p], w = d * d;
+        const uint32_t j = l->visit[n - 1 - p];
+        l->weight[j] = diag[j] == 0 ? 0 : w;
+        if (diag[j] != 0) {
+            least = w < least ? w : least;
+            most = w > most ? w : most;
+        }
+    }
+    l->spread = most / least;
+    for (uint32_t v = 0; v < n; v++) { /* an error in visit v: row k = n − 1 − v of L */
+        const double *row = a + (uint64_t)(n - 1 - v) * n;
+        float *to = l->feed + (uint64_t)v * n;
+        memset(to, 0, (v + 1) * sizeof *to);
+        for (uint32_t b = v + 1; b < n; b++) {
+            const uint32_t p = n - 1 - b;
+            to[b] = (float)(row[p] / a[(uint64_t)p * n + p]);
+        }
+    }
+}
+
+static qn_code full(qn_ldl *l, const double *h, const double *diag, double mean, qn_err *err)
+{
+    const uint64_t square = (uint64_t)l->n * l->n;
+    double *a = qn_mem_get(l->alloc, square * sizeof *a, err);
+    if (!a)
+        return QN_E_MEMORY;
+    openblas_set_num_threads(1); /* the same factor for every number of threads */
+    for (unsigned i = 0; i < sizeof ladder / sizeof ladder[0] && l->kind != QN_LDL_FULL; i++) {
+        arrange(l, h, diag, mean, ladder[i], a);
+        if (!factor(l->n, a))
+            continue;
+        l->feed = qn_mem_get(l->alloc, square * sizeof *l->feed, err);
+        if (!l->feed) {
+            qn_mem_put(l->alloc, a);
+            return QN_E_MEMORY;
+        }
+        take_factor(l, a, diag);
+        l->kind = QN_LDL_FULL;
+        l->damping = ladder[i];
+    }
+    qn_mem_put(l->alloc, a);
+    return QN_OK;
+}
+
+static void diagonal_only(qn_ldl *l, const double *diag, double mean)
+{
+    double least = INFINITY, most = 0;
+    for (uint32_t j = 0; j < l->n; j++) {
+        l->weight[j] = diag[j] / mean;
+        if (diag[j] != 0) {
+            least = diag[j] < least ? diag[j] : least;
+            most = diag[j] > most ? diag[j] : most;
+        }
+    }
+    l->spread = most / least;
+    l->kind = QN_LDL_DIAGONAL;
+}
+
+static qn_code make(qn_ldl *l, double *h, double *diag, uint32_t group, qn_ldl_order order, qn_err *err)
+{
+    const uint32_t n = l->n;
+    double mean = 1;
+    const bool given = diag != NULL;
+    bool good = given && (h ? all_finite(h, (uint64_t)n * n) : all_finite(diag, n));
+    for (uint32_t j = 0; h && j < n; j++)
+        diag[j] = h[(uint64_t)j * n + j];
+    good = good && look_at_diagonal(l, diag, &mean);
+    QN_TRY(order_columns(l, good ? diag : NULL, group, order, err));
+    l->scale = 1;
+    l->spread = 1;
+    if (!good) {
+        l->kind = given ? QN_LDL_REFUSED : QN_LDL_NONE;
+        l->n_dead = 0;
+        return QN_OK;
+    }
+    l->weight = qn_mem_get(l->alloc, n * sizeof *l->weight, err);
+    if (!l->weight)
+        return QN_E_MEMORY;
+    l->scale = mean;
+    if (h)
+        QN_TRY(full(l, h, diag, mean, err));
+    if (l->kind != QN_LDL_FULL)
+        diagonal_only(l, diag, mean);
+    return QN_OK;
+}
+
+qn_code qn_ldl_make(qn_ldl *l, const qn_alloc *alloc, uint32_t n, double *h, const double *diagonal, uint32_t group,
+                    qn_ldl_order order, qn_err *err)
+{
+    *l = (qn_ldl){.alloc = alloc, .n = n};
+    double *diag = NULL;
+    if (n == 0 || group == 0 || group > n)
+        return QN_BUG(err, "ldl: %u columns in groups of %u", n, group);
+    l->visit = qn_mem_get(alloc, n * sizeof *l->visit, err);
+    l->begins = l->visit ? qn_mem_get(alloc, ((uint64_t)n / group + 2) * sizeof *l->begins, err) : NULL;
+    qn_code rc = l->begins ? QN_OK : QN_E_MEMORY;
+    if (rc == QN_OK && (h || diagonal)) {
+        diag = qn_mem_get(alloc, n * sizeof *diag, err);
+        rc = diag ? QN_OK : QN_E_MEMORY;
+        if (diag && diagonal)
+            memcpy(diag, diagonal, n * sizeof *diag);
+    }
+    if (rc == QN_OK)
+        rc = make(l, h, diag, group, order, err);
+    qn_mem_put(alloc, diag);
+    if (rc != QN_OK)
+        qn_ldl_release(l);
+    return rc;
+}
+
+void qn_ldl_release(qn_ldl *l)
+{
+    qn_mem_put(l->alloc, l->visit);
+    qn_mem_put(l->alloc, l->begins);
+    qn_mem_put(l->alloc, l->weight);
+    qn_mem_put(l->alloc, l->feed);
+    *l = QN_LDL_EMPTY;
+}
+
+double qn_ldl_unevenness(const qn_ldl *l)
+{
+    double sum = 0, logs = 0;
+    uint32_t n = 0;
+    for (uint32_t j = 0; l->weight && j < l->n; j++) {
+        if (l->weight[j] <= 0)
+            continue;
+        sum += l->weight[j];
+        logs += log2(l->weight[j]);
+        n++;
+    }
+    return n ? 0.5 * (log2(sum / n) - logs / n) : 0;
+}
