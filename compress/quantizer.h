@@ -91,5 +91,6 @@ qn_code qn_quantizer_open(const char *name, const qn_quant_settings *set, unsign
 
 /* One per file. */
 qn_code qn_quantizer_grid(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err);
+qn_code qn_quantizer_pvq(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err);
 
 #endif

@@ -5,6 +5,7 @@
 
 const qn_quantizer_row qn_quantizer_tab[] = {
     {"grid", qn_quantizer_grid},
+    {"pvq", qn_quantizer_pvq},
 };
 const unsigned qn_quantizer_count = sizeof qn_quantizer_tab / sizeof qn_quantizer_tab[0];
 
