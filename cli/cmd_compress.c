@@ -1,19 +1,29 @@
 /* cmd_compress.c: quern compress INPUT. */
 #include "base/err.h"
 #include "cli/commands.h"
+#include "cli/graph_report.h"
 #include "cli/names.h"
 #include "cli/pack_report.h"
+#include "compress/lossy.h"
 #include <string.h>
 
 struct args {
     qn_common common;
-    const char *output, *base;
+    const char *output, *base, *stats;
     int level; /* position in levels[] */
+    int codec, order;
+    double bits, head_bits, embedding_bits, gain;
+    uint64_t group;
+    bool asymmetric, no_feedback;
     bool force, restart, dry_run;
 };
 
 static const char *const levels[] = {"fast", "dense", "max", NULL};
 static const qn_level level_of[] = {QN_LEVEL_FAST, QN_LEVEL_DENSE, QN_LEVEL_MAX};
+
+static const char *const codecs[] = {"lossless", "grid", NULL};
+static const char *const orders[] = {"act", "natural", NULL};
+static const qn_ldl_order order_of[] = {QN_ORDER_ACT, QN_ORDER_NATURAL};
 
 static const qn_option options[] = {
     {.name = "output", .letter = 'o', .type = QN_OPT_PATH, .at = offsetof(struct args, output), .arg = "FILE",
@@ -25,6 +35,29 @@ static const qn_option options[] = {
     {.name = "base", .type = QN_OPT_PATH, .at = offsetof(struct args, base), .arg = "CHECKPOINT",
      .help = "write tensors as differences to those of the same name, type and shape in CHECKPOINT, for fine-tuned "
              "models. CHECKPOINT is needed again to decompress"},
+    {.name = "codec", .type = QN_OPT_CHOICE, .at = offsetof(struct args, codec), .arg = "CODEC", .choices = codecs,
+     .fallback = "lossless",
+     .help = "lossless, or how to approximate the weights of linear layers, head and embedding: grid (integers of 2 to 8 bits, with "
+             "a scale for each group). Everything else stays lossless"},
+    {.name = "bits", .type = QN_OPT_REAL, .at = offsetof(struct args, bits), .arg = "N", .fallback = "4", .max = 8,
+     .help = "with --codec: bits of a weight"},
+    {.name = "group", .type = QN_OPT_COUNT, .at = offsetof(struct args, group), .arg = "N", .fallback = "32", .max = 1 << 20,
+     .help = "with --codec=grid: columns that share a scale; 0: a whole row"},
+    {.name = "stats", .type = QN_OPT_PATH, .at = offsetof(struct args, stats), .arg = "FILE",
+     .help = "with --codec: statistics of this model, from 'quern calibrate'. They tell which errors matter; without them all count "
+             "alike"},
+    {.name = "head-bits", .type = QN_OPT_REAL, .at = offsetof(struct args, head_bits), .arg = "N", .max = 32,
+     .help = "with --codec: bits of the head's weights; without it two more than --bits, 8 at most. 16 or more: lossless"},
+    {.name = "embedding-bits", .type = QN_OPT_REAL, .at = offsetof(struct args, embedding_bits), .arg = "N", .max = 32,
+     .help = "with --codec: the same of the embedding"},
+    {.name = "asymmetric", .type = QN_OPT_FLAG, .at = offsetof(struct args, asymmetric),
+     .help = "with --codec=grid: a zero point for each group, for weights that are not around zero"},
+    {.name = "order", .type = QN_OPT_CHOICE, .at = offsetof(struct args, order), .arg = "ORDER", .choices = orders, .fallback = "act",
+     .help = "with --stats: which columns are rounded first, those with the largest input (act) or the first ones (natural)"},
+    {.name = "no-feedback", .type = QN_OPT_FLAG, .at = offsetof(struct args, no_feedback),
+     .help = "with --stats: round every weight for itself; the statistics still weigh errors"},
+    {.name = "gain", .type = QN_OPT_REAL, .at = offsetof(struct args, gain), .arg = "X", .max = 2,
+     .help = "with --codec=grid: multiply the scales that were found by X"},
     {.name = "force", .letter = 'f', .type = QN_OPT_FLAG, .at = offsetof(struct args, force),
      .help = "replace the output when it exists"},
     {.name = "restart", .type = QN_OPT_FLAG, .at = offsetof(struct args, restart),
@@ -40,10 +73,45 @@ static void hint_after(qn_cli *cli, qn_code rc, const struct args *a, const char
                     out, out);
 }
 
-static qn_code pack(qn_cli *cli, const struct args *a, qn_source *src, qn_source *base, const char *out, qn_err *err)
+static double bits_or_lossless(double v)
 {
-    const qn_pack_options opt = {.level = level_of[a->level], .base = base, .overwrite = a->force, .restart = a->restart,
-                                 .dry_run = a->dry_run};
+    return v >= 16 ? -1 : v;
+}
+
+/* What --codec needs: the graph tells what is multiplied, the statistics what it is multiplied with. */
+struct lossy {
+    qn_graph *graph;
+    qn_stats_file stats;
+    qn_lossy *it;
+};
+
+static qn_code open_lossy(qn_cli *cli, const struct args *a, qn_source *src, struct lossy *l, qn_err *err)
+{
+    const qn_lossy_options o = {.codec = codecs[a->codec],
+                                .set = {.bits = a->bits, .group = a->group ? (uint32_t)a->group : UINT32_MAX,
+                                        .asymmetric = a->asymmetric, .gain = a->gain},
+                                .head_bits = bits_or_lossless(a->head_bits), .embedding_bits = bits_or_lossless(a->embedding_bits),
+                                .stats = a->stats ? &l->stats : NULL, .order = order_of[a->order], .no_feedback = a->no_feedback};
+    QN_TRY(qn_cli_graph(cli, src, &l->graph, err));
+    if (a->stats)
+        QN_TRY(qn_stats_file_open(&l->stats, &cli->env, a->stats, err));
+    if (a->stats && !l->stats.complete)
+        return qn_err_in_path(err, QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "is not complete: its calibration was stopped"), a->stats);
+    return qn_lossy_open(&l->it, &cli->env, src, l->graph, &o, err);
+}
+
+static void close_lossy(struct lossy *l)
+{
+    qn_lossy_close(l->it);
+    qn_stats_file_close(&l->stats);
+    qn_graph_close(l->graph);
+}
+
+static qn_code pack_with(qn_cli *cli, const struct args *a, qn_source *src, qn_source *base, qn_lossy *lossy, const char *out,
+                         qn_err *err)
+{
+    const qn_pack_options opt = {.level = level_of[a->level], .lossy = lossy, .base = base, .overwrite = a->force,
+                                 .restart = a->restart, .dry_run = a->dry_run};
     qn_pack_report report;
     const double began = qn_cli_now();
     qn_code rc = qn_pack(&cli->env, src, out, &opt, &report, err);
@@ -54,7 +122,7 @@ static qn_code pack(qn_cli *cli, const struct args *a, qn_source *src, qn_source
     }
     const qn_pack_facts facts = {.source = src, .report = &report, .out_path = out, .level = levels[a->level],
                                  .base_path = a->base, .dry_run = a->dry_run, .seconds = qn_cli_now() - began,
-                                 .memory_bytes = qn_pack_memory(&cli->env, src, &opt)};
+                                 .memory_bytes = qn_pack_memory(&cli->env, src, &opt), .lossy = lossy};
     if (cli->common->json)
         rc = qn_pack_report_json(cli, &facts, err);
     else if (!cli->common->quiet)
@@ -63,9 +131,31 @@ static qn_code pack(qn_cli *cli, const struct args *a, qn_source *src, qn_source
     return rc;
 }
 
+static qn_code pack(qn_cli *cli, const struct args *a, qn_source *src, qn_source *base, const char *out, qn_err *err)
+{
+    struct lossy l = {.stats = QN_STATS_FILE_CLOSED};
+    qn_code rc = a->codec ? open_lossy(cli, a, src, &l, err) : QN_OK;
+    if (rc == QN_OK)
+        rc = pack_with(cli, a, src, base, l.it, out, err);
+    close_lossy(&l);
+    return rc;
+}
+
+static qn_code check_args(const struct args *a, qn_err *err)
+{
+    if (!a->codec && (a->stats || a->asymmetric || a->no_feedback || a->gain > 0 || a->head_bits > 0 || a->embedding_bits > 0))
+        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "compress: --%s goes with --codec",
+                       a->stats ? "stats" : a->asymmetric ? "asymmetric" : a->no_feedback ? "no-feedback" : a->gain > 0 ? "gain"
+                       : a->head_bits > 0 ? "head-bits" : "embedding-bits");
+    if (a->codec && a->base)
+        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "compress: --base does not go with --codec=%s", codecs[a->codec]);
+    return QN_OK;
+}
+
 static qn_code run(qn_cli *cli, const void *args, qn_err *err)
 {
     const struct args *a = args;
+    QN_TRY(check_args(a, err));
     const char *in = cli->operands.items[0], *out = a->output;
     qn_source *src = NULL, *base = NULL;
     if (!out)
@@ -90,6 +180,7 @@ static const qn_example examples[] = {
     {"quern compress llama-7b/ -o llama-7b.quern --lossless=max", "pack a whole model folder as small as it gets"},
     {"quern compress tuned.safetensors --base original.safetensors", "store a fine-tuned model as what was changed"},
     {"quern compress model.safetensors --dry-run", "see what it would bring"},
+    {"quern compress model/ --codec=grid --bits=4 --stats model.qstats -o model.quern", "approximate the weights with 4-bit integers"},
     {NULL, NULL},
 };
 
@@ -104,6 +195,10 @@ static const qn_json_key keys[] = {
     {"bits_per_weight", "stored bits per element over all tensors; null when estimated"},
     {"dtypes[]", "dtype, tensors, weights, source_bytes, stored_bytes"},
     {"codecs[]", "codec, and the source_bytes it took and stored_bytes it made"},
+    {"lossy", "with --codec: what was asked for"},
+    {"approximated[]", "with --codec: tensor, role, and kept (why it is lossless, or null); else rows, cols, bits stored per weight, error "
+                       "|W-W'|^2/|W|^2, loss (of the layer's output) and loss_rounded (with every weight rounded for itself), statistics "
+                       "(full, diagonal, refused, none), damping, spread, unevenness_bits, dead_columns, rows_seen, segments"},
     {"tied[]", "tensor, same_as, bytes: tensors that are stored once because they are equal"},
     {"chunks, chunks_shared, chunks_resumed", "pieces of work; stored once for several; done by an earlier run"},
     {"threads, memory_bytes, seconds", "workers used, planned peak memory, time taken"},

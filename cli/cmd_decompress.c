@@ -41,6 +41,7 @@ struct outcome {
     uint64_t n_bytes;
     double seconds;
     bool intact;
+    uint64_t n_lossy; /* tensors that were approximated when they were packed */
 };
 
 static void report_json(const struct args *a, const qn_source *src, const struct outcome *r, const qn_findings *damage)
@@ -53,6 +54,7 @@ static void report_json(const struct args *a, const qn_source *src, const struct
     qn_jw_u64(&j, "bytes", r->n_bytes);
     qn_jw_u64(&j, "files", src->n_files);
     qn_jw_u64(&j, "tensors", src->n_tensors);
+    qn_jw_u64(&j, "approximated", r->n_lossy);
     qn_jw_real(&j, "seconds", r->seconds);
     qn_jw_bool(&j, "intact", r->intact);
     qn_findings_json(damage, &j, "damaged");
@@ -69,7 +71,11 @@ static void report_text(const qn_cli *cli, const struct args *a, const qn_source
     printf("%s%s%s%s: %s", a->dry_run ? "would restore " : "", qn_term_bold(&cli->out), name, qn_term_plain(&cli->out), size);
     if (src->is_dir)
         printf(" in %llu file%s", (unsigned long long)src->n_files, src->n_files == 1 ? "" : "s");
-    printf(", %s, in %s, %s\n", r->intact ? "identical to the original" : "with zeros for what was lost", time, rate);
+    printf(", %s, in %s, %s\n", !r->intact ? "with zeros for what was lost" : r->n_lossy ? "all that was packed" : "identical to the original",
+           time, rate);
+    if (r->n_lossy)
+        printf("%llu of %llu tensors are approximations: they were packed with loss, the original's weights are not in the file\n",
+               (unsigned long long)r->n_lossy, (unsigned long long)src->n_tensors);
 }
 
 static qn_code unpack(qn_cli *cli, const struct args *a, qn_source *src, const char *out, qn_err *err)
@@ -78,7 +84,7 @@ static qn_code unpack(qn_cli *cli, const struct args *a, qn_source *src, const c
     const qn_unpack_options opt = {.overwrite = a->force, .dry_run = a->dry_run, .salvage = a->salvage,
                                    .damaged = qn_findings_add, .damaged_ctx = &damage};
     const double began = qn_cli_now();
-    struct outcome r = {.out = out};
+    struct outcome r = {.out = out, .n_lossy = qn_index_n_lossy(qn_reader_index(qn_quern_source_reader(src)))};
     const qn_code rc = qn_unpack(&cli->env, src, out, &opt, &r.n_bytes, err);
     r.seconds = qn_cli_now() - began;
     r.intact = rc == QN_OK;
@@ -138,8 +144,9 @@ static const qn_json_key keys[] = {
     {"input, output", "paths"},
     {"dry_run", "true when nothing was written"},
     {"bytes, files, tensors", "what was restored"},
+    {"approximated", "tensors that were packed with loss: their weights are not the original's"},
     {"seconds", "time taken"},
-    {"intact", "true when every byte is the original's; false only with --salvage"},
+    {"intact", "true when every byte is what was packed; false only with --salvage"},
     {"damaged[]", "file, tensor, offset, text: the first 1000 damaged chunks"},
     {"damaged_count", "how many there are"},
     {"tensor, dtype, numpy_dtype, shape, bit_patterns", "with --tensor, instead of what is above but input, output and bytes; "
@@ -149,10 +156,11 @@ static const qn_json_key keys[] = {
 
 const qn_command qn_cmd_decompress = {
     .name = "decompress",
-    .summary = "restore the original file or folder, bit for bit",
+    .summary = "restore the original file or folder",
     .synopsis = "FILE.quern [-o OUTPUT] [options]",
     .description =
-        "Restores what was packed: one file, or a folder with all its files. Checksums are verified on the way, and the "
+        "Restores what was packed: one file, or a folder with all its files, bit for bit; tensors that were packed with loss "
+        "(compress --codec) have approximated weights, and the result says how many. Checksums are verified on the way, and the "
         "output gets its name only when everything was right; a run that fails or is stopped leaves nothing behind.",
     .options = {options, sizeof options / sizeof options[0]},
     .min_operands = 1,

@@ -27,6 +27,7 @@ struct outcome {
     bool checked, intact;
     qn_against_report cmp;
     double seconds;
+    uint64_t n_lossy;
     qn_findings damage, differences;
 };
 
@@ -41,6 +42,8 @@ static void report_json(const struct outcome *r)
     qn_jw_bool(&j, "checksums", r->checked);
     if (r->checked)
         qn_jw_bool(&j, "intact", r->intact);
+    if (r->checked)
+        qn_jw_u64(&j, "approximated", r->n_lossy);
     qn_findings_json(&r->damage, &j, "damaged");
     if (r->against) {
         qn_jw_bool(&j, "equal", r->intact && r->cmp.n_different == 0);
@@ -66,6 +69,8 @@ static void report_text(const qn_cli *cli, const struct outcome *r)
         printf("%s: %sintact%s, %llu tensors and %llu file%s decoded and checked in %s\n", name, good, plain,
                (unsigned long long)r->src->n_tensors, (unsigned long long)r->src->n_files,
                r->src->n_files == 1 ? "" : "s", time);
+        if (r->n_lossy)
+            printf("%llu of the tensors are approximations of what was packed\n", (unsigned long long)r->n_lossy);
         return;
     }
     qn_printable(other, sizeof other, r->against, strlen(r->against));
@@ -85,6 +90,8 @@ static qn_code check(qn_cli *cli, qn_source *src, qn_source *other, struct outco
     const double began = qn_cli_now();
     qn_code rc = QN_OK;
     r->checked = qn_quern_source_reader(src) != NULL;
+    if (r->checked)
+        r->n_lossy = qn_index_n_lossy(qn_reader_index(qn_quern_source_reader(src)));
     if (r->checked)
         rc = qn_verify(&cli->env, src, qn_findings_add, &r->damage, err);
     r->intact = rc == QN_OK;
@@ -146,6 +153,7 @@ static const qn_json_key keys[] = {
     {"tensors, files", "what was checked"},
     {"checksums", "true when the input is a .quern file, whose checksums were verified"},
     {"intact", "with checksums: true when everything decodes to them"},
+    {"approximated", "with checksums: tensors that were packed with loss"},
     {"damaged[], damaged_count", "file, tensor, offset, text of the first 1000, and how many there are"},
     {"equal", "with --against: true when every bit is the same"},
     {"bytes_compared", "with --against"},

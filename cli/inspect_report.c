@@ -221,7 +221,7 @@ static void print_provenance(const qn_inspection *x)
         char key[80], value[400];
         qn_printable(key, sizeof key, x->index->props[2 * i], strlen(x->index->props[2 * i]));
         qn_printable(value, sizeof value, x->index->props[2 * i + 1], strlen(x->index->props[2 * i + 1]));
-        printf("  %-8s %s\n", key, value);
+        printf("  %-10s %s\n", key, value);
     }
 }
 

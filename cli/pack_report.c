@@ -3,6 +3,7 @@
 #include "cli/pack_report.h"
 #include "base/err.h"
 #include "cli/json_write.h"
+#include "cli/lossy_report.h"
 #include "cli/table.h"
 #include "cli/units.h"
 #include <math.h>
@@ -222,6 +223,10 @@ qn_code qn_pack_report_text(qn_cli *cli, const qn_pack_facts *f, qn_err *err)
     }
     QN_TRY(print_codecs(cli, &t, f->report->sampled, err));
     print_tied(cli, f, &t);
+    if (f->lossy && !f->report->sampled) {
+        putchar('\n');
+        QN_TRY(qn_lossy_report_text(cli, f->lossy, f->report, err));
+    }
     print_tail(cli, f, &t);
     return QN_OK;
 }
@@ -292,6 +297,8 @@ qn_code qn_pack_report_json(qn_cli *cli, const qn_pack_facts *f, qn_err *err)
     qn_jw_real(&j, "bits_per_weight", r->sampled || !t.n_elems ? (double)NAN : bits_per_weight(t.stored_bytes, t.n_elems));
     json_groups(&j, &t);
     json_tied(&j, f);
+    if (f->lossy)
+        qn_lossy_report_json(&j, f->lossy, r);
     qn_jw_u64(&j, "chunks", r->n_chunks);
     qn_jw_u64(&j, "chunks_shared", r->n_shared);
     qn_jw_u64(&j, "chunks_resumed", r->n_resumed);

@@ -3,6 +3,7 @@
 #define QN_CLI_PACK_REPORT_H
 
 #include "cli/cli.h"
+#include "compress/lossy.h"
 #include "compress/pack.h"
 
 typedef struct qn_pack_facts {
@@ -12,6 +13,7 @@ typedef struct qn_pack_facts {
     bool dry_run;
     double seconds;
     uint64_t memory_bytes; /* planned peak */
+    const qn_lossy *lossy; /* NULL: nothing was approximated */
 } qn_pack_facts;
 
 qn_code qn_pack_report_text(qn_cli *cli, const qn_pack_facts *facts, qn_err *err) QN_MUST_CHECK;

@@ -11,6 +11,12 @@ static uint64_t n_chunks_of(const qn_index_object *o)
 
 qn_code qn_chunks_plan(qn_index *ix, qn_arena *arena, const qn_source *src, qn_err *err)
 {
+    return qn_chunks_plan_cut(ix, arena, src, NULL, NULL, err);
+}
+
+qn_code qn_chunks_plan_cut(qn_index *ix, qn_arena *arena, const qn_source *src,
+                           uint32_t (*units)(const void *ctx, uint64_t object), const void *ctx, qn_err *err)
+{
     *ix = (qn_index){.n_files = src->n_files,
                      .n_objects = src->n_objects,
                      .n_tensors = src->n_tensor_objects,
@@ -36,7 +42,8 @@ qn_code qn_chunks_plan(qn_index *ix, qn_arena *arena, const qn_source *src, qn_e
                                .is_tensor = s->kind == QN_OBJECT_TENSOR,
                                .dtype = s->dtype,
                                .rank = s->rank};
-        o->chunk_units = qn_chunk_units((qn_dtype)o->dtype, o->dims, o->rank, o->n_bytes);
+        const uint32_t cut = units ? units(ctx, i) : 0;
+        o->chunk_units = cut ? cut : qn_chunk_units((qn_dtype)o->dtype, o->dims, o->rank, o->n_bytes);
         ix->n_chunks += n_chunks_of(o);
     }
     ix->objects[ix->n_objects] = (qn_index_object){.name = "", .first_chunk = ix->n_chunks};

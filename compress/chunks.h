@@ -9,6 +9,10 @@
  * Memory from `arena`. Names, dims and paths are borrowed from the source. */
 qn_code qn_chunks_plan(qn_index *ix, qn_arena *arena, const qn_source *src, qn_err *err) QN_MUST_CHECK;
 
+/* The same, with `units` deciding how many units a chunk of an object has (0: as usual). */
+qn_code qn_chunks_plan_cut(qn_index *ix, qn_arena *arena, const qn_source *src,
+                           uint32_t (*units)(const void *ctx, uint64_t object), const void *ctx, qn_err *err) QN_MUST_CHECK;
+
 /* The same cut for the tensors of the source, one object each, for runs that only look: no files, no chunk table. */
 qn_code qn_chunks_plan_tensors(qn_index *ix, qn_arena *arena, const qn_source *src, qn_err *err) QN_MUST_CHECK;
 

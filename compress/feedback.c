@@ -24,6 +24,7 @@ struct walk {
     float *w, *t; /* (n, rows): weights and targets by visit */
     float *e;     /* (block, rows): errors of the block      */
     float *r;     /* (n, rows): reconstruction               */
+    qn_quant_layer plain; /* as the quantizer sees the layer when nothing is fed back: columns weigh what H says */
     void *state;
 };
 
@@ -166,7 +167,7 @@ static qn_code attempt(struct walk *k, enum way way, uint8_t *payload, size_t ca
 {
     const qn_quant_segment s = {.row0 = k->j->row0, .rows = k->rows, .w = k->j->w, .scratch = scratch};
     k->way = way;
-    QN_TRY(k->j->q->ops->segment(k->j->q, k->j->layer, k->j->plan, &s, &k->state, err));
+    QN_TRY(k->j->q->ops->segment(k->j->q, way == FED ? k->j->layer : &k->plain, k->j->plan, &s, &k->state, err));
     QN_TRY(walk(k, loss, err));
     QN_TRY(k->j->q->ops->finish(k->state, payload, cap, n_out, err));
     if (!isfinite(*loss)) /* beyond the dtype's range */
@@ -226,7 +227,9 @@ qn_code qn_feedback_segment(const qn_feedback_job *j, float *recon, uint8_t *pay
 {
     const uint32_t n = j->layer->cols, block = j->block ? j->block : BLOCK;
     const qn_arena_mark mark = qn_arena_tell(scratch);
-    struct walk k = {.j = j, .n = n, .rows = j->rows};
+    struct walk k = {.j = j, .n = n, .rows = j->rows, .plain = *j->layer};
+    if (j->ldl->diagonal)
+        k.plain.weight = j->ldl->diagonal;
     const uint64_t bytes = (uint64_t)n * j->rows * sizeof(float);
     if (j->ldl->n != n || j->rows == 0)
         return QN_BUG(err, "feedback: %u columns, prepared for %u", n, j->ldl->n);

@@ -16,6 +16,7 @@ static void pack_head(uint8_t h[HEAD_BYTES], const qn_journal_key *key)
     memcpy(h + 16, key->version, 16);
     memcpy(h + 32, key->source.b, 16);
     memcpy(h + 48, key->base.b, 16);
+    memcpy(h + 64, key->lossy.b, 16);
     qn_store64(h + 88, qn_hash64(h, 88));
 }
 
@@ -57,6 +58,8 @@ static const char *difference(const uint8_t *h, const qn_journal_key *key)
         return "the input";
     if (memcmp(h + 48, key->base.b, 16) != 0)
         return "the base";
+    if (memcmp(h + 64, key->lossy.b, 16) != 0)
+        return "what is approximated, and how";
     return NULL;
 }
 

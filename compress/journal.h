@@ -7,7 +7,7 @@
  * A partial is ours only while the journal beside it has a good header: the header is safe on the disk, name and bytes,
  * before the partial is created, and the partial is gone before the header is written over. Layout, little-endian:
  *
- *   header (96): magic "QNJRNL1\n" │ level u32 │ zero u32 │ version text 16 │ source digest 16 │ base digest 16 │ zeros 24 │
+ *   header (96): magic "QNJRNL1\n" │ level u32 │ zero u32 │ version text 16 │ source digest 16 │ base digest 16 │ lossy digest 16 │ zeros 8 │
  *                XXH3-64 of the 88 bytes before
  *   group: n u32 │ zero u32 │ n records of 40 bytes │ XXH3-64 of (previous checksum, this group); the first group follows
  *          the header's
@@ -25,6 +25,7 @@ typedef struct qn_journal_key {
     char version[16];
     qn_digest source; /* names, dtypes, shapes, sizes: the list of chunks follows from it */
     qn_digest base;   /* the same of the base checkpoint, zeros when there is none        */
+    qn_digest lossy;  /* of how tensors are approximated, zeros for a lossless run        */
 } qn_journal_key;
 
 typedef struct qn_journal_record {

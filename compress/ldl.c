@@ -158,10 +158,13 @@ static qn_code full(qn_ldl *l, const double *h, const double *diag, double mean,
         if (!factor(l->n, a))
             continue;
         l->feed = qn_mem_get(l->alloc, square * sizeof *l->feed, err);
-        if (!l->feed) {
+        l->diagonal = l->feed ? qn_mem_get(l->alloc, l->n * sizeof *l->diagonal, err) : NULL;
+        if (!l->diagonal) {
             qn_mem_put(l->alloc, a);
             return QN_E_MEMORY;
         }
+        for (uint32_t j = 0; j < l->n; j++)
+            l->diagonal[j] = diag[j] == 0 ? 0 : diag[j] / mean + ladder[i];
         take_factor(l, a, diag);
         l->kind = QN_LDL_FULL;
         l->damping = ladder[i];
@@ -241,6 +244,7 @@ void qn_ldl_release(qn_ldl *l)
     qn_mem_put(l->alloc, l->visit);
     qn_mem_put(l->alloc, l->begins);
     qn_mem_put(l->alloc, l->weight);
+    qn_mem_put(l->alloc, l->diagonal);
     qn_mem_put(l->alloc, l->feed);
     *l = QN_LDL_EMPTY;
 }

@@ -36,6 +36,7 @@ typedef struct qn_ldl {
     uint32_t *begins;    /* group g is visits begins[g] … begins[g + 1] − 1 */
     uint32_t n_groups;
     double *weight;      /* by column: L_jj², 0 for a dead one; NULL when all are 1 */
+    double *diagonal;    /* FULL: by column, of H: what an error costs when it is not fed back, 0 for a dead one. Else NULL */
     /* FULL: feed[a · n + b], a < b, is L̃ for an error in visit a and the target of visit b; the rest is not used. Else NULL. */
     float *feed;
 } qn_ldl;

@@ -11,7 +11,9 @@
 #include "compress/chunks.h"
 #include "compress/dedup.h"
 #include "compress/inputs.h"
+#include "compress/lossy.h"
 #include "compress/output.h"
+#include "compress/pack_memory.h"
 #include "compress/place.h"
 #include "compress/walk.h"
 #include "formats/quern/write.h"
@@ -20,10 +22,7 @@
 enum {
     CHECKPOINT_BYTES = 64 << 20, /* default of checkpoint_bytes                                  */
     CHECKPOINT_RECORDS = 1 << 16, /* … and at most this many chunks: shared ones take no payload */
-    SAMPLE_BYTES = 256 << 20,    /* a dry run on more than this looks at a sample               */
-    SCRATCH_CHUNKS = 14,         /* scratch of one worker in largest chunks: source, payload, check, base, encoders' own */
-    SEARCH_CHUNKS = 18           /* and what zstd's match finders take above the fast level: two tables of 4 bytes for each
-                                    of twice as many positions, and the window */
+    SAMPLE_BYTES = 256 << 20     /* a dry run on more than this looks at a sample               */
 };
 
 struct slot {
@@ -87,14 +86,40 @@ static qn_code read_base(struct pack *p, struct slot *s, uint64_t object, uint64
     return qn_source_read(p->opt->base, b, off, n, s->base, err);
 }
 
-static qn_code encode_and_check(struct pack *p, struct slot *s, const qn_block *b, uint64_t n, bool have_base,
-                                qn_err *err)
+static bool is_lossy(const struct pack *p, uint64_t object)
 {
-    const uint8_t *base = have_base ? s->base : NULL;
-    const qn_enc_ctx ecx = {.ekern = &p->ekern, .kern = &p->kern, .scratch = &s->scratch, .base = base,
-                            .level = p->opt->level};
+    return p->opt->lossy && qn_lossy_has(p->opt->lossy, object);
+}
+
+static uint32_t lossy_units(const void *ctx, uint64_t object)
+{
+    const qn_lossy *l = ctx;
+    return qn_lossy_has(l, object) ? qn_lossy_chunk_units(l, object) : 0;
+}
+
+static qn_code plan_chunks(qn_index *ix, qn_arena *arena, const qn_source *src, const qn_pack_options *opt, qn_err *err)
+{
+    return qn_chunks_plan_cut(ix, arena, src, opt->lossy ? lossy_units : NULL, opt->lossy, err);
+}
+
+/* Approximates the chunk in s->raw: afterwards s->raw is what the payload decodes to. *done false: the codec does not fit. */
+static qn_code approximate(struct pack *p, struct slot *s, uint64_t object, uint64_t i, uint64_t n, bool *done, qn_err *err)
+{
     qn_arena_reset(&s->scratch);
-    QN_TRY(qn_encode_best(&ecx, b, s->raw, s->out, (size_t)n, &s->codec, &s->n_out, err));
+    QN_TRY(qn_lossy_chunk(p->opt->lossy, object, i, s->raw, n, s->check, s->out, (size_t)n, &s->codec, &s->n_out, &s->scratch,
+                          err));
+    *done = s->n_out > 0;
+    if (*done) {
+        uint8_t *swap = s->raw;
+        s->raw = s->check;
+        s->check = swap;
+    }
+    return QN_OK;
+}
+
+/* The payload in s->out decodes to s->raw. */
+static qn_code check_encoded(struct pack *p, struct slot *s, const qn_block *b, uint64_t n, const uint8_t *base, qn_err *err)
+{
     qn_arena_reset(&s->scratch);
     const qn_dec_ctx dcx = {.kern = &p->kern, .scratch = &s->scratch, .base = base};
     qn_err inner;
@@ -109,6 +134,28 @@ static qn_code encode_and_check(struct pack *p, struct slot *s, const qn_block *
     return QN_OK;
 }
 
+static qn_code encode_and_check(struct pack *p, struct slot *s, const qn_block *b, uint64_t n, bool have_base,
+                                qn_err *err)
+{
+    const uint8_t *base = have_base ? s->base : NULL;
+    const qn_enc_ctx ecx = {.ekern = &p->ekern, .kern = &p->kern, .scratch = &s->scratch, .base = base,
+                            .level = p->opt->level};
+    qn_arena_reset(&s->scratch);
+    QN_TRY(qn_encode_best(&ecx, b, s->raw, s->out, (size_t)n, &s->codec, &s->n_out, err));
+    return check_encoded(p, s, b, n, base, err);
+}
+
+static qn_code read_resumed(struct pack *p, struct slot *s, uint64_t chunk, qn_err *err)
+{
+    const qn_journal_record *r = &p->out.resumed[chunk];
+    QN_TRY(qn_file_read(&p->out.partial, s->out, r->chunk.stored_bytes, r->chunk.off, err));
+    if (qn_hash64(s->out, r->chunk.stored_bytes) != r->chunk.hash)
+        return qn_err_in_path(err, QN_FAIL(err, QN_E_VERIFY, r->chunk.off, "the unfinished result is damaged and is thrown "
+                                                                           "away: run the command again"),
+                              p->out.partial_path);
+    return QN_OK;
+}
+
 /* A chunk that an earlier run has finished: the source must still be what it was, the payload must be intact. */
 static qn_code check_resumed(struct pack *p, struct slot *s, uint64_t chunk, qn_err *err)
 {
@@ -116,14 +163,22 @@ static qn_code check_resumed(struct pack *p, struct slot *s, uint64_t chunk, qn_
     if (!qn_digest_equal(&r->raw, &s->digest))
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET,
                        "changed since the unfinished run began: give --restart to begin again");
-    if (r->chunk.codec == QN_CODEC_SHARED)
+    return r->chunk.codec == QN_CODEC_SHARED ? QN_OK : read_resumed(p, s, chunk, err);
+}
+
+/* The same of an approximated chunk. That the model is the same was compared by its digest, as part of the journal's key; what
+ * the payload decodes to takes the place of the source's bytes. */
+static qn_code check_resumed_lossy(struct pack *p, struct slot *s, uint64_t chunk, const qn_block *b, uint64_t n, qn_err *err)
+{
+    const qn_index_chunk *c = &p->out.resumed[chunk].chunk;
+    QN_TRY(read_resumed(p, s, chunk, err));
+    qn_arena_reset(&s->scratch);
+    const qn_dec_ctx dcx = {.kern = &p->kern, .scratch = &s->scratch};
+    QN_TRY(qn_codec_decode(&dcx, c->codec, b, s->out, c->stored_bytes, s->raw, err));
+    s->digest = qn_hash128(s->raw, (size_t)n);
+    if (qn_digest_equal(&p->out.resumed[chunk].raw, &s->digest))
         return QN_OK;
-    QN_TRY(qn_file_read(&p->out.partial, s->out, r->chunk.stored_bytes, r->chunk.off, err));
-    if (qn_hash64(s->out, r->chunk.stored_bytes) != r->chunk.hash)
-        return qn_err_in_path(err, QN_FAIL(err, QN_E_VERIFY, r->chunk.off, "the unfinished result is damaged and is thrown "
-                                                                           "away: run the command again"),
-                              p->out.partial_path);
-    return QN_OK;
+    return QN_FAIL(err, QN_E_VERIFY, QN_NO_OFFSET, "the unfinished result is damaged: give --restart to begin again");
 }
 
 /* A difference is worth something only against the bytes that it was taken from. */
@@ -145,8 +200,10 @@ static qn_code check_resumed_base(struct pack *p, struct slot *s, uint64_t chunk
 static qn_code do_chunk(struct pack *p, struct slot *s, uint64_t chunk, uint64_t object, uint64_t off, uint64_t n,
                         const qn_block *b, qn_err *err)
 {
-    bool have_base = false;
+    bool have_base = false, done = false;
     QN_TRY(qn_env_check(p->env, err));
+    if (chunk < p->out.n_resumed && qn_codec_is_lossy(p->out.resumed[chunk].chunk.codec))
+        return check_resumed_lossy(p, s, chunk, b, n, err);
     QN_TRY(qn_source_read(p->src, object, off, n, s->raw, err));
     s->digest = qn_hash128(s->raw, (size_t)n);
     QN_TRY(read_base(p, s, object, off, n, &have_base, err));
@@ -154,7 +211,15 @@ static qn_code do_chunk(struct pack *p, struct slot *s, uint64_t chunk, uint64_t
         QN_TRY(check_resumed(p, s, chunk, err));
         return check_resumed_base(p, s, chunk, b, n, have_base, err);
     }
-    QN_TRY(encode_and_check(p, s, b, n, have_base, err));
+    if (is_lossy(p, object))
+        QN_TRY(approximate(p, s, object, off / qn_max_u64(1, (uint64_t)p->ix.objects[object].chunk_units * qn_unit_bytes(b->dtype)), n,
+                           &done, err));
+    if (done) {
+        s->digest = qn_hash128(s->raw, (size_t)n);
+        QN_TRY(check_encoded(p, s, b, n, NULL, err));
+    } else {
+        QN_TRY(encode_and_check(p, s, b, n, have_base, err));
+    }
     s->hash = qn_hash64(s->out, s->n_out);
     return QN_OK;
 }
@@ -203,14 +268,17 @@ static qn_code append_chunk(struct pack *p, struct slot *s, uint64_t chunk, uint
 {
     qn_index_chunk *c = &p->ix.chunks[chunk];
     qn_pack_row *row = &p->report->rows[object];
-    uint64_t twin;
-    QN_TRY(find_shared(p, s, chunk, b, n, &twin, err));
+    uint64_t twin = UINT64_MAX;
+    const bool lossy = qn_codec_is_lossy(s->codec); /* found again by comparing with the source, which it is not */
+    if (!lossy)
+        QN_TRY(find_shared(p, s, chunk, b, n, &twin, err));
     if (twin != UINT64_MAX) {
         *c = (qn_index_chunk){.off = twin, .codec = QN_CODEC_SHARED};
     } else {
         *c = (qn_index_chunk){.hash = s->hash, .stored_bytes = (uint32_t)s->n_out, .codec = (uint8_t)s->codec};
         QN_TRY(qn_quern_writer_add(&p->writer, s->out, c->stored_bytes, &c->off, err));
-        qn_dedup_add(&p->dedup, &s->digest, chunk);
+        if (!lossy)
+            qn_dedup_add(&p->dedup, &s->digest, chunk);
         row->raw_by_codec[s->codec] += n;
         row->stored_by_codec[s->codec] += s->n_out;
     }
@@ -228,7 +296,8 @@ static qn_code adopt_chunk(struct pack *p, struct slot *s, uint64_t chunk, uint6
     p->ix.chunks[chunk] = p->out.resumed[chunk].chunk;
     p->report->n_resumed++;
     if (p->ix.chunks[chunk].codec != QN_CODEC_SHARED) {
-        qn_dedup_add(&p->dedup, &s->digest, chunk);
+        if (!qn_codec_is_lossy(p->ix.chunks[chunk].codec))
+            qn_dedup_add(&p->dedup, &s->digest, chunk);
         p->report->rows[object].raw_by_codec[p->ix.chunks[chunk].codec] += n;
         p->report->rows[object].stored_by_codec[p->ix.chunks[chunk].codec] += p->ix.chunks[chunk].stored_bytes;
     }
@@ -316,35 +385,12 @@ static void slots_release(struct pack *p)
     p->slots = NULL;
 }
 
-static uint64_t slot_memory(qn_level level, uint64_t max_bytes)
-{
-    return (SCRATCH_CHUNKS + (level == QN_LEVEL_FAST ? 0u : SEARCH_CHUNKS)) * max_bytes;
-}
-
-/* Everything but the slots, the source's own tables included: what grows with the number of tensors. Reading the result
- * back comes after encoding, so only the larger of the two counts. Arrays that grow are half empty at worst, and each
- * of three arenas may end with a block that is hardly begun. */
-static uint64_t table_memory(const qn_index *ix)
-{
-    const uint64_t n = ix->n_objects, c = ix->n_chunks;
-    uint64_t names = 0;
-    for (uint64_t i = 0; i < n; i++)
-        names += strlen(ix->objects[i].name) + 9 + 8u * ix->objects[i].rank;
-    const uint64_t index = names + n * 24 + c * 16; /* as bytes */
-    const uint64_t source = n * (sizeof(qn_object) * 3 / 2 + sizeof(qn_source_tensor) + 16) + names;
-    const uint64_t ours = n * (sizeof(qn_index_object) + sizeof(qn_pack_row)) +
-                          c * (sizeof(qn_index_chunk) + sizeof(qn_journal_record) * 3 / 2);
-    const uint64_t encoding = c * 4 * 24 + 2 * index; /* 24: a slot of dedup.c */
-    const uint64_t reading = 2 * index + names + n * (sizeof(qn_index_object) + 24) + c * sizeof(qn_index_chunk);
-    const uint64_t tables = source + ours + qn_max_u64(encoding, reading);
-    return (10u << 20) + tables + 3 * qn_min_u64(tables / 4, 16u << 20);
-}
-
 /* As many workers as threads and the memory limit allow. */
 static qn_code plan_memory(struct pack *p, qn_err *err)
 {
     p->max_bytes = qn_chunks_max_bytes(&p->ix);
-    return qn_chunks_workers(p->env, p->ix.n_chunks, table_memory(&p->ix), slot_memory(p->opt->level, p->max_bytes), &p->n_slots, err);
+    return qn_chunks_workers(p->env, p->ix.n_chunks, qn_pack_table_memory(&p->ix, p->opt),
+                             qn_pack_slot_memory(p->opt, p->max_bytes), &p->n_slots, err);
 }
 
 uint64_t qn_pack_memory(const qn_env *env, const qn_source *src, const qn_pack_options *opt)
@@ -353,9 +399,9 @@ uint64_t qn_pack_memory(const qn_env *env, const qn_source *src, const qn_pack_o
     qn_arena arena;
     qn_index ix;
     qn_arena_init(&arena, env->alloc);
-    if (qn_chunks_plan(&ix, &arena, src, NULL) == QN_OK)
-        memory = table_memory(&ix) +
-                 qn_min_u64(env->n_threads, qn_max_u64(1, ix.n_chunks)) * slot_memory(opt->level, qn_chunks_max_bytes(&ix));
+    if (plan_chunks(&ix, &arena, src, opt, NULL) == QN_OK)
+        memory = qn_pack_table_memory(&ix, opt) +
+                 qn_min_u64(env->n_threads, qn_max_u64(1, ix.n_chunks)) * qn_pack_slot_memory(opt, qn_chunks_max_bytes(&ix));
     qn_arena_release(&arena);
     return env->memory_bytes ? qn_min_u64(memory, env->memory_bytes) : memory;
 }
@@ -365,6 +411,8 @@ static qn_code make_key(struct pack *p, qn_journal_key *key, qn_err *err)
     *key = (qn_journal_key){.level = (uint32_t)p->opt->level, .source = qn_chunks_digest(&p->ix)};
     const size_t n = strlen(qn_version());
     memcpy(key->version, qn_version(), n < sizeof key->version ? n : sizeof key->version);
+    if (p->opt->lossy)
+        key->lossy = qn_lossy_settings(p->opt->lossy);
     if (!p->opt->base)
         return QN_OK;
     qn_arena arena;
@@ -393,7 +441,7 @@ static qn_code set_properties(struct pack *p, const qn_journal_key *key, qn_err 
         memcpy(both + 16, p->ix.objects[i].digest.b, 16);
         source = qn_hash128(both, sizeof both);
     }
-    const char **v = qn_arena_get(&p->arena, 8 * sizeof *v, 8, err);
+    const char **v = qn_arena_get(&p->arena, 14 * sizeof *v, 8, err);
     if (!v)
         return QN_E_MEMORY;
     uint64_t n = 0;
@@ -407,11 +455,25 @@ static qn_code set_properties(struct pack *p, const qn_journal_key *key, qn_err 
     memcpy(creator + 6, qn_version(), len);
     v[n++] = "creator";
     v[n++] = qn_arena_str(&p->arena, creator, len + 6, err);
+    if (p->opt->lossy) {
+        const qn_digest model = qn_lossy_model(p->opt->lossy);
+        qn_digest_hex(&model, hex);
+        v[n++] = "lossy";
+        v[n++] = qn_lossy_recipe(p->opt->lossy);
+        v[n++] = "model";
+        v[n++] = qn_arena_str(&p->arena, hex, 32, err);
+    }
     v[n++] = "recipe";
     v[n++] = level_name(p->opt->level);
     qn_digest_hex(&source, hex);
     v[n++] = "source";
     v[n++] = qn_arena_str(&p->arena, hex, 32, err);
+    const qn_digest stats = p->opt->lossy ? qn_lossy_statistics(p->opt->lossy) : (qn_digest){{0}};
+    if (!qn_digest_equal(&stats, &(qn_digest){{0}})) {
+        qn_digest_hex(&stats, hex);
+        v[n++] = "statistics";
+        v[n++] = qn_arena_str(&p->arena, hex, 32, err);
+    }
     for (uint64_t i = 0; i < n; i++)
         if (!v[i])
             return QN_E_MEMORY;
@@ -481,7 +543,7 @@ static void release_work(struct pack *p)
 static qn_code pack(struct pack *p, const char *out_path, qn_err *err)
 {
     qn_journal_key key;
-    QN_TRY(qn_chunks_plan(&p->ix, &p->arena, p->src, err));
+    QN_TRY(plan_chunks(&p->ix, &p->arena, p->src, p->opt, err));
     QN_TRY(plan_memory(p, err));
     QN_TRY(report_open(p, err));
     QN_TRY(make_key(p, &key, err));

@@ -14,6 +14,7 @@
 
 typedef struct qn_pack_options {
     qn_level level;
+    struct qn_lossy *lossy; /* lossy.h: tensors to approximate; NULL: none. Not with `base`                  */
     qn_source *base;   /* --base: pack tensors of equal name, dtype and shape as differences; NULL: none */
     bool overwrite;    /* replace an existing OUT                                                        */
     bool restart;      /* throw a partial result away instead of resuming it                             */

@@ -137,3 +137,17 @@ qn_code qn_index_open(qn_index *ix, qn_arena *arena, const qn_alloc *alloc, cons
     QN_TRY(check_zeros(in, ix->payload_end, f.index_off, err));
     return check_zeros(in, f.index_off + f.stored_bytes, f.file_bytes - QN_FOOTER_BYTES, err);
 }
+
+uint64_t qn_index_n_lossy(const qn_index *ix)
+{
+    uint64_t n = 0;
+    for (uint64_t o = 0; o < ix->n_objects; o++)
+        for (uint64_t c = ix->objects[o].first_chunk; c < ix->objects[o + 1].first_chunk; c++) {
+            const qn_index_chunk *k = &ix->chunks[c];
+            if (!qn_codec_is_lossy(k->codec == QN_CODEC_SHARED ? ix->chunks[k->off].codec : k->codec))
+                continue;
+            n++;
+            break;
+        }
+    return n;
+}

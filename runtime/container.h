@@ -104,6 +104,8 @@ static inline uint64_t qn_index_n_chunks(const qn_index *ix, uint64_t object)
 {
     return ix->objects[object + 1].first_chunk - ix->objects[object].first_chunk;
 }
+/* Tensors with a chunk that is an approximation (qn_codec_is_lossy). */
+uint64_t qn_index_n_lossy(const qn_index *ix);
 /* The block that chunk `i` (counted within the object) holds. */
 qn_block qn_index_block(const qn_index_object *o, uint64_t i);
 

@@ -1,0 +1,83 @@
+/* lossy.h: which tensors of a checkpoint are approximated, with what, and the work for each of their chunks: what qn_pack asks
+ * for when it is given one.
+ *
+ * Approximated are the weights of linear layers, the head and the embedding, each a matrix (out, in) of F32, F16 or BF16 in
+ * a file that carries no checksum of its own. Everything else goes the lossless way. The second moment of a layer's input comes
+ * from a statistics file (analysis/stats), by the tensor's name; without one every input counts alike and nothing is fed back. */
+#ifndef QN_COMPRESS_LOSSY_H
+#define QN_COMPRESS_LOSSY_H
+
+#include "analysis/graph/graph.h"
+#include "analysis/stats/file.h"
+#include "compress/feedback.h"
+
+typedef enum qn_lossy_role { QN_ROLE_NONE, QN_ROLE_LINEAR, QN_ROLE_HEAD, QN_ROLE_EMBEDDING } qn_lossy_role;
+
+typedef struct qn_lossy_options {
+    const char *codec;        /* of qn_quantizer_tab                                                          */
+    qn_quant_settings set;    /* of linear layers                                                             */
+    double head_bits, embedding_bits; /* 0: two more than linear layers, at most 8; < 0: without loss          */
+    const qn_stats_file *stats; /* NULL: none                                                                  */
+    qn_ldl_order order;
+    bool no_feedback;         /* statistics weigh columns, errors stay where they are                         */
+} qn_lossy_options;
+
+/* What became of one tensor. Sums over its segments; relative errors are quotients of them. */
+typedef struct qn_lossy_row {
+    uint64_t object;
+    const char *name;
+    qn_lossy_role role;
+    const char *kept; /* why it stays lossless, or NULL. Then only object, name and role count */
+    double bits;      /* as asked for */
+    uint32_t rows, cols;
+    uint64_t seen;    /* rows of input that were measured; 0: no statistics */
+    qn_ldl_kind kind;
+    double damping, spread, unevenness;
+    uint32_t n_dead;
+    uint64_t n_segments, n_done, n_fell_back, n_lossless; /* done by this run; of these: better without feedback; not fit for the codec */
+    qn_feedback_loss sum;
+} qn_lossy_row;
+
+typedef struct qn_lossy qn_lossy;
+
+/* Decides on every tensor of the graph's source. QN_E_USAGE: settings that the codec refuses, statistics of another
+ * model. Reads the whole model once for its digest. Graph, source and statistics must outlive it. */
+qn_code qn_lossy_open(qn_lossy **out, const qn_env *env, qn_source *src, const qn_graph *g, const qn_lossy_options *opt,
+                      qn_err *err) QN_MUST_CHECK;
+void qn_lossy_close(qn_lossy *l);
+
+/* Rows in the order of objects, also of tensors that a graph multiplies with but that are kept. */
+uint64_t qn_lossy_count(const qn_lossy *l);
+qn_lossy_row qn_lossy_report(const qn_lossy *l, uint64_t i);
+
+/* For provenance: "grid bits=4 group=32 …"; digests of the model that was approximated, of the statistics (zeros: none). */
+const char *qn_lossy_recipe(const qn_lossy *l);
+qn_digest qn_lossy_model(const qn_lossy *l);
+qn_digest qn_lossy_statistics(const qn_lossy *l);
+/* Of all that decides the payloads besides the source. */
+qn_digest qn_lossy_settings(const qn_lossy *l);
+/* Bytes that preparing the largest layer takes, beside what qn_pack plans for itself. */
+uint64_t qn_lossy_fixed_memory(const qn_lossy *l);
+uint64_t qn_lossy_chunk_memory(const qn_lossy *l);
+
+/* Is this object approximated? */
+bool qn_lossy_has(const qn_lossy *l, uint64_t object);
+/* Units of its chunks: whole rows. */
+uint32_t qn_lossy_chunk_units(const qn_lossy *l, uint64_t object);
+/* raw: the chunk's bytes in the source. Writes the payload (at most cap bytes) and what it decodes to, `decoded`, as many
+ * bytes as raw. *n_out = 0: the codec does not fit, the chunk is to be kept as it is. Thread-safe; waits while another thread
+ * prepares a layer. */
+qn_code qn_lossy_chunk(qn_lossy *l, uint64_t object, uint64_t chunk, const uint8_t *raw, uint64_t n_bytes, uint8_t *decoded,
+                       uint8_t *payload, size_t cap, unsigned *codec, size_t *n_out, qn_arena *scratch, qn_err *err) QN_MUST_CHECK;
+
+/* --- lossy_pick.c: the choice alone ------------------------------------------------------------------------------- */
+
+typedef struct qn_lossy_pick {
+    qn_lossy_role role;
+    const char *kept; /* why it cannot be approximated, or NULL */
+} qn_lossy_pick;
+
+/* picks: one for each object of the source, zeroed. */
+void qn_lossy_pick_all(const qn_source *src, const qn_graph *g, qn_lossy_pick *picks);
+
+#endif
