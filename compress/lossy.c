@@ -133,8 +133,13 @@ static qn_code open_quantizers(qn_lossy *l, const qn_quantizer *by_role[4], qn_e
         qn_quant_settings set = l->opt.set;
         set.bits = bits_of(&l->opt, (qn_lossy_role)r);
         by_role[r] = NULL;
+        const char *codec = l->opt.codec;
+        if (r != QN_ROLE_LINEAR && set.bits > qn_quantizer_bits_most(codec)) {
+            codec = "grid";
+            set.bits = ceil(set.bits);
+        }
         if (set.bits > 0 || r == QN_ROLE_LINEAR)
-            QN_TRY(qn_quantizer_open(l->opt.codec, &set, l->env->cpu, &l->arena, &by_role[r], err));
+            QN_TRY(qn_quantizer_open(codec, &set, l->env->cpu, &l->arena, &by_role[r], err));
     }
     return QN_OK;
 }

@@ -4,8 +4,8 @@
 #include <string.h>
 
 const qn_quantizer_row qn_quantizer_tab[] = {
-    {"grid", qn_quantizer_grid},
-    {"pvq", qn_quantizer_pvq},
+    {"grid", 8, qn_quantizer_grid},
+    {"pvq", 4.25, qn_quantizer_pvq},
 };
 const unsigned qn_quantizer_count = sizeof qn_quantizer_tab / sizeof qn_quantizer_tab[0];
 
@@ -26,4 +26,12 @@ qn_code qn_quantizer_open(const char *name, const qn_quant_settings *set, unsign
         return QN_OK;
     }
     return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "no codec called %s that approximates", name);
+}
+
+double qn_quantizer_bits_most(const char *name)
+{
+    for (unsigned i = 0; i < qn_quantizer_count; i++)
+        if (strcmp(qn_quantizer_tab[i].name, name) == 0)
+            return qn_quantizer_tab[i].bits_most;
+    return 0;
 }
