@@ -5,12 +5,14 @@
  *
  * R: bits of index and level for each weight. D: mean squared error, with one scale for all groups. gap: ½ log2(D 4^R),
  * bits above the rate-distortion bound. Speeds: one thread, Mweights/s to find points and indices, Gweights/s back to rows
- * of bf16 by the kernels of this processor. */
+ * of bf16 by the kernels of this processor. A second table is of whole payloads: a chunk of bf16, 1024 rows of 1024, through
+ * quantizer and decoder; "mixed": columns whose errors cost differently, so that they are of many classes. */
 #include "base/alloc.h"
 #include "base/cpu.h"
 #include "base/half.h"
 #include "bench/timing.h"
 #include "compress/pvq_point.h"
+#include "compress/quantizer.h"
 #include "runtime/kern.h"
 #include "runtime/pvq_codec.h"
 #include <math.h>
@@ -104,6 +106,91 @@ static void prepare(struct made *m, uint32_t n, uint32_t k, qn_arena *arena)
         abort();
 }
 
+/* --- whole payloads --- */
+
+enum { SIDE = 1024 };
+
+struct whole {
+    const qn_quantizer *q;
+    qn_quant_layer layer;
+    float *by_col;
+    float recon[SIDE];
+    uint8_t *payload, *dst;
+    size_t n_bytes;
+    qn_kern kern;
+};
+
+static void check(qn_code rc)
+{
+    if (rc != QN_OK)
+        abort();
+}
+
+static void encode_whole(void *ctx)
+{
+    struct whole *w = ctx;
+    const void *plan;
+    void *state;
+    qn_arena arena;
+    qn_arena_init(&arena, NULL);
+    const qn_quant_segment s = {.rows = SIDE, .w = w->layer.sample, .scratch = &arena};
+    check(w->q->ops->begin(w->q, &w->layer, &arena, &plan, NULL));
+    check(w->q->ops->segment(w->q, &w->layer, plan, &s, &state, NULL));
+    for (uint32_t j = 0; j < SIDE; j++)
+        check(w->q->ops->column(state, j, w->by_col + (size_t)j * SIDE, w->recon, NULL));
+    check(w->q->ops->finish(state, w->payload, 4 * SIDE * SIDE, &w->n_bytes, NULL));
+    qn_arena_release(&arena);
+}
+
+static void decode_whole(void *ctx)
+{
+    struct whole *w = ctx;
+    const qn_block b = {QN_BF16, SIDE * SIDE, SIDE};
+    qn_arena arena;
+    qn_arena_init(&arena, NULL);
+    const qn_dec_ctx cx = {.kern = &w->kern, .scratch = &arena};
+    check(qn_codec_decode(&cx, QN_CODEC_PVQ, &b, w->payload, w->n_bytes, w->dst, NULL));
+    qn_arena_release(&arena);
+}
+
+static void whole(float *x)
+{
+    static double weight[SIDE];
+    static struct whole w;
+    const unsigned cpus[] = {0, QN_CPU_AVX2, qn_cpu_detect()};
+    float *by_row = get((size_t)SIDE * SIDE * sizeof *by_row);
+    w.payload = get(4 * SIDE * SIDE);
+    w.dst = get(2 * SIDE * SIDE);
+    for (uint32_t i = 0; i < SIDE; i++)
+        for (uint32_t j = 0; j < SIDE; j++)
+            by_row[(size_t)i * SIDE + j] = x[(size_t)j * SIDE + i];
+    for (uint32_t j = 0; j < SIDE; j++)
+        weight[j] = exp(2 * (double)x[j]);
+    printf("\n| bits asked | classes | bits stored | encode Mw/s | decode Gw/s: C | AVX2 | best |\n|--:|---|--:|--:|--:|--:|--:|\n");
+    for (unsigned i = 0; i < 8; i++) {
+        const qn_quant_settings set = {.bits = 1 + i / 2};
+        qn_arena arena;
+        double t[3];
+        qn_arena_init(&arena, NULL);
+        w.by_col = x;
+        w.layer = (qn_quant_layer){.name = "w", .rows = SIDE, .cols = SIDE, .dtype = QN_BF16, .weight = i % 2 ? weight : NULL,
+                                   .sample = by_row, .n_sample = SIDE};
+        check(qn_quantizer_open("pvq", &set, qn_cpu_detect(), &arena, &w.q, NULL));
+        const double t_encode = bench_time(encode_whole, &w, 3);
+        for (unsigned c = 0; c < 3; c++) {
+            qn_kern_init(&w.kern, cpus[c] & qn_cpu_detect());
+            t[c] = bench_time(decode_whole, &w, 5);
+        }
+        printf("| %u | %s | %.4f | %.1f | %.3f | %.3f | %.3f |\n", 1 + i / 2, i % 2 ? "mixed" : "one or two",
+               (double)w.n_bytes * 8 / SIDE / SIDE, SIDE * SIDE / t_encode * 1e-6, SIDE * SIDE / t[0] * 1e-9,
+               SIDE * SIDE / t[1] * 1e-9, SIDE * SIDE / t[2] * 1e-9);
+        qn_arena_release(&arena);
+    }
+    free(by_row);
+    free(w.payload);
+    free(w.dst);
+}
+
 int main(int argc, char **argv)
 {
     static const unsigned some[][3] = {{16, 4, 0},  {16, 7, 1},  {16, 12, 1}, {16, 24, 3}, {16, 49, 4}, {16, 58, 4},
@@ -151,5 +238,7 @@ int main(int argc, char **argv)
         qn_arena_reset(&arena);
     }
     qn_arena_release(&arena);
+    if ((size_t)m.groups * 32 >= (size_t)SIDE * SIDE)
+        whole(m.x);
     return 0;
 }

@@ -15,7 +15,8 @@ typedef struct plan {
     qn_pvq_class cls[QN_PVQ_CLASSES];
     uint32_t *order;      /* (cols) columns, class after class, ascending within each         */
     uint32_t *pos;        /* (cols) place of a column in `order`; NULL when that is its number */
-    const uint8_t *col_scale, *row_scale;
+    const uint8_t *row_scale;
+    float *col_scale;     /* (cols) in the order of `order` */
     const float *inverse; /* [q] = 1/√q for q ≤ the largest K²; [0] = 0 */
     /* work of one block of rows */
     int8_t *y;            /* (n, cols) in the order of `order` */
@@ -77,7 +78,7 @@ static qn_code sort_columns(plan *p, const uint8_t *of, const qn_dec_ctx *cx, qn
     return QN_OK;
 }
 
-static qn_code work_space(plan *p, const qn_dec_ctx *cx, qn_err *err)
+static qn_code work_space(plan *p, const uint8_t *col_scale, const qn_dec_ctx *cx, qn_err *err)
 {
     const uint64_t cols = p->b->cols, height = p->rows < p->n ? p->rows : p->n;
     uint32_t most = 0;
@@ -88,8 +89,11 @@ static qn_code work_space(plan *p, const qn_dec_ctx *cx, qn_err *err)
     p->norm2 = qn_arena_get(cx->scratch, cols * sizeof *p->norm2, 64, err);
     p->amplitude = qn_arena_get(cx->scratch, cols * sizeof *p->amplitude, 64, err);
     p->scale = qn_arena_get(cx->scratch, cols * sizeof *p->scale, 64, err);
-    if (!inverse || !p->y || !p->norm2 || !p->amplitude || !p->scale)
+    p->col_scale = qn_arena_get(cx->scratch, cols * sizeof *p->col_scale, 64, err);
+    if (!inverse || !p->y || !p->norm2 || !p->amplitude || !p->scale || !p->col_scale)
         return QN_E_MEMORY;
+    for (uint32_t at = 0; at < cols; at++)
+        p->col_scale[at] = qn_pvq_scale(col_scale[p->order[at]]);
     inverse[0] = 0;
     for (uint32_t q = 1; q <= most * most; q++)
         inverse[q] = qn_pvq_inverse_root(q);
@@ -105,16 +109,28 @@ static qn_code read_groups(plan *p, const qn_kern *kern, const qn_pvq_class *k, 
     const uint32_t pulses = whole ? k->tab.k : k->short_k;
     const unsigned width = whole ? k->width : k->short_width, gain = width ? k->gain_bits : 0, bits = width - gain;
     const uint64_t last = qn_u128_sub(qn_pvq_tab_size(&k->tab, m, pulses), qn_u128_of(1)).lo;
-    const uint16_t *const level = qn_pvq_gain_levels(p->n, gain);
+    const uint64_t index_mask = bits < 64 ? (UINT64_C(1) << bits) - 1 : UINT64_MAX;
+    const uint32_t level_mask = (1u << gain) - 1;
+    const float row = p->base * qn_pvq_scale(row_scale);
+    float level[1 << QN_PVQ_GAIN_BITS];
     uint64_t index[PIECE];
+    for (uint32_t i = 0; i <= level_mask; i++)
+        level[i] = (float)qn_pvq_gain_levels(p->n, gain)[i] / 4096.0f;
     for (uint32_t done = 0; done < k->n_cols;) {
         const uint32_t len = k->n_cols - done < PIECE ? k->n_cols - done : PIECE;
         uint64_t most = 0;
         for (uint32_t i = 0; i < len; i++, bit += width) {
-            index[i] = qn_pvq_field(bytes, n_bytes, bit, bits);
+            uint64_t g;
+            if (width <= 57 && n_bytes - bit / 8 >= 8) { /* both in one load */
+                const uint64_t v = qn_load64(bytes + bit / 8) >> bit % 8;
+                index[i] = v & index_mask;
+                g = v >> bits & level_mask;
+            } else {
+                index[i] = qn_pvq_field(bytes, n_bytes, bit, bits);
+                g = qn_pvq_field(bytes, n_bytes, bit + bits, gain);
+            }
             most = index[i] > most ? index[i] : most;
-            const uint64_t g = qn_pvq_field(bytes, n_bytes, bit + bits, gain);
-            p->amplitude[at + i] = qn_pvq_amplitude(p->base, row_scale, p->col_scale[p->order[at + i]], level[g]);
+            p->amplitude[at + i] = row * p->col_scale[at + i] * level[g];
         }
         if (most > last)
             return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "pvq: a point has number %llu: P(%u, %u) ends at %llu",
@@ -159,7 +175,7 @@ qn_code qn_dec_pvq(const qn_dec_ctx *cx, const qn_block *b, const uint8_t *paylo
     qn_cur c = qn_cur_over(payload, n_bytes);
     plan p = {.b = b, .rows = b->n / b->cols};
     qn_code rc;
-    const uint8_t *of = NULL;
+    const uint8_t *of = NULL, *col_scale;
     if (!qn_pvq_dtype(b->dtype) || b->n % b->cols)
         return QN_FAIL(err, QN_E_INPUT, 0, "pvq: %u units of %s in rows of %u: allowed are whole rows of F32, F16, BF16", b->n,
                        qn_dtype_name(b->dtype), b->cols);
@@ -175,11 +191,11 @@ qn_code qn_dec_pvq(const qn_dec_ctx *cx, const qn_block *b, const uint8_t *paylo
     const qn_block per_col = {QN_U8, b->cols, b->cols}, per_row = {QN_U8, n_blocks, n_blocks};
     if (p.n_classes > 1 && !(of = qn_nest_get(cx, &c, &per_col, "pvq: classes", &rc, err)))
         return rc;
-    if (!(p.col_scale = qn_nest_get(cx, &c, &per_col, "pvq: scales of columns", &rc, err)) ||
+    if (!(col_scale = qn_nest_get(cx, &c, &per_col, "pvq: scales of columns", &rc, err)) ||
         !(p.row_scale = qn_nest_get(cx, &c, &per_row, "pvq: scales of rows", &rc, err)))
         return rc;
     QN_TRY(sort_columns(&p, of, cx, err));
-    QN_TRY(work_space(&p, cx, err));
+    QN_TRY(work_space(&p, col_scale, cx, err));
     for (uint32_t row = 0; row < p.rows; row += p.n)
         QN_TRY(decode_rows(&p, cx->kern, &c, row, dst + (size_t)row * b->cols * qn_unit_bytes(b->dtype), err));
     return qn_nest_end(&c, "pvq", err);

@@ -32,6 +32,8 @@ INLINE vec64 look64(const uint64_t *row, vec64 at, uint32_t stride)
 #define VEC vec32
 #define LANES_8 bytes8
 #define LOOK look32
+#define EVERY_8(row, stride) ((vec32){0})
+#define LOOK_8(every, row, at, stride) ((void)(every), look32(row, at, stride))
 #define PACKS 2
 #include "runtime/kern_pvq_simd.h"
 #define WALK walk64
@@ -39,6 +41,8 @@ INLINE vec64 look64(const uint64_t *row, vec64 at, uint32_t stride)
 #define VEC vec64
 #define LANES_8 bytes4
 #define LOOK look64
+#define EVERY_8(row, stride) ((vec64){0})
+#define LOOK_8(every, row, at, stride) ((void)(every), look64(row, at, stride))
 #define PACKS 2
 #include "runtime/kern_pvq_simd.h"
 
