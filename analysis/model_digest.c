@@ -1,3 +1,4 @@
+/* model_digest.c: see model_digest.h. */
 #include "analysis/model_digest.h"
 #include "base/err.h"
 #include "base/num.h"

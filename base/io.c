@@ -5,6 +5,7 @@
 #include "base/num.h"
 #include "base/path.h"
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 /* One call moves at most this much: Linux cuts at 2 GiB − 4 KiB anyway. */
@@ -32,6 +33,30 @@ qn_code qn_file_open(qn_file *f, const qn_fs *fs, const qn_alloc *alloc, const c
     }
     f->fd = fd;
     return QN_OK;
+}
+
+enum { NAMES_TRIED = 1000 };
+
+qn_code qn_file_open_unnamed(qn_file *f, const qn_fs *fs, const qn_alloc *alloc, const char *dir, qn_err *err)
+{
+    /* The name lives for a moment: one that is taken is that of a run that does the same just now, or was killed in its moment. */
+    for (unsigned i = 0;; i++) {
+        char name[32];
+        qn_err why = {.off = QN_NO_OFFSET};
+        snprintf(name, sizeof name, "quern-tmp.%u", i);
+        char *path = qn_path_join(alloc, dir ? dir : "/tmp", name, err);
+        if (!path)
+            return QN_E_MEMORY;
+        const qn_code rc = qn_file_open(f, fs, alloc, path, QN_OPEN_NEW | QN_OPEN_PRIVATE, &why);
+        if (rc == QN_OK)
+            (void)fs->unlink(fs->ctx, path); /* if it cannot, it stays: worse than tidy, but no error */
+        qn_mem_put(alloc, path);
+        if (rc == QN_OK || why.sys != EEXIST || i + 1 == NAMES_TRIED) {
+            if (rc != QN_OK && err && err->code == QN_OK)
+                *err = why;
+            return rc;
+        }
+    }
 }
 
 static qn_code refuse(qn_file *f, const char *what, qn_err *err)

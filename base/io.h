@@ -72,6 +72,8 @@ qn_code qn_file_open(qn_file *f, const qn_fs *fs, const qn_alloc *alloc, const c
  * second name (a hard link would lead anywhere); otherwise QN_E_INPUT. */
 qn_code qn_file_open_beneath(qn_file *f, const qn_fs *fs, const qn_alloc *alloc, const char *dir, const char *rel,
                              qn_err *err) QN_MUST_CHECK;
+/* A new file in the folder `dir` (NULL: /tmp) whose name is gone already: it ends with the process, however that ends. */
+qn_code qn_file_open_unnamed(qn_file *f, const qn_fs *fs, const qn_alloc *alloc, const char *dir, qn_err *err) QN_MUST_CHECK;
 /* Errors of close count when something was written; after a failure the file is closed all the same. */
 qn_code qn_file_close(qn_file *f, qn_err *err) QN_MUST_CHECK;
 /* For paths where an error is already being returned. */

@@ -1,3 +1,4 @@
+/* team.c: see team.h. */
 #include "base/team.h"
 #include "base/alloc.h"
 #include "base/err.h"

@@ -15,6 +15,13 @@
 
 enum { ROUNDS_MAX = 101 };
 
+#define CHECK(expr)                 \
+    do {                            \
+        const qn_code rc_ = (expr); \
+        if (rc_ != QN_OK)           \
+            return (int)rc_;        \
+    } while (0)
+
 static double now(void)
 {
     struct timespec t;
@@ -80,13 +87,13 @@ static int measure(const qn_env *env, const qn_graph *g, int64_t n_seq, int64_t 
         starts[i] = i * len;
     qn_exec *x;
     qn_array feeds[2], out;
-    QN_TRY(qn_exec_open(env, g, NULL, &x, err));
-    QN_TRY(qn_array_wrap(&feeds[0], QN_I64, &n, 1, tokens, err));
-    QN_TRY(qn_array_wrap(&feeds[1], QN_I64, &n_starts, 1, starts, err));
+    CHECK(qn_exec_open(env, g, NULL, &x, err));
+    CHECK(qn_array_wrap(&feeds[0], QN_I64, &n, 1, tokens, err));
+    CHECK(qn_array_wrap(&feeds[1], QN_I64, &n_starts, 1, starts, err));
     for (int i = -1; i < rounds; i++) { /* the first round warms up */
         openblas_set_num_threads(1);
         const double began = now();
-        QN_TRY(qn_exec_run(x, feeds, &out, err));
+        CHECK(qn_exec_run(x, feeds, &out, err));
         if (i >= 0)
             ours[i] = now() - began;
         qn_array_release(&out);

@@ -61,11 +61,9 @@ struct opened {
 
 static void close_all(struct opened *x)
 {
-    if (x->lm.alloc)
-        qn_lm_feed_release(&x->lm);
+    qn_lm_feed_release(&x->lm);
     qn_io_feed_close(&x->io);
-    if (x->corpus.alloc)
-        qn_corpus_release(&x->corpus);
+    qn_corpus_release(&x->corpus);
     qn_tokenizer_close(x->tok);
     qn_graph_close(x->graph);
     qn_source_close(x->model);
@@ -199,7 +197,7 @@ static qn_code calibrate(qn_cli *cli, const struct args *a, struct opened *x, qn
     struct summary s = {0};
     const double began = qn_cli_now();
     if (!a->dry_run) {
-        const qn_code rc = qn_calibrate(&cli->env, x->graph, &x->feed, &x->meta, x->out, &o, &c, err);
+        const qn_code rc = qn_err_in_path(err, qn_calibrate(&cli->env, x->graph, &x->feed, &x->meta, x->out, &o, &c, err), cli->operands.items[0]);
         qn_progress_clear(&cli->progress);
         if (rc == QN_E_CANCELLED)
             qn_hint_set(&cli->hint, "the same command again goes on from here; what is done waits in %s.partial", x->out);
@@ -232,6 +230,8 @@ static qn_code run(qn_cli *cli, const void *args, qn_err *err)
         qn_hint_set(&cli->hint, "for example: quern calibrate %s --data text.txt", cli->operands.items[0]);
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "calibrate: either --data TEXT or --inputs ARRAYS says what to run");
     }
+    if (a->inputs)
+        QN_TRY(qn_lm_data_unused(cli, &a->lm, err));
     if (!x.out)
         QN_TRY(name_output(cli, cli->operands.items[0], &x.out, err));
     qn_code rc = open_all(cli, a, &x, err);

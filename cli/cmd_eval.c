@@ -49,8 +49,7 @@ struct opened {
 
 static void close_all(struct opened *x)
 {
-    if (x->corpus.alloc || x->corpus.tokens)
-        qn_corpus_release(&x->corpus);
+    qn_corpus_release(&x->corpus);
     qn_tokenizer_close(x->tok);
     qn_graph_close(x->graph);
     qn_graph_close(x->ref_graph);
@@ -72,15 +71,15 @@ static qn_code measure(qn_cli *cli, const struct args *a, struct opened *x, qn_e
     const qn_eval_options o = {.memory_bytes = cli->env.memory_bytes, .batch_tokens = a->batch, .layers = a->layers};
     qn_eval e;
     const double began = qn_cli_now();
-    QN_TRY(qn_err_in_path(err, qn_evaluate(&cli->env, x->graph, x->ref_graph, &x->corpus, &o, &e, err), cli->operands.items[0]));
+    qn_code rc = qn_err_in_path(err, qn_evaluate(&cli->env, x->graph, x->ref_graph, &x->corpus, &o, &e, err), cli->operands.items[0]);
     qn_progress_clear(&cli->progress);
+    QN_TRY(rc);
     const qn_eval_facts f = {.model = cli->operands.items[0], .against = a->against, .data = a->lm.data,
                              .tokenizer = x->tok ? qn_tokenizer_kind(x->tok) : NULL, .graph = x->graph, .ref = x->ref_graph,
                              .corpus = &x->corpus, .eval = &e, .score_all = a->score == 1, .seconds = qn_cli_now() - began};
-    qn_code rc = QN_OK;
     if (cli->common->json)
         qn_eval_json(&f);
-    else
+    else if (!cli->common->quiet)
         rc = qn_eval_text(cli, &f, err);
     qn_eval_release(&e);
     return rc;
@@ -94,6 +93,8 @@ static qn_code run(qn_cli *cli, const void *args, qn_err *err)
         qn_hint_set(&cli->hint, "for example: quern eval %s --data text.txt", cli->operands.items[0]);
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "eval: either --data TEXT or --inputs ARRAYS says what to evaluate on");
     }
+    if (a->inputs)
+        QN_TRY(qn_lm_data_unused(cli, &a->lm, err));
     if (a->labels && !a->inputs)
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "eval: --labels goes with --inputs");
     if (a->inputs && !a->against && !a->labels)
@@ -126,7 +127,7 @@ static const qn_example examples[] = {
     {"quern eval model/ --data wiki.test.raw", "perplexity with its interval"},
     {"quern eval model.quern --data wiki.test.raw --against model/", "what compression cost: KL divergence, same token first"},
     {"quern eval model.gguf --data stories.txt --documents --context 256", "each document for itself"},
-    {"quern eval net.quern --inputs images.npz --against net.onnx --labels classes.npy", "output error, and accuracy of both"},
+    {"quern eval net.quern --inputs images.npz --labels classes.npy", "how often it is right"},
     {"quern eval model.quern --data tokens.npy --against model/ --layers --json", "error by layer, for a program"},
     {NULL, NULL},
 };

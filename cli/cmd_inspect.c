@@ -15,7 +15,7 @@ static const char *const sorts[] = {"file", "size", "name", NULL};
 
 struct args {
     qn_common common;
-    bool stats, exact, graph;
+    bool stats, exact, graph, force;
     qn_texts tensors;
     int sort;
     const char *base, *svg;
@@ -35,6 +35,7 @@ static const qn_option options[] = {
      .help = "what the model computes: its operators, block by block; layers that are alike are shown once"},
     {.name = "svg", .type = QN_OPT_PATH, .at = offsetof(struct args, svg), .arg = "FILE",
      .help = "draw the graph into FILE"},
+    {.name = "force", .letter = 'f', .type = QN_OPT_FLAG, .at = offsetof(struct args, force), .help = "with --svg: replace FILE when it exists"},
     {.name = "base", .type = QN_OPT_PATH, .at = offsetof(struct args, base), .arg = "CHECKPOINT",
      .help = "with --stats: the checkpoint that was given to compress --base"},
 };
@@ -118,27 +119,15 @@ static qn_code draw(qn_cli *cli, const struct args *a, const qn_graph *g, qn_err
     const char *path = cli->operands.items[0], *slash = strrchr(path, '/');
     qn_printable(name, sizeof name, slash && slash[1] ? slash + 1 : path, strlen(slash && slash[1] ? slash + 1 : path));
     snprintf(title, sizeof title, "%s (%s)", name, g->family);
-    char *text = NULL;
-    size_t n = 0;
-    FILE *f = open_memstream(&text, &n);
-    if (!f)
-        return QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "out of memory: a drawing wanted");
-    qn_code rc = qn_graph_svg(cli, g, title, f, err);
-    if (fclose(f) != 0 && rc == QN_OK)
-        rc = QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "out of memory: a drawing wanted");
-    qn_file out = QN_FILE_CLOSED;
+    qn_outfile out;
+    qn_code rc = qn_outfile_open(&out, &cli->env, a->svg, a->force, err);
     if (rc == QN_OK)
-        rc = qn_file_open(&out, cli->env.fs, cli->env.alloc, a->svg, QN_OPEN_NEW, err);
-    if (rc == QN_OK) {
-        rc = qn_file_write(&out, text, n, 0, err);
-        if (rc == QN_OK)
-            rc = qn_file_close(&out, err);
-        else
-            qn_file_drop(&out);
-        if (rc != QN_OK)
-            cli->env.fs->unlink(cli->env.fs->ctx, a->svg);
-    }
-    free(text);
+        rc = qn_graph_svg(cli, g, title, &out, err);
+    if (rc == QN_OK)
+        rc = qn_outfile_seal(&out, err);
+    if (rc == QN_OK)
+        rc = qn_outfile_publish(&out, err);
+    qn_outfile_close(&out);
     return rc;
 }
 
@@ -198,6 +187,8 @@ static qn_code run(qn_cli *cli, const void *args, qn_err *err)
     if ((a->graph || a->svg) && (a->stats || a->tensors.n))
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "inspect: --graph and --svg show operators, not tensors: they go without --%s",
                        a->stats ? "stats" : "tensor");
+    if (a->force && !a->svg)
+        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "inspect: --force goes with --svg");
     if (a->svg && cli->operands.n > 1)
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "inspect: --svg draws one model");
     qn_source **sources = qn_mem_zeros(cli->env.alloc, cli->operands.n, sizeof(qn_source *), err);
@@ -219,6 +210,7 @@ static const qn_example examples[] = {
     {"quern inspect model.quern --sort size", "list what is stored, largest first, with codec and ratio"},
     {"quern inspect model/ --stats", "see what each level would bring, and what is odd about the weights"},
     {"quern inspect model/ --tensor 'model.layers.0.*' --json", "one layer, for a program"},
+    {"quern inspect model/ --graph --svg model.svg", "what the model computes, as a list and as a drawing"},
     {NULL, NULL},
 };
 
@@ -233,6 +225,8 @@ static const qn_json_key keys[] = {
                                  "negative_zeros, subnormals, min, max, abs_max, mean, std, hidden_dtype, hidden_exceptions, "
                                  "trailing_zero_bits, distinct_values (only when 256 or fewer), same_as"},
     {"inputs[].tensors[].stats.levels[]", "level, bytes, bits_per_weight, exact: false when scaled from a sample"},
+    {"inputs[].path, inputs[].graph", "with --graph or --svg, instead of the above: family, runs (whether every operator is known), inputs[], outputs[], "
+                                      "blocks[] with name, like (the first block of the same shape) and nodes[]"},
     {"inputs[].stats", "with --stats: tensor_bytes, duplicates, duplicate_bytes, bound_bytes, levels[], duplicates counted once"},
     {NULL, NULL},
 };
@@ -246,7 +240,9 @@ const qn_command qn_cmd_inspect = {
         "stored.\n\n"
         "With --stats every byte is read. 'exp' is the order-0 entropy of the exponents; 'bound' adds the sign and "
         "mantissa bits: what a coder that looks at one exponent at a time cannot beat. The columns of the levels come from "
-        "encoding: all of a small checkpoint, a sample of a large one (marked ~).",
+        "encoding: all of a small checkpoint, a sample of a large one (marked ~).\n\n"
+        "With --graph it shows instead what the model computes: the operators, their inputs and the shapes of what comes out, block "
+        "by block. --svg draws the same.",
     .options = {options, sizeof options / sizeof options[0]},
     .min_operands = 1,
     .max_operands = UINT_MAX,

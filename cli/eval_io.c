@@ -1,3 +1,4 @@
+/* eval_io.c: see eval_io.h. */
 #include "cli/eval_io.h"
 #include "analysis/eval/evaluate_io.h"
 #include "base/err.h"
@@ -156,7 +157,7 @@ qn_code qn_eval_io(qn_cli *cli, const qn_eval_io_args *a, const qn_graph *g, con
     if (rc == QN_OK) {
         if (cli->common->json)
             print_json(a, g, &e, &feed, qn_cli_now() - began);
-        else
+        else if (!cli->common->quiet)
             rc = print_text(cli, a, g, &e, qn_cli_now() - began, err);
         qn_io_eval_release(&e);
     }

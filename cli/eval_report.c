@@ -1,3 +1,4 @@
+/* eval_report.c: see eval_report.h. */
 #include "cli/eval_report.h"
 #include "base/err.h"
 #include "cli/json_write.h"

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "cli/graph_report.h"
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,9 @@ struct box {
 
 struct drawing {
     const qn_graph *g;
-    FILE *f;
+    qn_outfile *out;
+    qn_code rc;         /* the first failure of writing; nothing is written after it */
+    qn_err *err;
     uint32_t *leader;   /* per block */
     uint32_t *box_of;   /* per node: its box, or that of its double in the block that is drawn */
     struct box *boxes;
@@ -26,22 +29,42 @@ struct drawing {
     double width;
 };
 
-static void text(FILE *f, const char *s, size_t most)
+static void put(struct drawing *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void put(struct drawing *d, const char *fmt, ...)
 {
+    char s[2048]; /* the style sheet is the longest */
+    va_list ap;
+    va_start(ap, fmt);
+    const int n = vsnprintf(s, sizeof s, fmt, ap);
+    va_end(ap);
+    if (d->rc == QN_OK)
+        d->rc = n >= 0 && (size_t)n < sizeof s ? qn_outfile_add(d->out, s, (uint64_t)n, d->err) : QN_BUG(d->err, "a piece of a drawing is too long");
+}
+
+enum { NAME_MOST = 200 };
+
+/* At most `most` bytes of a name; its end says more than its beginning. */
+static void text(struct drawing *d, const char *s, size_t most)
+{
+    char name[4 * NAME_MOST + 1], escaped[6 * sizeof name];
     const size_t n = strlen(s);
-    const char *from = n > most ? s + n - most : s; /* the end of a name says more than its beginning */
+    const char *from = n > most ? s + n - most : s;
     while (((unsigned char)*from & 0xc0) == 0x80)
         from++;
-    if (from != s)
-        fputs("\xe2\x80\xa6", f);
-    for (; *from; from++)
-        switch (*from) {
-        case '<': fputs("&lt;", f); break;
-        case '>': fputs("&gt;", f); break;
-        case '&': fputs("&amp;", f); break;
-        case '"': fputs("&quot;", f); break;
-        default: fputc((unsigned char)*from < 0x20 || *from == 0x7f ? '?' : *from, f);
-        }
+    qn_printable(name, sizeof name, from, strlen(from));
+    size_t at = 0;
+    for (const char *c = name; *c; c++) {
+        const char *as = *c == '<' ? "&lt;" : *c == '>' ? "&gt;" : *c == '&' ? "&amp;" : *c == '"' ? "&quot;" : NULL;
+        const size_t len = as ? strlen(as) : 1;
+        memcpy(escaped + at, as ? as : c, len);
+        at += len;
+    }
+    escaped[at] = '\0';
+    if (d->rc == QN_OK && from != s)
+        d->rc = qn_outfile_add(d->out, "\xe2\x80\xa6", 3, d->err);
+    if (d->rc == QN_OK)
+        d->rc = qn_outfile_add(d->out, escaped, at, d->err);
 }
 
 static const char *style_of(const qn_node *n)
@@ -167,24 +190,24 @@ static qn_code place_columns(struct drawing *d, qn_arena *arena, qn_err *err)
     return QN_OK;
 }
 
-static void head(const struct drawing *d, const char *title, double height)
+static void head(struct drawing *d, const char *title, double height)
 {
     const double width = d->width < 480 ? 480 : d->width;
-    fprintf(d->f, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\" height=\"%.0f\" font-family=\"sans-serif\">\n",
+    put(d, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\" height=\"%.0f\" font-family=\"sans-serif\">\n",
             width, height, width, height);
-    fputs("<style>\n"
+    put(d, "%s", "<style>\n"
           "svg{background:#fff}.b{stroke:#5b6470;stroke-width:1}.product{fill:#cfe3f7}.mixer{fill:#f6d7c3}.norm{fill:#dcebd3}"
           ".plain{fill:#eceef1}.opaque{fill:#f7c9cf}.t{font-size:13px;font-weight:600;fill:#1c2128}.s{font-size:10px;fill:#4a525c}"
           ".e{fill:none;stroke:#7b8490;stroke-width:1.2}.f{fill:none;stroke:#a8b0ba;stroke-dasharray:4 3}.h{font-size:12px;fill:#4a525c}"
           ".c{font-size:17px;font-weight:600;fill:#1c2128}\n"
           "@media (prefers-color-scheme:dark){svg{background:#15191e}.b{stroke:#8a94a0}.product{fill:#1f4467}.mixer{fill:#6b3f24}"
           ".norm{fill:#314d25}.plain{fill:#2b323a}.opaque{fill:#6d2530}.t,.c{fill:#eef1f4}.s,.h{fill:#b6bfc9}.e{stroke:#8a94a0}.f{stroke:#5b6470}}\n"
-          "</style>\n<text class=\"c\" x=\"40\" y=\"34\">", d->f);
-    text(d->f, title, 120);
-    fputs("</text>\n", d->f);
+          "</style>\n<text class=\"c\" x=\"40\" y=\"34\">");
+    text(d, title, 120);
+    put(d, "</text>\n");
 }
 
-static void frames(const struct drawing *d)
+static void frames(struct drawing *d)
 {
     const qn_graph *g = d->g;
     for (uint32_t b = 0; b < g->n_blocks && g->n_blocks > 1; b++) {
@@ -201,19 +224,19 @@ static void frames(const struct drawing *d)
             y0 = x->y < y0 ? x->y : y0;
             y1 = x->y + BOX_H > y1 ? x->y + BOX_H : y1;
         }
-        fprintf(d->f, "<rect class=\"f\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" rx=\"8\"/>\n<text class=\"h\" x=\"%.1f\" y=\"%.1f\">", x0 - FRAME,
+        put(d, "<rect class=\"f\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" rx=\"8\"/>\n<text class=\"h\" x=\"%.1f\" y=\"%.1f\">", x0 - FRAME,
                 y0 - FRAME, x1 - x0 + 2 * FRAME, y1 - y0 + 2 * FRAME - 2, x0 - FRAME + 4, y0 - FRAME - 3);
-        text(d->f, g->blocks[b].name, 60);
+        text(d, g->blocks[b].name, 60);
         if (end - b > 1) {
-            fputs(" to ", d->f);
-            text(d->f, g->blocks[end - 1].name, 60);
-            fprintf(d->f, " (%u alike)", end - b);
+            put(d, " to ");
+            text(d, g->blocks[end - 1].name, 60);
+            put(d, " (%u alike)", end - b);
         }
-        fputs("</text>\n", d->f);
+        put(d, "</text>\n");
     }
 }
 
-static void edges(const struct drawing *d)
+static void edges(struct drawing *d)
 {
     const qn_graph *g = d->g;
     for (uint32_t i = 0; i < d->n_boxes; i++) {
@@ -228,13 +251,13 @@ static void edges(const struct drawing *d)
             const double y0 = from->y + BOX_H, dy = to->y - y0;
             /* A line over several layers bends around the boxes between. */
             const double bend = to->layer - from->layer > 1 ? (BOX_W / 2.0 + GAP_X / 2.0) * 4 / 3 : 0; /* a cubic goes ¾ of the way */
-            fprintf(d->f, "<path class=\"e\" d=\"M%.1f %.1fC%.1f %.1f %.1f %.1f %.1f %.1f\"/>\n", from->x, y0, from->x + bend, y0 + dy * 0.45,
+            put(d, "<path class=\"e\" d=\"M%.1f %.1fC%.1f %.1f %.1f %.1f %.1f %.1f\"/>\n", from->x, y0, from->x + bend, y0 + dy * 0.45,
                     to->x + bend, to->y - dy * 0.45, to->x, to->y);
         }
     }
 }
 
-static void boxes(const struct drawing *d)
+static void boxes(struct drawing *d)
 {
     const qn_graph *g = d->g;
     for (uint32_t i = 0; i < d->n_boxes; i++) {
@@ -246,30 +269,30 @@ static void boxes(const struct drawing *d)
                 qn_value_text(weight, sizeof weight, &g->values[n->in[k]]);
         if (n->n_out && n->out[0] != QN_NO_VALUE)
             qn_value_text(out, sizeof out, &g->values[n->out[0]]);
-        fprintf(d->f, "<g><title>");
-        text(d->f, n->name, 200);
+        put(d, "<g><title>");
+        text(d, n->name, 200);
         if (*out) {
-            fputs(" \xe2\x86\x92 ", d->f);
-            text(d->f, out, 100);
+            put(d, " \xe2\x86\x92 ");
+            text(d, out, 100);
         }
-        fprintf(d->f, "</title><rect class=\"b %s\" x=\"%.1f\" y=\"%.1f\" width=\"%d\" height=\"%d\" rx=\"6\"/>", style_of(n), b->x - BOX_W / 2.0, b->y,
+        put(d, "</title><rect class=\"b %s\" x=\"%.1f\" y=\"%.1f\" width=\"%d\" height=\"%d\" rx=\"6\"/>", style_of(n), b->x - BOX_W / 2.0, b->y,
                 BOX_W, BOX_H);
-        fprintf(d->f, "<text class=\"t\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">", b->x, b->y + 19);
-        text(d->f, n->type, 24);
+        put(d, "<text class=\"t\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">", b->x, b->y + 19);
+        text(d, n->type, 24);
         const char *paren = strchr(weight, '(');
         if (paren) {
-            fputc(' ', d->f);
-            text(d->f, paren, 20);
+            put(d, " ");
+            text(d, paren, 20);
         }
-        fprintf(d->f, "</text><text class=\"s\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">", b->x, b->y + 35);
-        text(d->f, n->name, 30);
-        fputs("</text></g>\n", d->f);
+        put(d, "</text><text class=\"s\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">", b->x, b->y + 35);
+        text(d, n->name, 30);
+        put(d, "</text></g>\n");
     }
 }
 
-qn_code qn_graph_svg(qn_cli *cli, const qn_graph *g, const char *title, FILE *f, qn_err *err)
+qn_code qn_graph_svg(qn_cli *cli, const qn_graph *g, const char *title, qn_outfile *out, qn_err *err)
 {
-    struct drawing d = {.g = g, .f = f};
+    struct drawing d = {.g = g, .out = out, .err = err};
     d.leader = qn_arena_get(&cli->arena, ((uint64_t)g->n_blocks + 1) * sizeof *d.leader, 4, err);
     d.box_of = qn_arena_get(&cli->arena, ((uint64_t)g->n_nodes + 1) * sizeof *d.box_of, 4, err);
     d.boxes = qn_arena_get(&cli->arena, ((uint64_t)g->n_nodes + 1) * sizeof *d.boxes, 8, err);
@@ -282,6 +305,6 @@ qn_code qn_graph_svg(qn_cli *cli, const qn_graph *g, const char *title, FILE *f,
     frames(&d);
     edges(&d);
     boxes(&d);
-    fputs("</svg>\n", f);
-    return QN_OK;
+    put(&d, "</svg>\n");
+    return d.rc;
 }

@@ -98,7 +98,7 @@ void qn_jw_real(qn_json_writer *j, const char *key, double v)
 {
     key_of(j, key);
     if (isfinite(v))
-        fprintf(j->f, "%.6g", v);
+        fprintf(j->f, "%.9g", v);
     else
         fputs("null", j->f);
 }

@@ -1,3 +1,4 @@
+/* lm_data.c: see lm_data.h. */
 #include "cli/lm_data.h"
 #include "base/err.h"
 #include "base/num.h"
@@ -10,6 +11,14 @@ static bool is_tokens(const char *path)
 {
     const size_t n = strlen(path);
     return n > 4 && !strcmp(path + n - 4, ".npy");
+}
+
+qn_code qn_lm_data_unused(const qn_cli *cli, const qn_lm_data_args *a, qn_err *err)
+{
+    if (a->context || a->documents || a->tokenizer)
+        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "%s: --%s says how a text is cut, and --inputs is none", cli->command->name,
+                       a->context ? "context" : a->documents ? "documents" : "tokenizer");
+    return QN_OK;
 }
 
 qn_code qn_lm_data_open(qn_cli *cli, const qn_lm_data_args *a, qn_source *model, const qn_graph *g, bool score_all, qn_tokenizer **tok,
@@ -35,8 +44,8 @@ qn_code qn_lm_data_open(qn_cli *cli, const qn_lm_data_args *a, qn_source *model,
         *tok = NULL;
         return rc;
     }
-    if (g->context && o.context > g->context)
-        qn_cli_note(cli, "warning: the model was made for %" PRIu64 " tokens at a time, it is shown %" PRIu64, g->context, o.context);
+    if (g->context && c->context > g->context)
+        qn_cli_note(cli, "warning: the model was made for %" PRIu64 " tokens at a time, it is shown %" PRIu64, g->context, c->context);
     if (a->chunks && c->n_chunks < a->chunks)
         qn_cli_note(cli, "note: the data has %" PRIu64 " %s, not %" PRIu64, c->n_chunks, c->documents ? "documents" : "chunks", a->chunks);
     return QN_OK;

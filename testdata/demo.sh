@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what is missing, builds, and does the main job on the trained model beside this script: compress,
-# verify, restore, and show that every file has come back with the same SHA-256.
+# verify, restore, and show that every file has come back with the same SHA-256. Then the model is calibrated on one text and
+# evaluated on another, as it is and from its packed file.
 set -eu
 cd "$(dirname "$0")/.."
 sh tests/install-deps.sh
@@ -36,3 +37,14 @@ else
     echo "DIFFERENT"
     exit 7
 fi
+
+calib=testdata/tinystories-calib.txt text=testdata/tinystories-eval.txt
+echo
+echo "\$ quern calibrate $model --data $calib --documents -o model.qstats"
+"$quern" calibrate "$model" --data "$calib" --documents -o "$out/model.qstats" | sed "s|$out/||"
+echo
+echo "\$ quern eval $model --data $text --documents"
+"$quern" eval "$model" --data "$text" --documents
+echo
+echo "\$ quern eval dense.quern --data $text --documents --against $model"
+"$quern" eval "$out/dense.quern" --data "$text" --documents --against "$model" | sed "s|$out/||"

@@ -1,3 +1,4 @@
+/* calibrate.c: see calibrate.h. */
 #include "analysis/calibrate/calibrate.h"
 #include "base/err.h"
 #include "base/num.h"
@@ -6,7 +7,7 @@
 
 /* Who multiplies a weight: used to find weights with one input. */
 struct user {
-    uint32_t node;   /* the only node that reads it; QN_NO_NODE: none, or several */
+    uint32_t node;   /* the only node that reads it; QN_NO_NODE: none; one less: several */
 };
 
 struct run {
@@ -124,22 +125,56 @@ static void progress(struct run *r, uint64_t block, uint64_t batch)
     r->env->progress(r->env->progress_ctx, "calibrating tokens", (uint64_t)(part * (double)r->feed->n_tokens), r->feed->n_tokens);
 }
 
-/* Every node of the block says where a run is. */
+/* Every node of the block says where a run is. What it has shown is not what the next node or batch shows, even where memory is
+ * used again and the addresses are the same. */
 static qn_code on_output(void *ctx, const qn_graph *g, uint32_t node, const qn_array *out, qn_err *err)
 {
     struct run *r = ctx;
     (void)out;
     (void)err;
+    r->last_entry = NULL;
     if (g == r->graph && node == g->blocks[r->block].first_node)
         progress(r, r->block, r->batch_fed++);
+    return QN_OK;
+}
+
+/* Entries without a row for experts to which no token was routed, named as if there had been one: what was never seen must show. */
+static qn_code add_unseen(struct run *r, const qn_node *n, qn_err *err)
+{
+    const qn_graph *g = r->graph;
+    const bool separate = !strcmp(qn_node_string(n, "layout", ""), "separate");
+    const uint32_t n_experts = separate ? (n->n_in - 2u) / 3 : (uint32_t)qn_node_int(n, "experts", 0);
+    const qn_stats_kind kind = r->o->diagonal ? QN_STATS_DIAG : QN_STATS_H;
+    for (unsigned i = 2; i < n->n_in; i++) {
+        const qn_value *v = &g->values[n->in[i]];
+        if (v->kind != QN_VALUE_WEIGHT || v->dims[v->rank - 1] > (int64_t)QN_STATS_COLUMNS_MAX)
+            continue;
+        for (uint32_t e = 0; e < (separate ? 1 : n_experts); e++) {
+            const uint32_t expert = separate ? QN_STATS_NO_EXPERT : e;
+            qn_stats_entry *have = qn_stats_get(r->stats, v->name, expert);
+            if (have)
+                continue;
+            /* an up projection sees what its gate sees */
+            if (separate && i - 2 >= n_experts && i - 2 < 2 * n_experts)
+                have = qn_stats_get(r->stats, g->values[n->in[i - n_experts]].name, expert);
+            if (have)
+                QN_TRY(qn_stats_alias(r->stats, have, v->name, err));
+            else
+                QN_TRY(qn_stats_open(r->stats, v->name, expert, (uint32_t)v->dims[v->rank - 1], kind, &have, err));
+        }
+    }
     return QN_OK;
 }
 
 static qn_code on_block(void *ctx, uint32_t block, bool *again, qn_err *err)
 {
     struct run *r = ctx;
+    const qn_graph_block *b = &r->graph->blocks[block];
     (void)again;
     if (block >= r->n_done) {
+        for (uint32_t i = b->first_node; i < b->first_node + b->n_nodes; i++)
+            if (!strcmp(r->graph->nodes[i].type, "Experts"))
+                QN_TRY(add_unseen(r, &r->graph->nodes[i], err));
         QN_TRY(qn_stats_flush(r->stats, r->writer, err));
         QN_TRY(qn_stats_writer_checkpoint(r->writer, err));
     }
@@ -157,9 +192,9 @@ static qn_code feed(void *ctx, uint64_t batch, qn_array *inputs, qn_err *err)
 }
 
 /* What decides the numbers besides model and data. */
-static void settings(const qn_calibrate_options *o, const qn_graph *g, const qn_stats_meta *meta, qn_digest *out)
+static void settings(const qn_calibrate_options *o, const qn_graph *g, const qn_stats_meta *meta, uint64_t n_batches, qn_digest *out)
 {
-    uint8_t b[16 + 16 + 4 * 4];
+    uint8_t b[16 + 16 + 4 * 4 + 8];
     memcpy(b, meta->settings.b, 16);
     memset(b + 16, 0, 16);
     for (uint32_t i = 0; i < meta->n_sources; i++)
@@ -169,6 +204,7 @@ static void settings(const qn_calibrate_options *o, const qn_graph *g, const qn_
     qn_store32(b + 36, o->diagonal);
     qn_store32(b + 40, g->n_blocks);
     qn_store32(b + 44, meta->context);
+    qn_store64(b + 48, n_batches); /* sums are rounded batch by batch */
     *out = qn_hash128(b, sizeof b);
 }
 
@@ -202,22 +238,21 @@ static uint64_t stats_bytes(const struct run *r)
     return most;
 }
 
-enum { BESIDE = 24 << 20 }; /* the program, libraries, tables */
-
 static qn_code measure(struct run *r, qn_err *err)
 {
     uint64_t limit = r->o->memory_bytes;
     if (limit) {
-        const uint64_t beside = stats_bytes(r) + BESIDE;
+        const uint64_t sums = stats_bytes(r), beside = sums + QN_EXEC_BESIDE_BYTES;
         if (limit < beside + beside / 4)
-            return QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "--memory leaves no room: the statistics of one block alone take %" PRIu64
-                           " MiB (--diagonal or a smaller --wide take less)", (beside >> 20) + 1);
+            return QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "--memory leaves no room: at least %" PRIu64 " MiB are needed, %" PRIu64
+                           " of them for the statistics of one block (--diagonal or a smaller --wide take less)",
+                           ((beside + beside / 4) >> 20) + 1, (sums >> 20) + 1);
         limit -= beside;
     }
     const qn_exec_options o = {.memory_bytes = limit, .on_input = on_input, .on_output = on_output, .tap_ctx = r};
     QN_TRY(qn_exec_open(r->env, r->graph, &o, &r->exec, err));
     *r->feed->pool = qn_exec_pool(r->exec);
-    const qn_stream s = {.n_batches = r->feed->n_batches, .tmp_dir = r->o->tmp_dir, .feed = feed, .on_block = on_block, .ctx = r};
+    const qn_stream s = {.n_batches = r->feed->n_batches, .feed = feed, .on_block = on_block, .ctx = r};
     return qn_exec_stream(r->exec, &s, err);
 }
 
@@ -226,7 +261,7 @@ qn_code qn_calibrate(const qn_env *env, const qn_graph *g, const qn_calibrate_fe
 {
     struct run r = {.env = env, .graph = g, .o = o, .feed = feed_from, .last_node = QN_NO_NODE, .last_weight = QN_NO_VALUE};
     qn_stats_meta full = *meta;
-    settings(o, g, meta, &full.settings);
+    settings(o, g, meta, feed_from->n_batches, &full.settings);
     *out = (qn_calibration){.n_blocks = g->n_blocks};
     const qn_stats_options so = {.h_max_columns = o->h_max_columns};
     const qn_stats_write_options wo = {.overwrite = o->overwrite, .restart = o->restart, .resumable = true};

@@ -12,11 +12,10 @@
 #include "analysis/stats/stats.h"
 
 typedef struct qn_calibrate_options {
-    uint64_t memory_bytes;  /* of the forward pass; 0: no limit                    */
+    uint64_t memory_bytes;  /* of the whole process; 0: no limit                   */
     uint32_t h_max_columns; /* wider inputs keep the diagonal of H only; 0: no limit */
     bool diagonal;          /* of all                                              */
     bool overwrite, restart;
-    const char *tmp_dir;
 } qn_calibrate_options;
 
 /* What is fed: tokens of a corpus, arrays, or anything else. */

@@ -1,3 +1,4 @@
+/* corpus.c: see corpus.h. */
 #include "analysis/eval/corpus.h"
 #include "base/err.h"
 #include "base/num.h"
@@ -54,7 +55,7 @@ static qn_code cut_row(struct builder *b, const uint32_t *ids, uint64_t n, qn_er
 {
     const uint64_t ctx = b->o->context;
     if (n < ctx)
-        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "the text has %" PRIu64 " tokens; one chunk of --context needs %" PRIu64, n, ctx);
+        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "the text has %" PRIu64 " token%s; one chunk of --context needs %" PRIu64, n, n == 1 ? "" : "s", ctx);
     uint64_t i = 0;
     for (; n - i >= ctx && !is_full(b); i += ctx) {
         const uint64_t from = b->o->score_all ? 1 : ctx / 2 + 1;
@@ -80,6 +81,11 @@ static qn_code add_document(struct builder *b, const char *text, uint64_t n_byte
     }
     qn_tokens_release(&t, b->c->alloc);
     return rc;
+}
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
 static qn_code cut_text(struct builder *b, const char *text, uint64_t n_bytes, qn_err *err)
@@ -114,9 +120,9 @@ static qn_code cut_text(struct builder *b, const char *text, uint64_t n_bytes, q
             continue;
         /* Blank space around a document belongs to the separator. */
         uint64_t lo = from, hi = i;
-        while (lo < hi && strchr(" \t\r\n", text[lo]))
+        while (lo < hi && is_blank(text[lo]))
             lo++;
-        while (hi > lo && strchr(" \t\r\n", text[hi - 1]))
+        while (hi > lo && is_blank(text[hi - 1]))
             hi--;
         if (hi > lo)
             QN_TRY(add_document(b, text + lo, hi - lo, err));
@@ -136,7 +142,7 @@ static qn_code cut_lines(struct builder *b, const char *text, uint64_t n_bytes, 
         const uint64_t n = end ? (uint64_t)(end - text) - i : n_bytes - i;
         json_error_t why;
         if (n && text[i] != '\r') {
-            json_t *j = json_loadb(text + i, n, JSON_REJECT_DUPLICATES, &why);
+            json_t *j = json_loadb(text + i, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
             if (!j)
                 return QN_FAIL(err, QN_E_INPUT, i, "line %" PRIu64 " is no JSON: %.150s", line, why.text);
             const json_t *s = json_object_get(j, field);
@@ -191,8 +197,14 @@ static qn_code read_npy(struct builder *b, const char *path, qn_err *err)
         const uint64_t len = t->dims[1];
         if (len < 2)
             rc = QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "rows of %" PRIu64 " tokens: a row needs 2 at least", len);
+        const bool whole = b->o->score_all || b->c->documents;
+        b->c->context = len;
         for (uint64_t i = 0; rc == QN_OK && i < t->dims[0] && !is_full(b); i++)
-            rc = add_chunk(b, UINT32_MAX, ids + i * len, len, b->o->score_all ? 1 : qn_max_u64(1, qn_min_u64(len / 2 + 1, len - 1)), err);
+            rc = add_chunk(b, UINT32_MAX, ids + i * len, len, whole ? 1 : qn_max_u64(1, qn_min_u64(len / 2 + 1, len - 1)), err);
+        if (rc == QN_OK)
+            b->c->n_left_out = (t->dims[0] - b->c->n_chunks) * len;
+    } else if (rc == QN_OK && b->c->documents) {
+        rc = QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "one row of tokens has no documents: an array of rank 2 holds one in each row");
     } else if (rc == QN_OK) {
         b->bos = UINT32_MAX; /* what is in a token file is what is wanted */
         rc = cut_row(b, ids, n, err);

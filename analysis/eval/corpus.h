@@ -35,10 +35,10 @@ typedef struct qn_corpus {
 } qn_corpus;
 
 /* By its name: .npy holds tokens (integers, rank 1; rank 2: a chunk each row); .jsonl and .ndjson have a JSON object each line;
- * everything else is text. `tok` may be NULL for .npy. n_vocab: ids must be below it (0: not checked).
+ * everything else is text. Rows of rank 2 have the length that they have, and are documents when a separator is given. `tok` may be NULL for .npy. n_vocab: ids must be below it (0: not checked).
  * QN_E_INPUT: text shorter than one chunk, an id that the model does not have, … */
 qn_code qn_corpus_open(const qn_env *env, const char *path, const qn_tokenizer *tok, uint32_t n_vocab, const qn_corpus_options *o,
                        qn_corpus *c, qn_err *err) QN_MUST_CHECK;
-void qn_corpus_release(qn_corpus *c);
+void qn_corpus_release(qn_corpus *c); /* a zeroed one is fine */
 
 #endif

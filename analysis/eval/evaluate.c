@@ -1,3 +1,4 @@
+/* evaluate.c: see evaluate.h. */
 #include "analysis/eval/evaluate.h"
 #include "analysis/eval/lm_feed.h"
 #include "base/err.h"
@@ -57,8 +58,7 @@ static void close_side(struct side *s)
 {
     qn_streamer_close(s->stream);
     qn_exec_close(s->exec);
-    if (s->feed.alloc || s->feed.first)
-        qn_lm_feed_release(&s->feed);
+    qn_lm_feed_release(&s->feed);
 }
 
 static qn_code step(struct run *r, struct side *s, bool *more, uint32_t *block, qn_err *err)
@@ -225,10 +225,17 @@ static qn_code check_pair(const qn_graph *m, const qn_graph *ref, qn_err *err)
 static qn_code measure(struct run *r, const qn_graph *model, const qn_graph *ref, qn_err *err)
 {
     const qn_eval_options *o = r->o;
-    const uint64_t memory = o->memory_bytes / (ref ? 2 : 1), batch = o->batch_tokens ? o->batch_tokens : BATCH_TOKENS;
+    /* tokens and scores are held besides the passes */
+    const uint64_t beside = QN_EXEC_BESIDE_BYTES + 4 * r->corpus->n_tokens + (ref ? 8 * r->corpus->n_scored : 0);
+    if (o->memory_bytes && o->memory_bytes < beside + beside / 4)
+        return QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "--memory leaves no room: at least %" PRIu64 " MiB are needed", ((beside + beside / 4) >> 20) + 1);
+    const uint64_t memory = o->memory_bytes ? (o->memory_bytes - beside) / (ref ? 2 : 1) : 0, batch = o->batch_tokens ? o->batch_tokens : BATCH_TOKENS;
     QN_TRY(open_side(r, &r->model, model, memory, batch, err));
     if (ref) {
         QN_TRY(check_pair(model, ref, err));
+        if (r->e->layers && model->n_blocks != ref->n_blocks)
+            return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "the model has %" PRIu32 " blocks, its reference %" PRIu32, model->n_blocks,
+                           ref->n_blocks);
         QN_TRY(open_side(r, &r->ref, ref, memory, batch, err));
     }
     r->e->n_tokens = r->model.feed.n_tokens;
@@ -242,8 +249,6 @@ static qn_code measure(struct run *r, const qn_graph *model, const qn_graph *ref
                 QN_TRY(step(r, &r->ref, &more_ref, &block_ref, err));
             while (more_ref && !more);
         if (more && r->e->layers) {
-            if (!more_ref || block != block_ref)
-                return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "the models do not have the same layers");
             QN_TRY(compare_block(r, block, err));
         }
     }

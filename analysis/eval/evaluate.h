@@ -10,7 +10,7 @@
 #include "analysis/exec/exec.h"
 
 typedef struct qn_eval_options {
-    uint64_t memory_bytes;    /* of the forward passes together; 0: no limit                      */
+    uint64_t memory_bytes;    /* of the whole process; 0: no limit                                */
     uint64_t batch_tokens;    /* that go through a block together; 0: 1024 or one chunk            */
     bool layers;              /* error of each block's output against the reference                */
 } qn_eval_options;

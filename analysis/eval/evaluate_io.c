@@ -1,3 +1,4 @@
+/* evaluate_io.c: see evaluate_io.h. */
 #include "analysis/eval/evaluate_io.h"
 #include "base/err.h"
 #include "base/num.h"
@@ -132,7 +133,7 @@ static qn_code one_run(struct run *r, uint64_t run, qn_err *err)
 static void summarise(struct run *r)
 {
     qn_io_eval *e = r->e;
-    const qn_estimate nothing = {.value = NAN, .se = NAN, .low = NAN, .high = NAN};
+    const qn_estimate nothing = {.value = (double)NAN, .se = (double)NAN, .low = (double)NAN, .high = (double)NAN};
     for (uint32_t i = 0; i < e->n_outputs; i++) {
         qn_io_output *o = &e->outputs[i];
         o->same_top = r->ref && o->n_rows ? qn_share_of(r->tops + i * e->n_runs, e->n_runs, true) : nothing;
@@ -171,7 +172,7 @@ static qn_code measure(struct run *r, qn_err *err)
         if (r->env->progress)
             r->env->progress(r->env->progress_ctx, "evaluating runs", i + 1, r->e->n_runs);
     }
-    if (r->labels && r->label_at != r->n_labels)
+    if (r->labels && r->label_at != r->n_labels && !r->feed->cut)
         return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "%" PRIu64 " labels for %" PRIu64 " rows of output '%.100s'", r->n_labels, r->label_at,
                        r->e->outputs[0].name);
     return QN_OK;
@@ -182,7 +183,10 @@ qn_code qn_evaluate_io(const qn_env *env, const qn_graph *model, const qn_graph 
 {
     *out = (qn_io_eval){.alloc = env->alloc, .n_outputs = model->n_outputs, .n_runs = feed->n_batches, .n_samples = feed->n_samples, .n_labels = n_labels};
     struct run r = {.env = env, .graph = model, .feed = feed, .labels = labels, .n_labels = n_labels, .e = out};
-    const qn_exec_options o = {.memory_bytes = memory_bytes / (ref ? 2 : 1)};
+    if (memory_bytes && memory_bytes < QN_EXEC_BESIDE_BYTES + QN_EXEC_BESIDE_BYTES / 4)
+        return QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "--memory leaves no room: at least %" PRIu64 " MiB are needed",
+                       (uint64_t)(QN_EXEC_BESIDE_BYTES + QN_EXEC_BESIDE_BYTES / 4) >> 20);
+    const qn_exec_options o = {.memory_bytes = memory_bytes ? (memory_bytes - QN_EXEC_BESIDE_BYTES) / (ref ? 2 : 1) : 0};
     QN_TRY(check_graph(model, err));
     if (ref) {
         QN_TRY(check_graph(ref, err));

@@ -23,7 +23,7 @@ typedef struct qn_io_eval {
     uint64_t peak_bytes;
 } qn_io_eval;
 
-/* ref NULL: only labels are compared; labels NULL: only the reference. labels: one class for each row of the first output's last
+/* memory_bytes: of the whole process; 0: no limit. ref NULL: only labels are compared; labels NULL: only the reference. labels: one class for each row of the first output's last
  * axis, n_labels of them. The models must have as many outputs, of equal shapes. Values that are not finite in one
  * output and are in the other: QN_E_INPUT. */
 qn_code qn_evaluate_io(const qn_env *env, const qn_graph *model, const qn_graph *ref, qn_io_feed *feed, const int64_t *labels,

@@ -1,3 +1,4 @@
+/* io_feed.c: see io_feed.h. */
 #include "analysis/eval/io_feed.h"
 #include "base/err.h"
 #include "base/half.h"
@@ -84,6 +85,17 @@ static qn_code check_extra(const qn_io_feed *f, qn_err *err)
     return QN_OK;
 }
 
+/* The first `limit` runs only. */
+static void cut_short(qn_io_feed *f, uint64_t limit)
+{
+    f->n_batches = limit;
+    f->n_samples = 0;
+    for (uint32_t i = 0; i < f->graph->n_inputs; i++)
+        if (f->in[i].per_run)
+            f->n_samples = qn_max_u64(f->n_samples, qn_min_u64(f->source->tensors[f->in[i].tensor].dims[0], limit * f->in[i].per_run));
+    f->cut = true;
+}
+
 enum { PIECE = 1 << 20 };
 
 static qn_code digest(qn_io_feed *f, const qn_env *env, qn_err *err)
@@ -120,8 +132,8 @@ qn_code qn_io_feed_open(qn_io_feed *f, const qn_env *env, const qn_graph *g, con
     qn_code rc = match_all(f, batch, err);
     if (rc == QN_OK)
         rc = check_extra(f, err);
-    if (rc == QN_OK && limit)
-        f->n_batches = qn_min_u64(f->n_batches, limit);
+    if (rc == QN_OK && limit && limit < f->n_batches)
+        cut_short(f, limit);
     if (rc == QN_OK)
         rc = digest(f, env, err);
     if (rc != QN_OK)

@@ -23,6 +23,7 @@ typedef struct qn_io_feed {
         uint64_t per_run;     /* rows of its first axis in a run; 0: all in every one */
         bool stacked;         /* rank one more: the first axis is not the input's    */
     } in[QN_IO_INPUTS_MAX];
+    bool cut;             /* the arrays hold more than is run */
     qn_digest digest;     /* of names, shapes and content */
 } qn_io_feed;
 

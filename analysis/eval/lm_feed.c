@@ -1,3 +1,4 @@
+/* lm_feed.c: see lm_feed.h. */
 #include "analysis/eval/lm_feed.h"
 #include "base/err.h"
 #include <inttypes.h>

@@ -17,7 +17,7 @@ typedef struct qn_lm_feed {
 
 /* Batches of about batch_tokens tokens, at least one chunk each. */
 qn_code qn_lm_feed_open(qn_lm_feed *f, const qn_env *env, const qn_corpus *c, uint64_t batch_tokens, bool whole, qn_err *err) QN_MUST_CHECK;
-void qn_lm_feed_release(qn_lm_feed *f);
+void qn_lm_feed_release(qn_lm_feed *f); /* a zeroed one is fine */
 /* Tokens of chunk c that are fed. */
 uint64_t qn_lm_feed_length(const qn_lm_feed *f, uint64_t chunk);
 /* The inputs "tokens" and "starts" of batch b, as qn_stream.feed wants them; ctx is the qn_lm_feed. */

@@ -1,3 +1,4 @@
+/* score.c: see score.h. */
 #include "analysis/eval/score.h"
 #include "base/err.h"
 #include <inttypes.h>
@@ -11,20 +12,20 @@ static qn_code norm(const float *x, uint32_t n, double *log_sum, uint32_t *top, 
 {
     float most = x[0];
     *top = 0;
-    for (uint32_t i = 1; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
+        if (isnan(x[i]) || x[i] == INFINITY)
+            return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "the model's logits are not finite: %f for token %" PRIu32, (double)x[i], i);
         if (x[i] > most) {
             most = x[i];
             *top = i;
         }
+    }
+    if (!isfinite(most))
+        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "the model's logits are not finite: -inf for every token");
     double sum = 0;
     for (uint32_t i = 0; i < n; i++)
         sum += exp((double)x[i] - (double)most);
     *log_sum = (double)most + log(sum);
-    if (!isfinite(*log_sum)) {
-        for (uint32_t i = 0; i < n; i++)
-            if (!isfinite(x[i]))
-                return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "the model's logits are not finite: %f for token %" PRIu32, (double)x[i], i);
-    }
     return QN_OK;
 }
 
@@ -45,7 +46,8 @@ qn_code qn_score_token(const float *logits, const float *ref, uint32_t n_vocab, 
     double kl = 0;
     for (uint32_t i = 0; i < n_vocab; i++) {
         const double a = (double)ref[i] - lp, b = (double)logits[i] - lq;
-        kl += exp(a) * (a - b);
+        if (a > -(double)INFINITY) /* p ln p → 0 */
+            kl += exp(a) * (a - b);
     }
     s->kl = kl > 0 ? kl : 0; /* below 0 only by rounding */
     return QN_OK;
@@ -99,7 +101,7 @@ static qn_estimate ratio(const qn_chunk_score *c, uint64_t m, double (*y)(const 
         sum += y(&c[i], at);
         n += (double)c[i].n;
     }
-    qn_estimate e = {.value = sum / n, .se = NAN, .low = NAN, .high = NAN};
+    qn_estimate e = {.value = sum / n, .se = (double)NAN, .low = (double)NAN, .high = (double)NAN};
     if (m < 2)
         return e;
     for (uint64_t i = 0; i < m; i++) {
@@ -190,7 +192,7 @@ static void order(float *v, uint64_t lo, uint64_t hi, uint64_t k)
 double qn_quantile(float *v, uint64_t n, double q)
 {
     if (!n)
-        return NAN;
+        return (double)NAN;
     const double at = q * (double)(n - 1);
     const uint64_t k = (uint64_t)at;
     order(v, 0, n - 1, k);

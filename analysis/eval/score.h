@@ -18,7 +18,8 @@ typedef struct qn_token_score {
     bool same_top;       /* most probable token of both is one; of equals the lowest id counts */
 } qn_token_score;
 
-/* logits, ref: n_vocab each; ref NULL: the last four fields but `top` stay 0. QN_E_INPUT when a logit is not finite. */
+/* logits, ref: n_vocab each; ref NULL: the last four fields but `top` stay 0. QN_E_INPUT when a logit is NaN or +∞, or
+ * all are −∞; single ones may be −∞: tokens that cannot come. */
 qn_code qn_score_token(const float *logits, const float *ref, uint32_t n_vocab, uint32_t target, qn_token_score *s,
                        qn_err *err) QN_MUST_CHECK;
 

@@ -1,3 +1,4 @@
+/* array.c: see array.h. */
 #include "analysis/exec/array.h"
 #include "base/err.h"
 #include <inttypes.h>

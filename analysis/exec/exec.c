@@ -242,6 +242,22 @@ qn_code qn_exec_new(qn_exec *x, qn_array *t, qn_dtype dtype, const int64_t *dims
     return qn_array_new(&x->pool, t, dtype, dims, rank, err);
 }
 
+bool qn_exec_spare(const qn_exec *x, const qn_node *n, unsigned i, const qn_array *in)
+{
+    const qn_frame *f = x->frame;
+    if (!f || i >= n->n_in || !qn_array_is_only(&in[i]) || f->graph->values[n->in[i]].kind != QN_VALUE_NODE)
+        return false;
+    if (f->graph->last_use[n->in[i]] != (uint32_t)(n - f->graph->nodes))
+        return false;
+    for (unsigned k = 0; k < n->n_in; k++)
+        if (k != i && n->in[k] == n->in[i])
+            return false;
+    for (unsigned k = 0; k < n->n_attrs; k++)
+        if (n->attrs[k].type == QN_ATTR_GRAPH)
+            return false;
+    return true;
+}
+
 bool qn_exec_listens(const qn_exec *x)
 {
     return x->options.on_input != NULL;
@@ -264,7 +280,7 @@ qn_code qn_exec_input(qn_exec *x, uint32_t weight, uint32_t part, const float *r
 
 qn_code qn_exec_parts(qn_exec *x, uint64_t n, uint64_t n_work, qn_part_fn fn, void *ctx, qn_err *err)
 {
-    if (n_work >= PARALLEL_WORK)
+    if (x->team && n_work >= PARALLEL_WORK)
         return qn_team_run(x->team, n, fn, ctx, err);
     for (uint64_t i = 0; i < n; i++)
         QN_TRY(fn(ctx, i, 0, err));

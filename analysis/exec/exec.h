@@ -32,6 +32,10 @@ typedef struct qn_exec_options {
     void *tap_ctx;
 } qn_exec_options;
 
+/* What a program that runs models takes beside their tensors, as far as it is the same for all: its code, libraries, tables. Whoever
+ * holds a limit for the whole process gives memory_bytes less than that. */
+#define QN_EXEC_BESIDE_BYTES (24ull << 20)
+
 qn_code qn_exec_open(const qn_env *env, const qn_graph *g, const qn_exec_options *o, qn_exec **out, qn_err *err) QN_MUST_CHECK;
 void qn_exec_close(qn_exec *x); /* NULL is fine */
 
@@ -40,7 +44,8 @@ void qn_exec_close(qn_exec *x); /* NULL is fine */
 qn_code qn_exec_run(qn_exec *x, const qn_array *feeds, qn_array *outs, qn_err *err) QN_MUST_CHECK;
 
 /* Runs the graph over n_batches batches, a block at a time over all of them: its weights are loaded once. What flows from
- * block to block is kept for every batch: in memory, or, past a quarter of the limit, in an unlinked temporary file in `tmp_dir`.
+ * block to block is kept for every batch: in memory, or, past a quarter of the limit, in an unnamed file in the
+ * environment's tmp_dir.
  * feed: the graph's inputs of a batch (released by the executor); asked again for every block that reads an input.
  * take: the graph's outputs of a batch, as soon as they are there; may be NULL.
  * on_block: when a block is through all batches; may be NULL. Setting *again runs the block once more over the same inputs, its
@@ -48,7 +53,6 @@ qn_code qn_exec_run(qn_exec *x, const qn_array *feeds, qn_array *outs, qn_err *e
  *   it has already compressed. It is not called again for that block. */
 typedef struct qn_stream {
     uint64_t n_batches;
-    const char *tmp_dir; /* NULL: TMPDIR, else /tmp */
     qn_code (*feed)(void *ctx, uint64_t batch, qn_array *inputs, qn_err *err);
     qn_code (*take)(void *ctx, uint64_t batch, const qn_array *outputs, qn_err *err);
     qn_code (*on_block)(void *ctx, uint32_t block, bool *again, qn_err *err);
@@ -80,6 +84,8 @@ qn_pool *qn_exec_pool(qn_exec *x);
 const qn_graph *qn_exec_graph(const qn_exec *x);
 /* Room for an output. */
 qn_code qn_exec_new(qn_exec *x, qn_array *t, qn_dtype dtype, const int64_t *dims, unsigned rank, qn_err *err) QN_MUST_CHECK;
+/* Input i is read by nobody after this node and nobody else refers to its data: they may be written, or given on as the output. */
+bool qn_exec_spare(const qn_exec *x, const qn_node *n, unsigned i, const qn_array *in);
 /* Operators whose op row takes weights lazily (Linear, Embed, Experts) get an input of kind WEIGHT with data NULL when it is too
  * large to be held; they then read row ranges of it. `value` is the node's in[i]. */
 qn_code qn_exec_weight_rows(qn_exec *x, uint32_t value, uint64_t first, uint64_t n, float *dst, qn_err *err) QN_MUST_CHECK;

@@ -1,35 +1,16 @@
+/* shelf.c: see shelf.h. */
 #include "analysis/exec/shelf.h"
 #include "base/err.h"
-#include "base/num.h"
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-/* A file that has no name any more: gone with the process, however it ends. */
-static qn_code open_spill(qn_shelf *s, const char *dir, qn_err *err)
-{
-    static atomic_uint count;
-    char path[4096];
-    if (!dir)
-        dir = getenv("TMPDIR");
-    const int n = snprintf(path, sizeof path, "%s/quern-spill.%ld.%u", dir && *dir ? dir : "/tmp", (long)getpid(), atomic_fetch_add(&count, 1));
-    if (n < 0 || (size_t)n >= sizeof path)
-        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "the path of the temporary folder is too long");
-    QN_TRY(qn_file_open(&s->file, s->env->fs, s->env->alloc, path, QN_OPEN_NEW, err));
-    s->env->fs->unlink(s->env->fs->ctx, path);
-    return QN_OK;
-}
-
-qn_code qn_shelf_open(qn_shelf *s, const qn_env *env, qn_pool *pool, uint64_t n_slots, bool spill, const char *tmp_dir, qn_err *err)
+qn_code qn_shelf_open(qn_shelf *s, const qn_env *env, qn_pool *pool, uint64_t n_slots, bool spill, qn_err *err)
 {
     *s = (qn_shelf){.env = env, .pool = pool, .n_slots = n_slots, .spill = spill, .file = QN_FILE_CLOSED};
     s->slots = qn_mem_zeros(env->alloc, n_slots + 1, sizeof *s->slots, err);
     s->offs = s->slots ? qn_mem_zeros(env->alloc, n_slots + 1, sizeof *s->offs, err) : NULL;
     qn_code rc = s->offs ? QN_OK : QN_E_MEMORY;
     if (rc == QN_OK && spill)
-        rc = open_spill(s, tmp_dir, err);
+        rc = qn_file_open_unnamed(&s->file, env->fs, env->alloc, env->tmp_dir, err);
     if (rc != QN_OK)
         qn_shelf_close(s);
     return rc;

@@ -15,8 +15,7 @@ typedef struct qn_shelf {
     bool spill;
 } qn_shelf;
 
-qn_code qn_shelf_open(qn_shelf *s, const qn_env *env, qn_pool *pool, uint64_t n_slots, bool spill, const char *tmp_dir,
-                      qn_err *err) QN_MUST_CHECK;
+qn_code qn_shelf_open(qn_shelf *s, const qn_env *env, qn_pool *pool, uint64_t n_slots, bool spill, qn_err *err) QN_MUST_CHECK;
 /* Takes the reference over. */
 qn_code qn_shelf_put(qn_shelf *s, uint64_t slot, qn_array *a, qn_err *err) QN_MUST_CHECK;
 /* A reference of the caller's own. */

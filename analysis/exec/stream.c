@@ -61,7 +61,7 @@ static qn_code open_shelf(qn_streamer *t, qn_frame *f, qn_err *err)
     n_bytes = qn_mul(n_bytes, t->s.n_batches, &over);
     const uint64_t limit = t->x->options.memory_bytes;
     const bool spill = limit && (over || n_bytes > limit / 4);
-    return qn_shelf_open(&t->shelf[1], t->x->env, &t->x->pool, t->s.n_batches * t->n_live[1], spill, t->s.tmp_dir, err);
+    return qn_shelf_open(&t->shelf[1], t->x->env, &t->x->pool, t->s.n_batches * t->n_live[1], spill, err);
 }
 
 /* outs NULL: what comes out waits on the shelf. */

@@ -131,7 +131,13 @@ typedef struct qn_arch_named {
 extern const qn_arch_named qn_archs_named[]; /* ended by a row without a builder */
 extern const qn_arch qn_archs_hf[], qn_archs_gguf[]; /* ended by a row without a builder */
 
-/* ONNX (build_onnx.c). */
+/* The graph of an ONNX model (build_onnx.c): of an opened .onnx file, or of a .quern file that holds one. Sealed.
+ *
+ * Initializers and the values of Constant nodes are weights, by the names under which the source lists them; what is small is
+ * also known to shape inference. The bodies of If, Loop and Scan are graphs in attributes; functions of the model are put in
+ * place of their calls (names: call/inner), unless the operator is known here. An operator that is not known, and one with an
+ * attribute that this graph has no type for, is opaque. Elements below a byte pass a node Unpack (quern).
+ * QN_E_INPUT names the node or value: a cycle, an input that nothing gives, one name twice, an attribute of a wrong type. */
 qn_code qn_graph_of_onnx(const qn_env *env, qn_source *s, qn_graph **out, qn_err *err) QN_MUST_CHECK;
 
 #endif

@@ -134,13 +134,13 @@ qn_code qn_graph_input(qn_graph *g, const char *name, qn_dtype t, const int64_t 
     return push(g->env->alloc, &g->inputs, &g->n_inputs, &g->cap_inputs, *value, err);
 }
 
-/* What a weight is while the model runs: every float is f32. */
-static qn_dtype running_dtype(qn_dtype t)
+qn_dtype qn_running_dtype(qn_dtype t)
 {
     switch (t) {
     case QN_I64: case QN_I32: case QN_I16: case QN_I8: case QN_U64: case QN_U32: case QN_U16: case QN_U8: case QN_BOOL:
         return t;
     case QN_F64: return QN_F64;
+    case QN_BYTES: case QN_C64: return QN_BYTES;
     default: return QN_F32;
     }
 }
@@ -160,9 +160,12 @@ qn_code qn_graph_weight(qn_graph *g, const char *name, uint32_t *value, qn_err *
     if (t->rank > QN_ARRAY_RANK_MAX)
         return qn_err_in_tensor(err, QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "rank %u; at most %u is supported", t->rank,
                                              (unsigned)QN_ARRAY_RANK_MAX), name);
+    if (qn_running_dtype((qn_dtype)t->dtype) == QN_BYTES)
+        return qn_err_in_tensor(err, QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "a model cannot be run with a weight of dtype %s",
+                                             qn_dtype_name((qn_dtype)t->dtype)), name);
     for (unsigned k = 0; k < t->rank; k++)
         dims[k] = (int64_t)t->dims[k]; /* < 2^48: checked when it was opened */
-    const qn_value v = {.kind = QN_VALUE_WEIGHT, .dtype = (uint8_t)running_dtype((qn_dtype)t->dtype), .tensor = i, .node = QN_NO_NODE};
+    const qn_value v = {.kind = QN_VALUE_WEIGHT, .dtype = (uint8_t)qn_running_dtype((qn_dtype)t->dtype), .tensor = i, .node = QN_NO_NODE};
     return add_value(g, name, dims, t->rank, v, value, err);
 }
 
@@ -183,6 +186,35 @@ qn_code qn_graph_const(qn_graph *g, const char *name, qn_dtype t, const int64_t 
         name = made;
     }
     return add_value(g, name, dims, rank, v, value, err);
+}
+
+qn_code qn_graph_outer(qn_graph *g, const char *name, uint32_t outer, uint32_t *value, qn_err *err)
+{
+    if (!g->outer || outer >= g->outer->n_values)
+        return QN_BUG(err, "'%s' of a graph around that is not there", name);
+    const qn_value v = {.kind = QN_VALUE_OUTER, .outer = outer, .node = QN_NO_NODE, .dtype = QN_BYTES};
+    return add_value(g, name, NULL, QN_RANK_UNKNOWN, v, value, err);
+}
+
+qn_code qn_graph_know(qn_graph *g, uint32_t value, const qn_array *content, qn_err *err)
+{
+    const uint64_t n_bytes = qn_array_bytes(content);
+    qn_array a = *content;
+    a.buffer = NULL;
+    a.data = qn_arena_get(&g->arena, n_bytes ? n_bytes : 1, 64, err);
+    if (!a.data)
+        return QN_E_MEMORY;
+    if (n_bytes)
+        memcpy(a.data, content->data, n_bytes);
+    int64_t *dims = qn_arena_get(&g->arena, (a.rank + 1u) * sizeof *dims, 8, err);
+    if (!dims)
+        return QN_E_MEMORY;
+    memcpy(dims, a.dims, a.rank * sizeof *dims);
+    g->values[value].data = a;
+    g->values[value].dims = dims;
+    g->values[value].rank = a.rank;
+    g->values[value].dtype = a.dtype;
+    return QN_OK;
 }
 
 qn_code qn_graph_output(qn_graph *g, uint32_t value, qn_err *err)
@@ -314,7 +346,7 @@ qn_code qn_graph_node(qn_graph *g, const char *domain, const char *type, unsigne
             continue;
         if (!out_names)
             snprintf(made, sizeof made, n_out == 1 ? "%s" : "%s:%u", name, i);
-        const qn_value v = {.kind = QN_VALUE_NODE, .node = g->n_nodes, .output = (uint16_t)i};
+        const qn_value v = {.kind = QN_VALUE_NODE, .node = g->n_nodes, .output = (uint16_t)i, .dtype = QN_BYTES};
         QN_TRY(add_value(g, text, NULL, QN_RANK_UNKNOWN, v, &list[i], err));
     }
     if (out)

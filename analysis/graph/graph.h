@@ -38,7 +38,8 @@ typedef struct qn_value {
     const char *name;    /* unique in its graph; a weight's is the tensor's name in the source */
     const int64_t *dims; /* as far as known; QN_DIM_UNKNOWN. NULL when the rank is unknown     */
     const char *const *symbols; /* names of unknown dimensions ("batch"), or NULL; entries may be NULL */
-    qn_array data;      /* CONST                                                              */
+    qn_array data;      /* CONST; of others the content when it is small and known while the graph is built (data.data NULL: it
+                         * is not), for shape inference: int64 elements of INT64_MIN are not known */
     uint64_t tensor;     /* WEIGHT: index in the source's tensors                              */
     uint32_t node;       /* NODE: producer, and which of its outputs                           */
     uint32_t outer;      /* OUTER: value of the graph around                                   */
@@ -125,6 +126,12 @@ qn_code qn_graph_weight(qn_graph *g, const char *name, uint32_t *value, qn_err *
 qn_code qn_graph_const(qn_graph *g, const char *name, qn_dtype t, const int64_t *dims, unsigned rank, const void *data,
                        uint32_t *value, qn_err *err) QN_MUST_CHECK;
 qn_code qn_graph_output(qn_graph *g, uint32_t value, qn_err *err) QN_MUST_CHECK;
+/* Of a subgraph, whose `outer` is set: a value of the graph around it. */
+qn_code qn_graph_outer(qn_graph *g, const char *name, uint32_t outer, uint32_t *value, qn_err *err) QN_MUST_CHECK;
+/* Notes what a value holds, and with it dtype and shape: the data are copied. */
+qn_code qn_graph_know(qn_graph *g, uint32_t value, const qn_array *content, qn_err *err) QN_MUST_CHECK;
+/* What a tensor of dtype t is while the model runs: F32 for every float but F64. BYTES for what cannot run (complex numbers). */
+qn_dtype qn_running_dtype(qn_dtype t);
 /* Nodes added from here on belong to a new block. */
 qn_code qn_graph_begin_block(qn_graph *g, const char *name, qn_err *err) QN_MUST_CHECK;
 /* Adds a node; `out[i]` become values named `name` (one output) or `name:i`, or out_names[i] when given ("" : left out).

@@ -31,9 +31,12 @@ typedef enum qn_axis_rule {
 typedef struct qn_info {
     int64_t dims[QN_ARRAY_RANK_MAX]; /* QN_DIM_UNKNOWN where not known */
     const qn_array *value;           /* the very content, when it is known (a constant, a small computed shape), else NULL */
+    const qn_array *partly;          /* the same, or int64 of which some are known: the others are QN_INT_UNKNOWN          */
     uint8_t dtype;                    /* BYTES: not known */
     uint8_t rank;                     /* or QN_RANK_UNKNOWN */
 } qn_info;
+
+#define QN_INT_UNKNOWN INT64_MIN
 
 struct qn_exec;
 
@@ -51,6 +54,10 @@ typedef struct qn_op {
      * same). in[] may be taken over (qn_array_share) but not written, unless qn_array_is_only. NULL: cannot run. */
     qn_code (*forward)(struct qn_exec *x, const qn_node *n, const qn_array *in, qn_array *out, qn_err *err);
 } qn_op;
+
+/* Runs a node on what is known of its inputs, when that is enough and small, to know what its outputs hold: shapes that are
+ * computed. Whatever fails is left unknown. infos: as for op->shape, outputs behind inputs. In analysis/exec/fold.c. */
+qn_code qn_graph_fold(qn_graph *g, uint32_t node, const qn_info *in, qn_err *err) QN_MUST_CHECK;
 
 /* The row of an operator, or NULL. ai.onnx and "" are one domain. */
 const qn_op *qn_op_find(const char *domain, const char *name);

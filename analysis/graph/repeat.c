@@ -1,3 +1,4 @@
+/* repeat.c: see repeat.h. */
 #include "analysis/graph/repeat.h"
 #include <string.h>
 

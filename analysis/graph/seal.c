@@ -31,21 +31,32 @@ static qn_code check_node(const qn_graph *g, uint32_t index, qn_err *err)
     return QN_OK;
 }
 
+static bool is_whole(const qn_array *a)
+{
+    for (uint64_t i = 0; i < a->n; i++)
+        if (((const int64_t *)a->data)[i] == QN_INT_UNKNOWN)
+            return false;
+    return true;
+}
+
 static qn_info known(const qn_value *v)
 {
     qn_info i = {.dtype = v->dtype, .rank = v->dims && v->rank <= QN_ARRAY_RANK_MAX ? v->rank : QN_RANK_UNKNOWN};
     if (i.rank != QN_RANK_UNKNOWN)
         for (unsigned k = 0; k < i.rank; k++)
             i.dims[k] = v->dims[k];
-    if (v->kind == QN_VALUE_CONST)
-        i.value = &v->data;
+    if (v->data.dtype != QN_BYTES && (v->data.data || !v->data.n)) {
+        i.partly = &v->data;
+        if (v->data.dtype != QN_I64 || v->kind == QN_VALUE_CONST || v->kind == QN_VALUE_WEIGHT || is_whole(&v->data))
+            i.value = &v->data;
+    }
     return i;
 }
 
 /* What was found about an output goes into the graph, where it says more than what is there. */
 static qn_code learn(qn_graph *g, qn_value *v, const qn_info *i, qn_err *err)
 {
-    if (v->dtype == QN_BYTES)
+    if (i->dtype != QN_BYTES)
         v->dtype = i->dtype;
     if (i->rank == QN_RANK_UNKNOWN)
         return QN_OK;
@@ -65,7 +76,7 @@ static qn_code learn(qn_graph *g, qn_value *v, const qn_info *i, qn_err *err)
 static qn_code infer_node(qn_graph *g, uint32_t index, qn_info *infos, qn_err *err)
 {
     const qn_node *n = &g->nodes[index];
-    if (!n->op || !n->op->shape)
+    if (!n->op)
         return QN_OK;
     qn_info *in = infos, *out = infos + n->n_in;
     const qn_info nothing = {.dtype = QN_BYTES, .rank = QN_RANK_UNKNOWN};
@@ -73,9 +84,9 @@ static qn_code infer_node(qn_graph *g, uint32_t index, qn_info *infos, qn_err *e
         in[i] = n->in[i] == QN_NO_VALUE ? nothing : known(&g->values[n->in[i]]);
     for (unsigned i = 0; i < n->n_out; i++)
         out[i] = nothing;
-    const qn_code rc = n->op->shape(n, in, out, err);
+    const qn_code rc = n->op->shape ? n->op->shape(n, in, out, err) : QN_OK;
     if (rc != QN_OK) {
-        if (err && err->code != QN_OK && !strstr(err->text, n->name)) {
+        if (err && err->code != QN_OK && strncmp(err->text, "node '", 6) != 0) {
             char text[sizeof err->text];
             memcpy(text, err->text, sizeof text);
             snprintf(err->text, sizeof err->text, "node '%.120s' (%.40s): %.140s", n->name, n->type, text);
@@ -85,6 +96,32 @@ static qn_code infer_node(qn_graph *g, uint32_t index, qn_info *infos, qn_err *e
     for (unsigned i = 0; i < n->n_out; i++)
         if (n->out[i] != QN_NO_VALUE)
             QN_TRY(learn(g, &g->values[n->out[i]], &out[i], err));
+    return qn_graph_fold(g, index, in, err);
+}
+
+/* Graphs in attributes, once everything is known that they take from around them. */
+static qn_code seal_subgraphs(qn_graph *g, const qn_node *n, qn_err *err)
+{
+    for (unsigned k = 0; k < n->n_attrs; k++) {
+        if (n->attrs[k].type != QN_ATTR_GRAPH)
+            continue;
+        union {
+            const qn_graph *in;
+            qn_graph *sub;
+        } u = {.in = n->attrs[k].v.graph};
+        for (uint32_t i = 0; i < u.sub->n_values; i++) {
+            qn_value *v = &u.sub->values[i];
+            if (v->kind != QN_VALUE_OUTER)
+                continue;
+            const qn_value *o = &g->values[v->outer];
+            v->dims = o->dims;
+            v->symbols = o->symbols;
+            v->data = o->data;
+            v->dtype = o->dtype;
+            v->rank = o->rank;
+        }
+        QN_TRY(qn_graph_seal(u.sub, err));
+    }
     return QN_OK;
 }
 
@@ -127,7 +164,9 @@ qn_code qn_graph_seal(qn_graph *g, qn_err *err)
             if (n->in[k] != QN_NO_VALUE)
                 g->last_use[n->in[k]] = i;
         use_outer(g, n, i);
-        rc = infer_node(g, i, infos, err);
+        rc = seal_subgraphs(g, n, err);
+        if (rc == QN_OK)
+            rc = infer_node(g, i, infos, err);
     }
     qn_mem_put(g->env->alloc, infos);
     /* Outputs are needed past the last node. */

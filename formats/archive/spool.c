@@ -3,11 +3,7 @@
 #include "base/alloc.h"
 #include "base/err.h"
 #include "base/num.h"
-#include "base/path.h"
-#include <errno.h>
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 void qn_spool_init(qn_spool *sp, const qn_env *env)
 {
@@ -23,32 +19,6 @@ void qn_spool_release(qn_spool *sp)
     sp->mem = NULL;
 }
 
-static qn_code create(qn_spool *sp, qn_err *err)
-{
-    enum { TRIES = 1000 };
-    const qn_env *env = sp->env;
-    qn_code rc = QN_E_IO;
-    for (unsigned i = 0; i < TRIES; i++) {
-        char name[64];
-        qn_err why;
-        qn_err_clear(&why);
-        snprintf(name, sizeof name, "quern-%ld-%u", (long)getpid(), i);
-        char *path = qn_path_join(env->alloc, env->tmp_dir ? env->tmp_dir : "/tmp", name, err);
-        if (!path)
-            return QN_E_MEMORY;
-        rc = qn_file_open(&sp->file, env->fs, env->alloc, path, QN_OPEN_NEW | QN_OPEN_PRIVATE, &why);
-        if (rc == QN_OK)
-            (void)env->fs->unlink(env->fs->ctx, path); /* if it cannot, it stays: worse than tidy, but no error */
-        qn_mem_put(env->alloc, path);
-        if (rc == QN_OK || why.sys != EEXIST || i + 1 == TRIES) {
-            if (rc != QN_OK && err && err->code == QN_OK)
-                *err = why;
-            break;
-        }
-    }
-    return rc;
-}
-
 qn_code qn_spool_append(qn_spool *sp, const void *p, uint64_t n, qn_err *err)
 {
     if (sp->file.fd < 0 && n <= sp->memory_max - sp->n_bytes) {
@@ -61,7 +31,7 @@ qn_code qn_spool_append(qn_spool *sp, const void *p, uint64_t n, qn_err *err)
         return QN_OK;
     }
     if (sp->file.fd < 0) {
-        QN_TRY(create(sp, err));
+        QN_TRY(qn_file_open_unnamed(&sp->file, sp->env->fs, sp->env->alloc, sp->env->tmp_dir, err));
         QN_TRY(qn_file_write(&sp->file, sp->mem, sp->n_bytes, 0, err));
         qn_mem_put(sp->env->alloc, sp->mem);
         sp->mem = NULL;

@@ -9,5 +9,7 @@ extern const qn_format qn_format_onnx;
 
 /* The structure behind a source, which owns it; NULL when it is of another format. */
 const qn_onnx_model *qn_onnx_source_model(const qn_source *s);
+/* Which of the source's files is the model: the others hold data. Of an ONNX source only. */
+uint32_t qn_onnx_source_file(const qn_source *s);
 
 #endif

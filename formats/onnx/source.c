@@ -58,6 +58,11 @@ const qn_onnx_model *qn_onnx_source_model(const qn_source *s)
     return s->ops == &ops ? &onnx_of(s)->model : NULL;
 }
 
+uint32_t qn_onnx_source_file(const qn_source *s)
+{
+    return (uint32_t)onnx_of(s)->file;
+}
+
 /* ---- what is listed ---- */
 
 /* What a weight is in our terms: its own dtype and shape, or the bytes that hold its elements. */

@@ -16,7 +16,7 @@ static int failed(const qn_err *err)
     char line[512];
     qn_err_line(err, line, sizeof line);
     fprintf(stderr, "%s\n", line);
-    return err->code;
+    return (int)err->code;
 }
 
 static void put(uint64_t n, const void *p, size_t size)

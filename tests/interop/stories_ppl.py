@@ -13,8 +13,8 @@ import sys
 try:
     import numpy as np
 except ImportError:
-    print("skipped: this Python has no numpy")
-    sys.exit(77)
+    print("1..0 # SKIP this Python has no numpy")
+    sys.exit(0)
 
 # folder, what to open in it, predicted tokens of a story at most, tokens in all, perplexity, its last digit
 CASES = [
@@ -59,8 +59,8 @@ def main():
     dump, shared = sys.argv[1:3]
     text = os.path.join(shared, "text", "tinystories_eval_120.txt")
     if not os.path.exists(text) or not os.path.isdir(os.path.join(shared, "models")):
-        print("skipped: there is no", shared)
-        return 77
+        print("1..0 # SKIP there is no", shared)
+        return 0
     stories = [s.strip() for s in open(text, encoding="utf-8").read().split("<|endoftext|>")]
     stories = [s for s in stories if s]
     print(f"1..{len(CASES)}")

@@ -45,6 +45,22 @@ Test(score, refuses_what_is_not_finite)
     cr_assert_eq(qn_score_token(q, NULL, 3, 0, &s, NULL), QN_OK);
 }
 
+Test(score, tokens_that_cannot_come)
+{
+    /* p = (½, 0, ½), q = (¼, 0, ¾): the second token adds nothing, although its logits are infinite */
+    const float p[3] = {0, -INFINITY, 0}, q[3] = {0, -INFINITY, (float)log(3)}, none[2] = {-INFINITY, -INFINITY};
+    qn_token_score s;
+    qn_err err = {0};
+    cr_assert_eq(qn_score_token(q, p, 3, 0, &s, &err), QN_OK);
+    cr_assert_float_eq(s.kl, 0.5 * log(2) + 0.5 * log(2.0 / 3), 1e-6);
+    /* p > 0 where q = 0: infinitely far */
+    const float r[3] = {0, 0, 0};
+    cr_assert_eq(qn_score_token(q, r, 3, 0, &s, &err), QN_OK);
+    cr_assert(isinf(s.kl) && s.kl > 0);
+    cr_assert_eq(qn_score_token(none, NULL, 2, 0, &s, &err), QN_E_INPUT);
+    cr_assert_str_eq(err.text, "the model's logits are not finite: -inf for every token");
+}
+
 Test(score, student)
 {
     static const struct { uint64_t df; double t; } known[] = {
