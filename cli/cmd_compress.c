@@ -12,7 +12,7 @@ struct args {
     const char *output, *base, *stats;
     int level; /* position in levels[] */
     int codec, order;
-    double bits, head_bits, embedding_bits, gain;
+    double bits, head_bits, embedding_bits, gain, damping;
     uint64_t group;
     bool asymmetric, no_feedback;
     bool force, restart, dry_run;
@@ -54,6 +54,8 @@ static const qn_option options[] = {
      .help = "with --codec=grid: a zero point for each group, for weights that are not around zero"},
     {.name = "order", .type = QN_OPT_CHOICE, .at = offsetof(struct args, order), .arg = "ORDER", .choices = orders, .fallback = "act",
      .help = "with --stats: which columns are rounded first, those with the largest input (act) or the first ones (natural)"},
+    {.name = "damping", .type = QN_OPT_REAL, .at = offsetof(struct args, damping), .arg = "X", .max = 1,
+     .help = "with --stats: add X times its mean to the diagonal of the second moment (0.001); more trusts the calibration less"},
     {.name = "no-feedback", .type = QN_OPT_FLAG, .at = offsetof(struct args, no_feedback),
      .help = "with --stats: round every weight for itself; the statistics still weigh errors"},
     {.name = "gain", .type = QN_OPT_REAL, .at = offsetof(struct args, gain), .arg = "X", .max = 2,
@@ -98,7 +100,8 @@ static qn_code open_lossy(qn_cli *cli, const struct args *a, qn_source *src, str
                                 .set = {.bits = a->bits, .group = group_of(a),
                                         .asymmetric = a->asymmetric, .gain = a->gain},
                                 .head_bits = bits_or_lossless(a->head_bits), .embedding_bits = bits_or_lossless(a->embedding_bits),
-                                .stats = a->stats ? &l->stats : NULL, .order = order_of[a->order], .no_feedback = a->no_feedback};
+                                .stats = a->stats ? &l->stats : NULL, .order = order_of[a->order], .damping = a->damping,
+                                .no_feedback = a->no_feedback};
     QN_TRY(qn_cli_graph(cli, src, &l->graph, err));
     if (a->stats)
         QN_TRY(qn_stats_file_open(&l->stats, &cli->env, a->stats, err));
@@ -215,8 +218,8 @@ static const qn_json_key keys[] = {
 
 const qn_command qn_cmd_compress = {
     .name = "compress",
-    .summary = "pack a checkpoint without losing a bit",
-    .synopsis = "INPUT [-o FILE] [--lossless[=LEVEL]] [options]",
+    .summary = "pack a checkpoint without losing a bit, or with approximated weights",
+    .synopsis = "INPUT [-o FILE] [--lossless[=LEVEL]] [--codec=CODEC --bits=N [--stats=FILE]] [options]",
     .description =
         "Packs a checkpoint into one .quern file from which 'quern decompress' restores the original, bit for bit: "
         "tensors, headers and all other files of a model folder. Of an archive (.tar, .zip, .tar.gz, …) that holds a model, "
@@ -224,7 +227,13 @@ const qn_command qn_cmd_compress = {
         "Every chunk is decoded again and compared before it is written, and the finished file is read back before it "
         "gets its name. A run that was stopped (Ctrl-C, kill, power cut) is resumed by the same command; it keeps its "
         "work in FILE.partial and FILE.journal until then. The output depends on the input and the level only, not on "
-        "threads, memory, or how often the run was resumed.",
+        "threads, memory, or how often the run was resumed.\n\n"
+        "With --codec, the weights of linear layers, head and embedding are approximated instead, and everything else is packed "
+        "as above; the result is read, restored and evaluated like any other, and says that it is an approximation. With "
+        "--stats, the error of each column of weights is fed back into the columns that are still to be rounded, so that the layer's output "
+        "on the calibration text changes as little as possible; the report compares that with rounding every weight for "
+        "itself. The bytes then also depend on the processor's rounding of matrix products, not on threads. Files that hold a checksum "
+        "of each tensor (.pt, .npz) are packed without loss.",
     .options = {options, sizeof options / sizeof options[0]},
     .min_operands = 1,
     .max_operands = 1,

@@ -10,8 +10,6 @@
 /* Columns below this share of the largest diagonal element have seen nothing. */
 #define DEAD_SHARE 1e-12
 #define DEAD_BELOW 1e-20
-/* Added to the diagonal, over its mean: the first that gives a factor. More is regularisation, and costs accuracy. */
-static const double ladder[] = {1e-3, 1e-2, 1e-1};
 
 struct key {
     double size; /* what decides the order, larger first */
@@ -146,15 +144,16 @@ static void take_factor(qn_ldl *l, const double *a, const double *diag)
     }
 }
 
-static qn_code full(qn_ldl *l, const double *h, const double *diag, double mean, qn_err *err)
+static qn_code full(qn_ldl *l, const double *h, const double *diag, double mean, double damping, qn_err *err)
 {
     const uint64_t square = (uint64_t)l->n * l->n;
     double *a = qn_mem_get(l->alloc, square * sizeof *a, err);
     if (!a)
         return QN_E_MEMORY;
     openblas_set_num_threads(1); /* the same factor for every number of threads */
-    for (unsigned i = 0; i < sizeof ladder / sizeof ladder[0] && l->kind != QN_LDL_FULL; i++) {
-        arrange(l, h, diag, mean, ladder[i], a);
+    /* the first that gives a factor: more is regularisation, and costs accuracy */
+    for (double add = damping; l->kind != QN_LDL_FULL && (add == damping || add < 1.01 * QN_LDL_DAMPING_MAX); add *= 10) {
+        arrange(l, h, diag, mean, add, a);
         if (!factor(l->n, a))
             continue;
         l->feed = qn_mem_get(l->alloc, square * sizeof *l->feed, err);
@@ -164,10 +163,10 @@ static qn_code full(qn_ldl *l, const double *h, const double *diag, double mean,
             return QN_E_MEMORY;
         }
         for (uint32_t j = 0; j < l->n; j++)
-            l->diagonal[j] = diag[j] == 0 ? 0 : diag[j] / mean + ladder[i];
+            l->diagonal[j] = diag[j] == 0 ? 0 : diag[j] / mean + add;
         take_factor(l, a, diag);
         l->kind = QN_LDL_FULL;
-        l->damping = ladder[i];
+        l->damping = add;
     }
     qn_mem_put(l->alloc, a);
     return QN_OK;
@@ -187,7 +186,7 @@ static void diagonal_only(qn_ldl *l, const double *diag, double mean)
     l->kind = QN_LDL_DIAGONAL;
 }
 
-static qn_code make(qn_ldl *l, double *h, double *diag, uint32_t group, qn_ldl_order order, qn_err *err)
+static qn_code make(qn_ldl *l, double *h, double *diag, uint32_t group, qn_ldl_order order, double damping, qn_err *err)
 {
     const uint32_t n = l->n;
     double mean = 1;
@@ -209,14 +208,14 @@ static qn_code make(qn_ldl *l, double *h, double *diag, uint32_t group, qn_ldl_o
         return QN_E_MEMORY;
     l->scale = mean;
     if (h)
-        QN_TRY(full(l, h, diag, mean, err));
+        QN_TRY(full(l, h, diag, mean, damping > 0 ? damping : QN_LDL_DAMPING, err));
     if (l->kind != QN_LDL_FULL)
         diagonal_only(l, diag, mean);
     return QN_OK;
 }
 
 qn_code qn_ldl_make(qn_ldl *l, const qn_alloc *alloc, uint32_t n, double *h, const double *diagonal, uint32_t group,
-                    qn_ldl_order order, qn_err *err)
+                    qn_ldl_order order, double damping, qn_err *err)
 {
     *l = (qn_ldl){.alloc = alloc, .n = n};
     double *diag = NULL;
@@ -232,7 +231,7 @@ qn_code qn_ldl_make(qn_ldl *l, const qn_alloc *alloc, uint32_t n, double *h, con
             memcpy(diag, diagonal, n * sizeof *diag);
     }
     if (rc == QN_OK)
-        rc = make(l, h, diag, group, order, err);
+        rc = make(l, h, diag, group, order, damping, err);
     qn_mem_put(alloc, diag);
     if (rc != QN_OK)
         qn_ldl_release(l);

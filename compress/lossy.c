@@ -166,6 +166,14 @@ static qn_code open_layers(qn_lossy *l, const qn_graph *g, qn_err *err)
     return rc;
 }
 
+/* Only what was asked for. */
+static void recipe_number(qn_lossy *l, const char *key, double v)
+{
+    const size_t n = strlen(l->recipe);
+    if (v > 0)
+        (void)snprintf(l->recipe + n, sizeof l->recipe - n, "%s%g", key, v);
+}
+
 static void write_recipe(qn_lossy *l)
 {
     const qn_lossy_options *o = &l->opt;
@@ -174,14 +182,12 @@ static void write_recipe(qn_lossy *l)
         (void)snprintf(group, sizeof group, " group=row");
     else if (o->set.group)
         (void)snprintf(group, sizeof group, " group=%u", o->set.group);
-    (void)snprintf(l->recipe, sizeof l->recipe, "%s bits=%g head=%g embedding=%g%s%s%s%s%s", o->codec, o->set.bits,
+    (void)snprintf(l->recipe, sizeof l->recipe, "%s bits=%g head=%g embedding=%g%s%s%s%s", o->codec, o->set.bits,
                    fmax(0, bits_of(o, QN_ROLE_HEAD)), fmax(0, bits_of(o, QN_ROLE_EMBEDDING)), group,
                    o->set.asymmetric ? " asymmetric" : "", o->order == QN_ORDER_ACT ? " order=act" : " order=natural",
-                   o->stats && !o->no_feedback ? " feedback" : "", o->set.gain > 0 ? " gain" : "");
-    if (o->set.gain > 0) {
-        const size_t n = strlen(l->recipe);
-        (void)snprintf(l->recipe + n, sizeof l->recipe - n, "=%g", o->set.gain);
-    }
+                   o->stats && !o->no_feedback ? " feedback" : "");
+    recipe_number(l, " gain=", o->set.gain);
+    recipe_number(l, " damping=", o->damping);
 }
 
 /* Two statistics files with the same content of H give the same digest, wherever they lie. */
@@ -331,7 +337,7 @@ static qn_code get_factor(qn_lossy *l, struct layer *y, qn_err *err)
     const qn_ldl_order order = y->q->order_free ? QN_ORDER_NATURAL : l->opt.order;
     qn_code rc = y->item ? read_moment(l, y, &h, &diagonal, err) : QN_OK;
     if (rc == QN_OK)
-        rc = qn_ldl_make(&f->ldl, l->env->alloc, y->cols, h, diagonal, group, order, err);
+        rc = qn_ldl_make(&f->ldl, l->env->alloc, y->cols, h, diagonal, group, order, l->opt.damping, err);
     qn_mem_put(l->env->alloc, h);
     qn_mem_put(l->env->alloc, diagonal);
     if (rc != QN_OK)

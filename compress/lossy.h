@@ -19,6 +19,7 @@ typedef struct qn_lossy_options {
     double head_bits, embedding_bits; /* 0: two more than linear layers, at most 8; < 0: without loss          */
     const qn_stats_file *stats; /* NULL: none                                                                  */
     qn_ldl_order order;
+    double damping;           /* 0: the default                                                               */
     bool no_feedback;         /* statistics weigh columns, errors stay where they are                         */
 } qn_lossy_options;
 

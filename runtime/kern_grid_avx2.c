@@ -5,7 +5,7 @@
 #define NAME(x) grid8_##x
 #include <immintrin.h>
 #define to_f16(v) ((grid8_u16)_mm256_cvtps_ph((__m256)(v), _MM_FROUND_TO_NEAREST_INT))
-#include "runtime/kern_grid_impl.h"
+#include "runtime/kern_grid_tmpl.h"
 
 void qn_kern_grid_avx2(qn_kern_grid *k)
 {

@@ -6,7 +6,7 @@
 #include "base/half.h"
 #include "base/num.h"
 #include "compress/encode.h"
-#include "compress/quantizer.h"
+#include "compress/feedback.h"
 #include "tests/fuzz/fuzz.h"
 #include <string.h>
 
@@ -93,6 +93,32 @@ ENCODER(delta);
 ENCODER(max);
 ENCODER(sparse);
 
+/* The grid's seeds: rounded without statistics, with settings that follow from the block. */
+static qn_code enc_grid(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src, uint8_t *dst, size_t cap, size_t *n_out,
+                        qn_err *err)
+{
+    const qn_quant_settings set = {.bits = 2 + b->n / b->cols % 7, .group = 16, .asymmetric = src[0] & 1};
+    const qn_quantizer *q;
+    const uint32_t rows = b->n / b->cols;
+    const qn_quant_layer layer = {.name = "", .rows = rows, .cols = b->cols, .dtype = b->dtype};
+    qn_feedback_loss loss;
+    qn_ldl l;
+    float w[768], recon[768];
+    double wide[768];
+    *n_out = 0;
+    if ((b->dtype != QN_F32 && b->dtype != QN_F16 && b->dtype != QN_BF16) || b->n > 768)
+        return QN_OK;
+    QN_TRY(qn_widen(b->dtype, src, b->n, wide, err));
+    for (uint32_t i = 0; i < b->n; i++)
+        w[i] = (float)wide[i];
+    QN_TRY(qn_quantizer_open("grid", &set, 0, cx->scratch, &q, err));
+    QN_TRY(qn_ldl_make(&l, NULL, b->cols, NULL, NULL, 16, QN_ORDER_NATURAL, 0, err));
+    const qn_feedback_job j = {.q = q, .layer = &layer, .ldl = &l, .rows = rows, .w = w};
+    const qn_code rc = qn_feedback_segment(&j, recon, dst, cap, n_out, &loss, cx->scratch, err);
+    qn_ldl_release(&l);
+    return rc;
+}
+
 static qn_encode_fn encoder(void)
 {
     const qn_encode_fn tab[QN_CODEC_COUNT] = {
@@ -100,7 +126,7 @@ static qn_encode_fn encoder(void)
         [QN_CODEC_FAST] = qn_enc_fast,       [QN_CODEC_DENSE] = qn_enc_dense,     [QN_CODEC_ORDER0] = qn_enc_order0,
         [QN_CODEC_NARROW] = qn_enc_narrow,   [QN_CODEC_DEQUANT] = qn_enc_dequant, [QN_CODEC_PALETTE] = qn_enc_palette,
         [QN_CODEC_ROWDUP] = qn_enc_rowdup,   [QN_CODEC_DELTA] = qn_enc_delta,     [QN_CODEC_MAX] = qn_enc_max,
-        [QN_CODEC_SPARSE] = qn_enc_sparse,
+        [QN_CODEC_SPARSE] = qn_enc_sparse,   [QN_CODEC_GRID] = enc_grid,
     };
     /* named so that the linker takes what it tries: weak names alone would bring nothing in */
     static qn_code (*volatile keep)(const qn_enc_ctx *, const qn_block *, const uint8_t *, uint8_t *, size_t, unsigned *,
@@ -204,7 +230,7 @@ static void emit_encoded(void (*emit)(void *, const uint8_t *, size_t), void *ct
     free(out);
 }
 
-/* The same by the quantizer of this codec's name, when there is one: each column for itself, as it is. */
+/* The same by the quantizer of this codec's name, when there is one: more rows than columns, each column for itself, as it is. */
 static void emit_quantized(void (*emit)(void *, const uint8_t *, size_t), void *ctx, qn_dtype t, double bits, unsigned kind)
 {
     enum { ROWS = 40, COLS = 16, CAP = 3000 };
@@ -257,7 +283,7 @@ void qf_seeds(void (*emit)(void *, const uint8_t *, size_t), void *ctx)
     static const qn_dtype types[] = {QN_BF16, QN_F32, QN_F16, QN_U8, QN_F8_E4M3, QN_F64, QN_I16, QN_I32};
     for (size_t i = 0; i < 8 * 6; i++)
         emit_encoded(emit, ctx, types[i / 6], (unsigned)(i % 6));
-    for (size_t i = 0; i < 3 * 6; i++)
+    for (size_t i = 0; FUZZ_CODEC > QN_CODEC_GRID && i < 3 * 6; i++)
         emit_quantized(emit, ctx, types[i / 6], (double)(2 + i % 3), (unsigned)(i % 6));
     static const struct {
         qn_dtype t;

@@ -1,4 +1,4 @@
-/* kern_grid_impl.h: the grid kernel for vectors of LANES (8 or 16) units, included once per instruction set by a file that
+/* kern_grid_tmpl.h: the grid kernel for vectors of LANES (8 or 16) units, included once per instruction set by a file that
  * defines TARGET, LANES, NAME(x), and to_f16(v): LANES floats → LANES halves.
  *
  * Eight codes are `bits` whole bytes. The lower four and the upper four fit 32 bits each: one shift per lane takes them apart. */

@@ -1,0 +1,101 @@
+#!/bin/sh
+# compress --codec as a user meets it: calibrate, approximate, look, restore, measure. Arguments: the quern program, a small model
+# folder. Speaks TAP; each `ok` states what should hold.
+set -u
+case $1 in
+/*) quern=$1 ;;
+*) quern=$PWD/$1 ;;
+esac
+model=$(realpath "$2") || exit 99
+dir=$(mktemp -d) || exit 99
+trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit 99
+unset NO_COLOR COLUMNS QUERN_CPU
+n=0 failed=0
+
+ok() { # what, then a command that must succeed
+    what=$1
+    shift
+    n=$((n + 1))
+    if "$@"; then
+        echo "ok $n - $what"
+    else
+        failed=1
+        echo "not ok $n - $what"
+        sed 's/^/#   out: /' out | head -5
+        sed 's/^/#   err: /' err | head -5
+    fi
+}
+run() {
+    "$quern" "$@" >out 2>err </dev/null
+    rc=$?
+}
+is() { [ "$rc" -eq "$1" ]; }
+err_has() { grep -q -e "$1" err; }
+out_has() { grep -q -e "$1" out; }
+fails() { # status, words: a clean failure
+    is "$1" && err_has "$2" && [ "$(grep -c '^quern: ' err)" -eq 1 ] && [ ! -s out ]
+}
+
+i=0
+while [ $i -lt 60 ]; do
+    echo "Once upon a time, in a small house number $i, there lived a cat who liked to play with a ball. One day she lost it."
+    i=$((i + 1))
+done >text.txt
+
+run compress "$model" --codec=grid -o free.quern
+ok "without statistics" is 0
+ok "… the table has the layers" out_has 'model.layers.0.mlp.up_proj.weight .*linear'
+ok "… and says that it is lossy" out_has 'lossy: integers'
+run compress "$model" --stats none.qstats -o x.quern
+ok "--stats without --codec" fails 2 'goes with --codec'
+run compress "$model" --codec=grid --bits=4.5 -o x.quern
+ok "half a bit" fails 2 'whole numbers from 2 to 8'
+run compress "$model" --codec=grid --base "$model" -o x.quern
+ok "--base does not go with it" fails 2 'does not go with'
+run compress "$model" --codec=grid --stats none.qstats -o x.quern
+ok "statistics that are not there" fails 5 'none.qstats'
+
+run calibrate "$model" --data text.txt -o m.qstats
+ok "calibrate" is 0
+run compress "$model" --codec=grid --bits=3 --stats m.qstats -o a.quern --json
+ok "with statistics" is 0
+ok "… JSON tells what was asked" out_has '"lossy": *"grid bits=3 head=5 embedding=5'
+ok "… and how they were used" out_has '"statistics": *"full"'
+cp out a.json
+for t in 1 2 3; do
+    run compress "$model" --codec=grid --bits=3 --stats m.qstats -o t.quern -f -q -t $t
+    ok "$t threads: the same bytes" cmp -s a.quern t.quern
+done
+for cpu in scalar avx2 avx512; do
+    QUERN_CPU=$cpu "$quern" decompress a.quern -o back-$cpu -q 2>err || { err_has 'does not have\|has not' && continue; }
+    [ -d back-scalar ] && ok "$cpu decodes to the same" diff -r back-scalar back-$cpu
+done
+run compress "$model" --codec=grid --bits=3 --stats m.qstats -o r.quern --no-feedback --json
+ok "without feedback" is 0
+
+run verify a.quern
+ok "intact" out_has 'intact'
+ok "… but an approximation" out_has 'are approximations'
+run verify a.quern --against "$model"
+ok "not the same as the model" is 1
+run decompress a.quern -o back
+ok "decompress" is 0
+ok "… does not claim to be identical" out_has 'are approximations'
+ok "… and never says so" sh -c '! grep -q "identical" out'
+ok "other files are the same" cmp -s back/tokenizer.json "$model/tokenizer.json"
+run verify a.quern --against back
+ok "what was restored is what is packed" is 0
+run inspect a.quern
+ok "inspect shows codec and recipe" out_has 'grid bits=3'
+
+run eval a.quern --data text.txt --against back --json
+ok "packed and restored model predict the same" sh -c "grep -A1 '\"kl\": {' out | grep -q '\"value\": 0,'"
+
+run compress back --codec=grid --stats m.qstats -o x.quern
+ok "statistics of another model" fails 2 'of another model'
+run compress a.quern --codec=grid --bits=8 -o again.quern -q
+ok "a .quern is a model like any other" is 0
+
+echo "1..$n"
+exit $failed
