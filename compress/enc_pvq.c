@@ -181,6 +181,7 @@ static double assign(const struct state *s, const uint16_t *level, unsigned n_le
     for (uint32_t b = 0; b < s->n_blocks; b++) {
         const double unit = (double)s->base * (double)qn_pvq_scale(s->row_scale[b]) / 4096, a = (double)s->length[b];
         double least = INFINITY;
+        chosen[b] = 0;
         for (unsigned i = 0; i < n_levels; i++) {
             const double d = a - unit * scale * level[i];
             if (d * d < least) {
@@ -334,6 +335,7 @@ qn_code qn_quantizer_pvq(qn_quantizer *q, const qn_quant_settings *set, qn_arena
     q->codec = QN_CODEC_PVQ;
     q->group_cols = 1;
     q->segment_bytes = SEGMENT_BYTES;
+    q->row_multiple = N;
     q->order_free = true;
     q->self = p;
     return QN_OK;

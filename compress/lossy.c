@@ -86,7 +86,11 @@ static uint32_t rows_of_segment(const qn_quantizer *q, const qn_object *o)
         return (uint32_t)(qn_chunk_units((qn_dtype)o->dtype, o->dims, o->rank, o->n_bytes) / o->dims[1]);
     const uint64_t most = qn_min_u64(q->segment_bytes, QN_CHUNK_MAX_BYTES) / row_bytes;
     const uint64_t n = qn_ceil_div(o->dims[0], qn_max_u64(1, most)); /* equally large ones */
-    return (uint32_t)qn_ceil_div(o->dims[0], n);
+    const uint64_t rows = qn_ceil_div(o->dims[0], n), multiple = q->row_multiple;
+    if (n == 1 || multiple <= 1 || most < multiple)
+        return (uint32_t)rows;
+    const uint64_t up = qn_ceil_div(rows, multiple) * multiple;
+    return (uint32_t)(up <= most ? up : most / multiple * multiple);
 }
 
 static double bits_of(const qn_lossy_options *o, qn_lossy_role role)

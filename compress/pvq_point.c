@@ -2,6 +2,7 @@
  * same everywhere. */
 #include "compress/pvq_point.h"
 #include "runtime/pvq_codec.h"
+#include <float.h>
 #include <string.h>
 
 qn_u128 qn_pvq_index(const qn_pvq_tab *t, const int16_t *y, uint32_t m, uint32_t j)
@@ -94,7 +95,8 @@ float qn_pvq_nearest(const float *x, uint32_t n, uint32_t k, unsigned moves, int
     uint32_t used = 0;
     memset(y, 0, n * sizeof *y);
     for (uint32_t i = 0; i < n; i++) {
-        s.x[i] = x[i] < 0 ? -x[i] : x[i];
+        const float a = x[i] < 0 ? -x[i] : x[i];
+        s.x[i] = a > FLT_MAX ? FLT_MAX : a > 0 ? a : 0;
         most = s.x[i] > most ? s.x[i] : most;
     }
     if (k == 0)
@@ -130,9 +132,9 @@ float qn_pvq_nearest(const float *x, uint32_t n, uint32_t k, unsigned moves, int
     uint32_t q = 0;
     for (uint32_t i = 0; i < n; i++) {
         const int v = (int)s.y[i];
-        xy += x[i] < 0 ? -x[i] * s.y[i] : x[i] * s.y[i];
+        xy += s.x[i] * s.y[i];
         q += (uint32_t)(v * v);
         y[i] = (int16_t)(x[i] < 0 ? -v : v);
     }
-    return xy * qn_pvq_inverse_root(q);
+    return xy * qn_pvq_inverse_root(q) * most;
 }

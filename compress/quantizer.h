@@ -61,6 +61,7 @@ struct qn_quantizer {
     unsigned codec;        /* QN_CODEC_*, written in the index for each payload                                          */
     uint32_t group_cols;   /* groups are runs of that many columns, the last one may be short; 0: one group of all columns */
     uint64_t segment_bytes; /* decoded bytes that a segment should have; 0: the container's default. At most QN_CHUNK_MAX_BYTES */
+    uint32_t row_multiple; /* segments but the last one have a multiple of that many rows, when they have room for as many; 0: any */
     bool order_free;       /* the order of columns does not matter (the step follows the weight): natural order          */
     bool costly;           /* column() costs much more than the engine: not worth a second pass to compare with          */
     const void *self;      /* the quantizer's own settings */

@@ -142,7 +142,9 @@ Test(pvq_point, edges)
     for (unsigned i = 0; i < 16; i++)
         cr_assert_eq(y[i], 0);
     x[5] = NAN; /* never given; must end all the same */
+    x[6] = -INFINITY;
     (void)qn_pvq_nearest(x, 15, 3, 4, y);
+    cr_assert(y[5] == 0 && y[6] == -3);
 }
 
 /* Normal numbers, the best single scale: the errors in the table of the rate chooser, and those measured elsewhere. */
