@@ -190,7 +190,7 @@ static const qn_example examples[] = {
     {"quern compress llama-7b/ -o llama-7b.quern --lossless=max", "pack a whole model folder as small as it gets"},
     {"quern compress tuned.safetensors --base original.safetensors", "store a fine-tuned model as what was changed"},
     {"quern compress model.safetensors --dry-run", "see what it would bring"},
-    {"quern compress model/ --codec=grid --bits=4 --stats model.qstats -o model.quern", "approximate the weights with 4-bit integers"},
+    {"quern compress model/ --codec=grid --stats model.qstats -o model.quern", "approximate the weights with 4-bit integers"},
     {NULL, NULL},
 };
 
@@ -218,7 +218,7 @@ static const qn_json_key keys[] = {
 
 const qn_command qn_cmd_compress = {
     .name = "compress",
-    .summary = "pack a checkpoint without losing a bit, or with approximated weights",
+    .summary = "pack a checkpoint, without losing a bit or by approximation",
     .synopsis = "INPUT [-o FILE] [--lossless[=LEVEL]] [--codec=CODEC --bits=N [--stats=FILE]] [options]",
     .description =
         "Packs a checkpoint into one .quern file from which 'quern decompress' restores the original, bit for bit: "

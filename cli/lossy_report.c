@@ -77,23 +77,31 @@ qn_code qn_lossy_report_text(qn_cli *cli, const qn_lossy *l, const qn_pack_repor
     qn_table table;
     qn_table_init(&table, &cli->out, &cli->arena, columns, 9, 2);
     qn_code rc = QN_OK;
-    uint64_t n_kept = 0;
+    enum { SHOWN = 8 };
+    uint64_t n_kept = 0, n_shown = 0;
     for (uint64_t i = 0; i < qn_lossy_count(l) && rc == QN_OK; i++) {
         const qn_lossy_row r = qn_lossy_report(l, i);
         n_kept += is_kept(&r);
         if (!is_kept(&r))
             rc = row_cells(&table, &r, packed, err);
     }
+    if (rc == QN_OK && n_kept == qn_lossy_count(l))
+        qn_cli_note(cli, "note: there is nothing that could be approximated: all of it is stored without loss");
     if (rc == QN_OK) {
-        qn_table_print(&table);
-        printf("\n  error: |W - W'|^2 / |W|^2; loss: the same of the layer's output as calibration saw it, with every weight\n"
+        if (n_kept < qn_lossy_count(l))
+            qn_table_print(&table);
+        if (n_kept < qn_lossy_count(l))
+            printf("\n  error: |W - W'|^2 / |W|^2; loss: the same of the layer's output as calibration saw it, with every weight\n"
                "  rounded for itself, and as it was written\n");
-        for (uint64_t i = 0; i < qn_lossy_count(l) && n_kept; i++) {
+        for (uint64_t i = 0; i < qn_lossy_count(l) && n_shown < SHOWN; i++) {
             const qn_lossy_row r = qn_lossy_report(l, i);
-            if (is_kept(&r))
-                printf("  kept      %s: %s\n", r.name, r.kept);
+            if (!is_kept(&r))
+                continue;
+            printf("  kept      %s: %s\n", r.name, r.kept);
+            n_shown++;
         }
-        putchar('\n');
+        if (n_kept > n_shown)
+            printf("  kept      %llu more\n", (unsigned long long)(n_kept - n_shown));
         remarks(cli, l);
     }
     qn_table_release(&table);

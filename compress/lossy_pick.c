@@ -72,6 +72,8 @@ void qn_lossy_pick_all(const qn_source *src, const qn_graph *g, qn_lossy_pick *p
             if (linear && k == 1)
                 note(src, picks, w, role_of_linear(g, n, w),
                      strcmp(qn_node_string(n, "layout", "out_in"), "out_in") == 0 ? NULL : "stored as (in, out)");
+            else if (strcmp(n->type, "Experts") == 0 && strcmp(n->domain, "quern") == 0 && k >= 2 && w->rank == 2)
+                note(src, picks, w, QN_ROLE_LINEAR, NULL); /* experts that are matrices of their own, (out, in) */
             else if (strcmp(n->type, "Embed") == 0 && w->rank == 2)
                 note(src, picks, w, QN_ROLE_EMBEDDING, NULL);
             else if (w->rank >= 2)
