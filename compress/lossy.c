@@ -138,7 +138,9 @@ static qn_code open_quantizers(qn_lossy *l, const qn_quantizer *by_role[4], qn_e
         set.bits = bits_of(&l->opt, (qn_lossy_role)r);
         by_role[r] = NULL;
         const char *codec = l->opt.codec;
-        if (r != QN_ROLE_LINEAR && set.bits > qn_quantizer_bits_most(codec)) {
+        const qn_quantizer_row *row = qn_quantizer_find(codec);
+        if (row && ((r == QN_ROLE_HEAD && set.bits > row->head_bits_most) ||
+                    (r == QN_ROLE_EMBEDDING && set.bits > row->embedding_bits_most))) {
             codec = "grid";
             set.bits = ceil(set.bits);
         }

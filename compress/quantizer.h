@@ -80,7 +80,7 @@ typedef struct qn_quant_settings {
 /* One row for each quantizer in compress/quantizer_tab.c; the name is that of its codec. */
 typedef struct qn_quantizer_row {
     const char *name;
-    double bits_most; /* heads and embeddings of more bits are left to "grid" */
+    double head_bits_most, embedding_bits_most; /* heads and embeddings of more bits are left to "grid", in whole bits */
     /* Fills *q, whose kern and ekern are set; memory from `arena`. */
     qn_code (*open)(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err);
 } qn_quantizer_row;
@@ -91,8 +91,8 @@ extern const unsigned qn_quantizer_count;
 qn_code qn_quantizer_open(const char *name, const qn_quant_settings *set, unsigned cpu, qn_arena *arena, const qn_quantizer **out,
                           qn_err *err) QN_MUST_CHECK;
 
-/* The row's bits_most; 0 for an unknown name. */
-double qn_quantizer_bits_most(const char *name);
+/* NULL for an unknown name. */
+const qn_quantizer_row *qn_quantizer_find(const char *name);
 
 /* One per file. */
 qn_code qn_quantizer_grid(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err);

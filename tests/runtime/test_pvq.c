@@ -127,9 +127,9 @@ static void bijection(uint32_t n, uint32_t k, uint64_t v)
 /* Every point of every small pyramid, and of the largest below 10^6 for some n. */
 Test(pvq, bijection)
 {
-    for (uint32_t n = 1; n <= 40; n++) {
+    for (uint32_t n = 1; n <= 64; n++) {
         qn_u128 v;
-        for (uint32_t k = 0; k <= 300 && qn_pvq_size(n, k, &v) && v.lo <= 4000; k++)
+        for (uint32_t k = 0; k <= 300 && qn_pvq_size(n, k, &v) && v.lo <= 20000; k++)
             bijection(n, k, v.lo);
     }
     for (uint32_t n = 2; n <= 64; n *= 2) {
