@@ -122,7 +122,7 @@ static bool factor(uint32_t n, double *a)
 static void take_factor(qn_ldl *l, const double *a, const double *diag)
 {
     const uint32_t n = l->n;
-    double least = INFINITY, most = 0;
+    double least = (double)INFINITY, most = 0;
     for (uint32_t p = 0; p < n; p++) {
         const double d = a[(uint64_t)p * n + p], w = d * d;
         const uint32_t j = l->visit[n - 1 - p];
@@ -174,7 +174,7 @@ static qn_code full(qn_ldl *l, const double *h, const double *diag, double mean,
 
 static void diagonal_only(qn_ldl *l, const double *diag, double mean)
 {
-    double least = INFINITY, most = 0;
+    double least = (double)INFINITY, most = 0;
     for (uint32_t j = 0; j < l->n; j++) {
         l->weight[j] = diag[j] / mean;
         if (diag[j] != 0) {

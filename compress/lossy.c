@@ -29,8 +29,7 @@ struct layer {
     uint32_t rows, cols, chunk_rows;
     const qn_stats_item *item; /* NULL: not measured */
     /* while chunks of it are worked on */
-    bool ready, failed;
-    qn_err why;
+    bool ready;
     uint64_t n_left, n_in;   /* chunks that were not asked for yet; being worked on */
     qn_arena arena;
     qn_quant_layer ql;
@@ -57,7 +56,8 @@ struct qn_lossy {
     uint32_t *layer_of; /* by object: index + 1 of a layer that is approximated, 0 */
     pthread_mutex_t lock;
     bool has_lock;
-    struct factor factors[FACTORS + 62]; /* FACTORS are kept when nobody uses them */
+    struct factor *factors; /* one for each thread, and FACTORS that are kept when nobody uses them */
+    unsigned n_factors;
     uint64_t clock;
 };
 
@@ -240,6 +240,11 @@ static qn_code open_lossy(qn_lossy *l, const qn_graph *g, qn_err *err)
     if (!l->layer_of)
         return QN_E_MEMORY;
     memset(l->layer_of, 0, (l->src->n_objects + 1) * sizeof *l->layer_of);
+    l->factors = qn_arena_get(&l->arena, (l->env->n_threads + FACTORS) * sizeof *l->factors, 8, err);
+    if (!l->factors)
+        return QN_E_MEMORY;
+    l->n_factors = l->env->n_threads + FACTORS;
+    memset(l->factors, 0, l->n_factors * sizeof *l->factors);
     QN_TRY(check_model(l, err));
     QN_TRY(digest_of_stats(l, err));
     write_recipe(l);
@@ -271,7 +276,7 @@ void qn_lossy_close(qn_lossy *l)
     for (uint64_t i = 0; i < l->n_layers; i++)
         if (l->layers[i].ready)
             qn_arena_release(&l->layers[i].arena);
-    for (unsigned i = 0; i < sizeof l->factors / sizeof l->factors[0]; i++)
+    for (unsigned i = 0; i < l->n_factors; i++)
         qn_ldl_release(&l->factors[i].ldl);
     if (l->has_lock)
         pthread_mutex_destroy(&l->lock);
@@ -302,10 +307,9 @@ static qn_code read_moment(qn_lossy *l, const struct layer *y, double **h, doubl
 /* A place for a factor: an empty one, or the one that was not used for longest when FACTORS are idle. */
 static struct factor *place(qn_lossy *l)
 {
-    const unsigned n = sizeof l->factors / sizeof l->factors[0];
     unsigned idle = 0;
     struct factor *oldest = NULL, *empty = NULL;
-    for (unsigned i = 0; i < n; i++) {
+    for (unsigned i = 0; i < l->n_factors; i++) {
         struct factor *f = &l->factors[i];
         if (f->ldl.n == 0) {
             empty = empty ? empty : f;
@@ -328,7 +332,7 @@ static qn_code get_factor(qn_lossy *l, struct layer *y, qn_err *err)
 {
     const uint32_t input = y->item ? y->item->input : UINT32_MAX;
     const uint32_t group = y->q->group_cols && y->q->group_cols < y->cols ? y->q->group_cols : y->cols;
-    for (unsigned i = 0; i < sizeof l->factors / sizeof l->factors[0]; i++) {
+    for (unsigned i = 0; i < l->n_factors; i++) {
         struct factor *f = &l->factors[i];
         if (f->ldl.n == y->cols && f->input == input && f->group == group) {
             y->factor = f;
@@ -338,7 +342,7 @@ static qn_code get_factor(qn_lossy *l, struct layer *y, qn_err *err)
     }
     struct factor *f = place(l);
     if (!f)
-        return QN_BUG(err, "lossy: %zu layers at a time", sizeof l->factors / sizeof l->factors[0]);
+        return QN_BUG(err, "lossy: more than %u layers at a time", l->n_factors);
     double *h = NULL, *diagonal = NULL;
     const qn_ldl_order order = y->q->order_free ? QN_ORDER_NATURAL : l->opt.order;
     qn_code rc = y->item ? read_moment(l, y, &h, &diagonal, err) : QN_OK;
@@ -430,11 +434,21 @@ static void let_go(qn_lossy *l, struct layer *y)
     y->ready = false;
 }
 
+/* Layers that were not asked for all of their chunks: some were done by an earlier run, or a sample is taken. Chunks come in order,
+ * or nearly so: a layer that is let go too early is only prepared again. */
+static void let_earlier_go(qn_lossy *l, const struct layer *y)
+{
+    for (struct layer *x = l->layers; x < y; x++)
+        if (x->ready && x->n_in == 0)
+            let_go(l, x);
+}
+
 static qn_code enter(qn_lossy *l, struct layer *y, qn_err *err)
 {
     qn_code rc = QN_OK;
     pthread_mutex_lock(&l->lock);
     if (!y->ready) {
+        let_earlier_go(l, y);
         qn_arena_init(&y->arena, l->env->alloc);
         y->ready = true;
         rc = prepare(l, y, err);

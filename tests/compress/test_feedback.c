@@ -2,6 +2,7 @@
  * anything but well behaved. */
 #include "base/err.h"
 #include "compress/feedback.h"
+#include "tests/support/made.h"
 #include "tests/support/testkit.h"
 #include <criterion/criterion.h>
 #include <math.h>
@@ -389,4 +390,26 @@ Test(feedback, without_statistics_every_column_weighs_the_same)
     qn_arena_release(&a);
     free(w);
     free(got);
+}
+
+Test(feedback, out_of_memory)
+{
+    enum { N = 40 };
+    qt_rng r = qt_seed(7);
+    double *h = moment(&r, N, 100), *copy = malloc(N * N * sizeof *copy);
+    bool failed = true;
+    unsigned n_failed = 0;
+    for (uint64_t nth = 1; failed; nth++) {
+        qn_ldl l;
+        memcpy(copy, h, N * N * sizeof *copy);
+        const qn_env *env = qt_made_env_short(nth);
+        const qn_code rc = qn_ldl_make(&l, env->alloc, N, copy, NULL, 8, QN_ORDER_ACT, 0, NULL);
+        failed = qt_made_memory_failed();
+        n_failed += failed;
+        cr_assert_eq(rc, failed ? QN_E_MEMORY : QN_OK);
+        qn_ldl_release(&l);
+    }
+    cr_assert_eq(n_failed, 9, "%u", n_failed);
+    free(h);
+    free(copy);
 }

@@ -217,3 +217,39 @@ Test(lossy, not_finite)
     qn_source_close(packed);
     qn_pack_report_release(env, &report);
 }
+
+/* ---- memory that runs out, anywhere ---- */
+
+Test(lossy, out_of_memory)
+{
+    unsigned n_failed = 0;
+    bool failed = true;
+    for (uint64_t nth = 1; failed; nth += 1 + nth / 8) {
+        const qn_env *env = qt_made_env_short(nth);
+        qn_source *src = NULL;
+        qn_graph *graph = NULL;
+        qn_lossy *lossy = NULL;
+        qn_pack_report report;
+        qn_err err;
+        qn_err_clear(&err);
+        const qn_lossy_options opt = {.codec = "grid", .set = {.bits = 4}};
+        qn_code rc = qn_source_open(env, MODEL, &src, &err);
+        if (rc == QN_OK)
+            rc = qn_graph_open(env, src, &graph, &err);
+        if (rc == QN_OK)
+            rc = qn_lossy_open(&lossy, env, src, graph, &opt, &err);
+        if (rc == QN_OK) {
+            const qn_pack_options po = {.level = QN_LEVEL_FAST, .lossy = lossy, .overwrite = true};
+            rc = qn_pack(env, src, qt_made_path("short.quern"), &po, &report, &err);
+            if (rc == QN_OK)
+                qn_pack_report_release(env, &report);
+        }
+        qn_lossy_close(lossy);
+        qn_graph_close(graph);
+        qn_source_close(src);
+        failed = qt_made_memory_failed();
+        n_failed += failed;
+        cr_assert_eq(rc, failed ? QN_E_MEMORY : QN_OK, "request %llu: %d, %s", (unsigned long long)nth, (int)rc, err.text);
+    }
+    cr_assert_gt(n_failed, 20);
+}
