@@ -81,7 +81,7 @@ static double distortion(const struct made *m, unsigned bits)
         error = 0;
         for (uint32_t g = 0; g < m->groups; g++) {
             const float *x = m->x + (size_t)g * m->n;
-            double rr = 0, best = INFINITY;
+            double rr = 0, best = HUGE_VAL;
             for (unsigned i = 0; i < 1u << bits; i++) {
                 const double l = level[i] / 4096.0, d = fabs(l * scale - (double)m->length[g]);
                 best = d < fabs(best) ? l * scale - (double)m->length[g] : best;

@@ -180,7 +180,7 @@ static double assign(const struct state *s, const uint16_t *level, unsigned n_le
     double error = 0, al = 0, ll = 0;
     for (uint32_t b = 0; b < s->n_blocks; b++) {
         const double unit = (double)s->base * (double)qn_pvq_scale(s->row_scale[b]) / 4096, a = (double)s->length[b];
-        double least = INFINITY;
+        double least = HUGE_VAL;
         chosen[b] = 0;
         for (unsigned i = 0; i < n_levels; i++) {
             const double d = a - unit * scale * level[i];
@@ -201,7 +201,7 @@ static double assign(const struct state *s, const uint16_t *level, unsigned n_le
 static void fit(struct state *s, uint32_t j, unsigned gain_bits, uint8_t *chosen)
 {
     const uint16_t *const level = qn_pvq_gain_levels(N, gain_bits);
-    double scale = 0, next, least = INFINITY;
+    double scale = 0, next, least = HUGE_VAL;
     (void)assign(s, qn_pvq_gain_levels(N, 0), 1, 1, chosen, &scale); /* one level: the mean length */
     for (unsigned i = 0; gain_bits && i < ROUNDS; i++) {
         (void)assign(s, level, 1u << gain_bits, scale, chosen, &next);

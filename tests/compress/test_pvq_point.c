@@ -22,7 +22,7 @@ static double exact_at(const float *x, uint32_t n, uint32_t k, double g, int16_t
     memset(y, 0, n * sizeof *y);
     for (uint32_t p = 0; p < k; p++) {
         uint32_t best = 0;
-        double least = INFINITY;
+        double least = HUGE_VAL;
         for (uint32_t i = 0; i < n; i++) {
             const double cost = g * g * (2 * y[i] + 1) - 2 * g * fabs((double)x[i]);
             if (cost < least) {
