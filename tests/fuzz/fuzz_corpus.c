@@ -82,7 +82,7 @@ void qf_seeds(void (*emit)(void *, const uint8_t *, size_t), void *ctx)
 {
     static const char *const seeds[] = {
         "0\1abababab ba\nab",                                  /* text in chunks of 3 */
-        "0\x22" "ba aab abba ab\tab",                          /* documents            */
+        ("0\x22" "ba aab abba ab\tab"),                          /* documents            */
         "1\x02{\"text\":\"abba\"}\n\n{\"text\":\"aab\\u0000b\"}\n",
         "1\x82{\"a\":\"bab\",\"b\":[1,2]}",
         "1\x02{\"text\":7}",
