@@ -21,7 +21,7 @@ struct args {
 static const char *const levels[] = {"fast", "dense", "max", NULL};
 static const qn_level level_of[] = {QN_LEVEL_FAST, QN_LEVEL_DENSE, QN_LEVEL_MAX};
 
-static const char *const codecs[] = {"lossless", "grid", "ect", NULL};
+static const char *const codecs[] = {"lossless", "grid", "pvq", "ect", NULL};
 static const char *const orders[] = {"act", "natural", NULL};
 static const qn_ldl_order order_of[] = {QN_ORDER_ACT, QN_ORDER_NATURAL};
 
@@ -38,7 +38,8 @@ static const qn_option options[] = {
     {.name = "codec", .type = QN_OPT_CHOICE, .at = offsetof(struct args, codec), .arg = "CODEC", .choices = codecs,
      .fallback = "lossless",
      .help = "lossless, or how to approximate the weights of linear layers, head and embedding: grid (integers of 2 to 8 bits, with "
-             "a scale for each group) or ect (an entropy-coded trellis: the smallest, slower to read). Everything else stays lossless"},
+             "a scale for each group), pvq (points of pyramids, 0.25 to 4.3 bits, fractions too) or ect (an entropy-coded trellis: the "
+             "smallest, slower to read). Everything else stays lossless"},
     {.name = "bits", .type = QN_OPT_REAL, .at = offsetof(struct args, bits), .arg = "N", .fallback = "4", .max = 8,
      .help = "with --codec: bits of a weight; ect takes fractions and counts everything it stores"},
     {.name = "states", .type = QN_OPT_COUNT, .at = offsetof(struct args, states), .arg = "N", .max = 256,
@@ -89,10 +90,17 @@ struct lossy {
     qn_lossy *it;
 };
 
+static uint32_t group_of(const struct args *a)
+{
+    if (strcmp(codecs[a->codec], "grid") != 0)
+        return 0;
+    return a->group ? (uint32_t)a->group : UINT32_MAX;
+}
+
 static qn_code open_lossy(qn_cli *cli, const struct args *a, qn_source *src, struct lossy *l, qn_err *err)
 {
     const qn_lossy_options o = {.codec = codecs[a->codec],
-                                .set = {.bits = a->bits, .group = a->group ? (uint32_t)a->group : UINT32_MAX,
+                                .set = {.bits = a->bits, .group = group_of(a),
                                         .asymmetric = a->asymmetric, .gain = a->gain, .states = (uint32_t)a->states},
                                 .head_bits = bits_or_lossless(a->head_bits), .embedding_bits = bits_or_lossless(a->embedding_bits),
                                 .stats = a->stats ? &l->stats : NULL, .order = order_of[a->order], .damping = a->damping,

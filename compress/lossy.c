@@ -86,7 +86,11 @@ static uint32_t rows_of_segment(const qn_quantizer *q, const qn_object *o)
         return (uint32_t)(qn_chunk_units((qn_dtype)o->dtype, o->dims, o->rank, o->n_bytes) / o->dims[1]);
     const uint64_t most = qn_min_u64(q->segment_bytes, QN_CHUNK_MAX_BYTES) / row_bytes;
     const uint64_t n = qn_ceil_div(o->dims[0], qn_max_u64(1, most)); /* equally large ones */
-    return (uint32_t)qn_ceil_div(o->dims[0], n);
+    const uint64_t rows = qn_ceil_div(o->dims[0], n), multiple = q->row_multiple;
+    if (n == 1 || multiple <= 1 || most < multiple)
+        return (uint32_t)rows;
+    const uint64_t up = qn_ceil_div(rows, multiple) * multiple;
+    return (uint32_t)(up <= most ? up : most / multiple * multiple);
 }
 
 static double bits_of(const qn_lossy_options *o, qn_lossy_role role)
@@ -133,8 +137,15 @@ static qn_code open_quantizers(qn_lossy *l, const qn_quantizer *by_role[4], qn_e
         qn_quant_settings set = l->opt.set;
         set.bits = bits_of(&l->opt, (qn_lossy_role)r);
         by_role[r] = NULL;
+        const char *codec = l->opt.codec;
+        const qn_quantizer_row *row = qn_quantizer_find(codec);
+        if (row && ((r == QN_ROLE_HEAD && set.bits > row->head_bits_most) ||
+                    (r == QN_ROLE_EMBEDDING && set.bits > row->embedding_bits_most))) {
+            codec = "grid";
+            set.bits = ceil(set.bits);
+        }
         if (set.bits > 0 || r == QN_ROLE_LINEAR)
-            QN_TRY(qn_quantizer_open(l->opt.codec, &set, l->env->cpu, &l->arena, &by_role[r], err));
+            QN_TRY(qn_quantizer_open(codec, &set, l->env->cpu, &l->arena, &by_role[r], err));
     }
     return QN_OK;
 }

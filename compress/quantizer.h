@@ -63,6 +63,7 @@ struct qn_quantizer {
     unsigned codec;        /* QN_CODEC_*, written in the index for each payload                                          */
     uint32_t group_cols;   /* groups are runs of that many columns, the last one may be short; 0: one group of all columns */
     uint64_t segment_bytes; /* decoded bytes that a segment should have; 0: the container's default. At most QN_CHUNK_MAX_BYTES */
+    uint32_t row_multiple; /* segments but the last one have a multiple of that many rows, when they have room for as many; 0: any */
     bool order_free;       /* the order of columns does not matter (the step follows the weight): natural order          */
     bool costly;           /* column() costs much more than the engine: not worth a second pass to compare with          */
     const void *self;      /* the quantizer's own settings */
@@ -82,6 +83,7 @@ typedef struct qn_quant_settings {
 /* One row for each quantizer in compress/quantizer_tab.c; the name is that of its codec. */
 typedef struct qn_quantizer_row {
     const char *name;
+    double head_bits_most, embedding_bits_most; /* heads and embeddings of more bits are left to "grid", in whole bits */
     /* Fills *q, whose kern and ekern are set; memory from `arena`. */
     qn_code (*open)(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err);
 } qn_quantizer_row;
@@ -92,8 +94,12 @@ extern const unsigned qn_quantizer_count;
 qn_code qn_quantizer_open(const char *name, const qn_quant_settings *set, unsigned cpu, qn_arena *arena, const qn_quantizer **out,
                           qn_err *err) QN_MUST_CHECK;
 
+/* NULL for an unknown name. */
+const qn_quantizer_row *qn_quantizer_find(const char *name);
+
 /* One per file. */
 qn_code qn_quantizer_ect(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err);
 qn_code qn_quantizer_grid(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err);
+qn_code qn_quantizer_pvq(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err);
 
 #endif

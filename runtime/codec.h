@@ -34,7 +34,8 @@ enum qn_codec {
     QN_CODEC_SPARSE = 13, /* many zeros: a mask of what is zero, and the rest                         */
     QN_CODEC_GRID = 14,   /* lossy: integers and scales, group by group                               */
     QN_CODEC_ECT = 15,    /* lossy: entropy-coded trellis                                             */
-    QN_CODEC_COUNT = 16
+    QN_CODEC_PVQ = 16,    /* lossy: points of pyramids down the columns, and their lengths            */
+    QN_CODEC_COUNT = 17
 };
 
 /* Nested payloads (SHUFFLE, NARROW, …) go at most this deep: a bomb stops here. */
@@ -92,11 +93,12 @@ qn_code qn_dec_delta(const qn_dec_ctx *, const qn_block *, const uint8_t *, size
 qn_code qn_dec_max(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, uint8_t *, qn_err *);
 qn_code qn_dec_sparse(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, uint8_t *, qn_err *);
 qn_code qn_dec_grid(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, uint8_t *, qn_err *);
+qn_code qn_dec_pvq(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, uint8_t *, qn_err *);
 
 /* Codecs whose chunks decode to approximations of what was packed. */
 static inline bool qn_codec_is_lossy(unsigned codec)
 {
-    return codec == QN_CODEC_GRID || codec == QN_CODEC_ECT;
+    return codec == QN_CODEC_GRID || codec == QN_CODEC_ECT || codec == QN_CODEC_PVQ;
 }
 qn_code qn_dec_ect(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, uint8_t *, qn_err *);
 

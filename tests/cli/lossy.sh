@@ -104,6 +104,20 @@ ok "inspect shows codec and recipe" out_has 'grid bits=3'
 run eval a.quern --data text.txt --against back --json
 ok "packed and restored model predict the same" sh -c "grep -A1 '\"kl\": {' out | grep -q '\"value\": 0,'"
 
+run compress "$model" --codec=pvq --bits=2.25 --stats m.qstats -o p.quern
+ok "points of pyramids" is 0
+ok "… for the layers" out_has 'pvq .*points of pyramids'
+run compress "$model" --codec=pvq --bits=2.25 --stats m.qstats -o t.quern -f -q -t 3
+ok "… the same bytes on three threads" cmp -s p.quern t.quern
+run verify p.quern
+ok "… intact" out_has 'intact'
+for cpu in scalar avx2 avx512; do
+    QUERN_CPU=$cpu "$quern" decompress p.quern -o pvq-$cpu -q 2>err || { err_has 'does not have\|has not' && continue; }
+    [ -d pvq-scalar ] && ok "… $cpu decodes to the same" diff -r pvq-scalar pvq-$cpu
+done
+run compress "$model" --codec=pvq --bits=6 -o x.quern
+ok "… too many bits" fails 2 'allowed are 0.25 to'
+
 run compress back --codec=grid --stats m.qstats -o x.quern
 ok "statistics of another model" fails 2 'of another model'
 run compress a.quern --codec=grid --bits=8 -o again.quern -q

@@ -247,11 +247,61 @@ static void emit_encoded(void (*emit)(void *, const uint8_t *, size_t), void *ct
     free(out);
 }
 
+/* The same by the quantizer of this codec's name, when there is one: more rows than columns, each column for itself, as it is. */
+static void emit_quantized(void (*emit)(void *, const uint8_t *, size_t), void *ctx, qn_dtype t, double bits, unsigned kind)
+{
+    enum { ROWS = 40, COLS = 16, CAP = 3000 };
+    const qn_quant_settings set = {.bits = bits};
+    float w[ROWS * COLS], col[ROWS], recon[ROWS];
+    double weight[COLS];
+    uint8_t out[HEAD + CAP];
+    uint32_t state = kind * 97 + (uint32_t)t;
+    qn_arena arena;
+    const qn_quantizer *q;
+    const void *plan;
+    void *seg_state;
+    size_t n = 0;
+    qn_arena_init(&arena, NULL);
+    for (unsigned i = 0; i < ROWS * COLS; i++)
+        w[i] = value(&state, kind, i, COLS);
+    for (unsigned j = 0; j < COLS; j++)
+        weight[j] = 1 + (double)(next(&state) % 64);
+    const qn_quant_layer layer = {.name = "w", .rows = ROWS, .cols = COLS, .dtype = t, .weight = kind % 2 ? weight : NULL,
+                                  .sample = w, .n_sample = ROWS};
+    const qn_quant_segment s = {.rows = ROWS, .w = w, .scratch = &arena};
+    uint32_t all[COLS];
+    for (uint32_t j = 0; j < COLS; j++)
+        all[j] = j;
+    if (qn_quantizer_open(qn_codec_tab[FUZZ_CODEC].name, &set, 0, &arena, &q, NULL) == QN_OK &&
+        q->ops->begin(q, &layer, &arena, &plan, NULL) == QN_OK &&
+        q->ops->segment(q, &layer, plan, &s, &seg_state, NULL) == QN_OK) {
+        bool ok = true;
+        const uint32_t group = q->group_cols && q->group_cols < COLS ? q->group_cols : COLS;
+        float by_col[ROWS * COLS];
+        for (unsigned i = 0; i < ROWS * COLS; i++)
+            by_col[i % COLS * ROWS + i / COLS] = w[i];
+        for (uint32_t j = 0; j < COLS; j++) {
+            if (q->ops->group && j % group == 0)
+                ok = ok && q->ops->group(seg_state, all + j, COLS - j < group ? COLS - j : group, by_col + j * ROWS, ROWS, NULL) == QN_OK;
+            memcpy(col, by_col + j * ROWS, sizeof col);
+            ok = ok && q->ops->column(seg_state, j, col, recon, NULL) == QN_OK;
+        }
+        out[0] = (uint8_t)t;
+        qn_store16(out + 1, ROWS * COLS - 1);
+        qn_store16(out + 3, COLS - 1);
+        if (ok && q->ops->finish(seg_state, out + HEAD, CAP, &n, NULL) == QN_OK && n)
+            emit(ctx, out, HEAD + n);
+    }
+    qn_arena_release(&arena);
+}
+
 void qf_seeds(void (*emit)(void *, const uint8_t *, size_t), void *ctx)
 {
     static const qn_dtype types[] = {QN_BF16, QN_F32, QN_F16, QN_U8, QN_F8_E4M3, QN_F64, QN_I16, QN_I32};
     for (size_t i = 0; i < 8 * 6; i++)
         emit_encoded(emit, ctx, types[i / 6], (unsigned)(i % 6));
+    for (size_t i = 0; FUZZ_CODEC > QN_CODEC_GRID && i < 3 * 6; i++)
+        emit_quantized(emit, ctx, types[i / 6], (double)(2 + i % 3), (unsigned)(i % 6));
     static const struct {
         qn_dtype t;
         unsigned n, cols, n_payload;

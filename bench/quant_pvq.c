@@ -1,0 +1,244 @@
+/* quant_pvq.c: distortion and speed of pyramid vector quantization of normal numbers of variance 1. Markdown on stdout.
+ *
+ *     bench/quant_pvq [GROUPS]          for chosen (N, K, gain bits)
+ *     bench/quant_pvq GROUPS N          tab-separated, all K with 64-bit indices and all gains: N, K, gain bits, bits, distortion
+ *
+ * R: bits of index and level for each weight. D: mean squared error, with one scale for all groups. gap: ½ log2(D 4^R),
+ * bits above the rate-distortion bound. Speeds: one thread, Mweights/s to find points and indices, Gweights/s back to rows
+ * of bf16 by the kernels of this processor. A second table is of whole payloads: a chunk of bf16, 1024 rows of 1024, through
+ * quantizer and decoder; "mixed": columns whose errors cost differently, so that they are of many classes. */
+#include "base/alloc.h"
+#include "base/cpu.h"
+#include "base/half.h"
+#include "bench/timing.h"
+#include "compress/pvq_point.h"
+#include "compress/quantizer.h"
+#include "runtime/kern.h"
+#include "runtime/pvq_codec.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOVES = 4, WIDE = 4096 };
+
+struct made {
+    uint32_t n, k, groups;
+    float *x;      /* (groups, n) */
+    float *length; /* (groups)    */
+    int16_t *y;    /* (groups, n) */
+    uint64_t *index;
+    qn_pvq_tab tab;
+    qn_kern kern;
+    int8_t *tile;  /* (n, WIDE) */
+    uint32_t *norm2;
+    float *scale;
+    uint8_t *row;
+};
+
+static void *get(size_t n)
+{
+    void *p = malloc(n);
+    if (!p)
+        abort();
+    return p;
+}
+
+static double uniform(uint64_t *s)
+{
+    *s = *s * 6364136223846793005u + 1442695040888963407u;
+    return ((double)(*s >> 11) + 0.5) * 0x1p-53;
+}
+
+static void find(void *ctx)
+{
+    struct made *m = ctx;
+    for (uint32_t g = 0; g < m->groups; g++) {
+        int16_t *y = m->y + (size_t)g * m->n;
+        m->length[g] = qn_pvq_nearest(m->x + (size_t)g * m->n, m->n, m->k, MOVES, y);
+        m->index[g] = qn_pvq_index(&m->tab, y, m->n, m->k).lo;
+    }
+}
+
+static void back(void *ctx)
+{
+    struct made *m = ctx;
+    for (uint32_t at = 0; at + WIDE <= m->groups; at += WIDE) {
+        m->kern.pvq.points(&m->tab, m->n, m->k, m->index + at, WIDE, m->tile, WIDE);
+        m->kern.pvq.norms(m->tile, WIDE, m->n, WIDE, m->norm2);
+        for (uint32_t i = 0; i < m->n; i++)
+            m->kern.pvq.row(QN_BF16, m->tile + (size_t)i * WIDE, m->scale, NULL, WIDE, m->row);
+    }
+}
+
+/* Mean squared error with levels of this many bits and the scale that suits them best. */
+static double distortion(const struct made *m, unsigned bits)
+{
+    const uint16_t *const level = qn_pvq_gain_levels(m->n, bits);
+    double scale = 1, error = 0;
+    for (unsigned round = 0; round < 12; round++) {
+        double al = 0, ll = 0;
+        error = 0;
+        for (uint32_t g = 0; g < m->groups; g++) {
+            const float *x = m->x + (size_t)g * m->n;
+            double rr = 0, best = HUGE_VAL;
+            for (unsigned i = 0; i < 1u << bits; i++) {
+                const double l = level[i] / 4096.0, d = fabs(l * scale - (double)m->length[g]);
+                best = d < fabs(best) ? l * scale - (double)m->length[g] : best;
+            }
+            for (uint32_t i = 0; i < m->n; i++)
+                rr += (double)x[i] * (double)x[i];
+            const double l = (best + (double)m->length[g]) / scale;
+            error += rr - (double)m->length[g] * (double)m->length[g] + best * best;
+            al += l * (double)m->length[g];
+            ll += l * l;
+        }
+        scale = al / ll;
+    }
+    return error / ((double)m->groups * m->n);
+}
+
+static void prepare(struct made *m, uint32_t n, uint32_t k, qn_arena *arena)
+{
+    m->n = n;
+    m->k = k;
+    if (qn_pvq_tab_make(&m->tab, n, k, arena, NULL) != QN_OK)
+        abort();
+}
+
+/* --- whole payloads --- */
+
+enum { SIDE = 1024 };
+
+struct whole {
+    const qn_quantizer *q;
+    qn_quant_layer layer;
+    float *by_col;
+    float recon[SIDE];
+    uint8_t *payload, *dst;
+    size_t n_bytes;
+    qn_kern kern;
+};
+
+static void check(qn_code rc)
+{
+    if (rc != QN_OK)
+        abort();
+}
+
+static void encode_whole(void *ctx)
+{
+    struct whole *w = ctx;
+    const void *plan;
+    void *state;
+    qn_arena arena;
+    qn_arena_init(&arena, NULL);
+    const qn_quant_segment s = {.rows = SIDE, .w = w->layer.sample, .scratch = &arena};
+    check(w->q->ops->begin(w->q, &w->layer, &arena, &plan, NULL));
+    check(w->q->ops->segment(w->q, &w->layer, plan, &s, &state, NULL));
+    for (uint32_t j = 0; j < SIDE; j++)
+        check(w->q->ops->column(state, j, w->by_col + (size_t)j * SIDE, w->recon, NULL));
+    check(w->q->ops->finish(state, w->payload, 4 * SIDE * SIDE, &w->n_bytes, NULL));
+    qn_arena_release(&arena);
+}
+
+static void decode_whole(void *ctx)
+{
+    struct whole *w = ctx;
+    const qn_block b = {QN_BF16, SIDE * SIDE, SIDE};
+    qn_arena arena;
+    qn_arena_init(&arena, NULL);
+    const qn_dec_ctx cx = {.kern = &w->kern, .scratch = &arena};
+    check(qn_codec_decode(&cx, QN_CODEC_PVQ, &b, w->payload, w->n_bytes, w->dst, NULL));
+    qn_arena_release(&arena);
+}
+
+static void whole(float *x)
+{
+    static double weight[SIDE];
+    static struct whole w;
+    const unsigned cpus[] = {0, QN_CPU_AVX2, qn_cpu_detect()};
+    float *by_row = get((size_t)SIDE * SIDE * sizeof *by_row);
+    w.payload = get(4 * SIDE * SIDE);
+    w.dst = get(2 * SIDE * SIDE);
+    for (uint32_t i = 0; i < SIDE; i++)
+        for (uint32_t j = 0; j < SIDE; j++)
+            by_row[(size_t)i * SIDE + j] = x[(size_t)j * SIDE + i];
+    for (uint32_t j = 0; j < SIDE; j++)
+        weight[j] = exp(2 * (double)x[j]);
+    printf("\n| bits asked | classes | bits stored | encode Mw/s | decode Gw/s: C | AVX2 | best |\n|--:|---|--:|--:|--:|--:|--:|\n");
+    for (unsigned i = 0; i < 8; i++) {
+        const qn_quant_settings set = {.bits = 1 + i / 2};
+        qn_arena arena;
+        double t[3];
+        qn_arena_init(&arena, NULL);
+        w.by_col = x;
+        w.layer = (qn_quant_layer){.name = "w", .rows = SIDE, .cols = SIDE, .dtype = QN_BF16, .weight = i % 2 ? weight : NULL,
+                                   .sample = by_row, .n_sample = SIDE};
+        check(qn_quantizer_open("pvq", &set, qn_cpu_detect(), &arena, &w.q, NULL));
+        const double t_encode = bench_time(encode_whole, &w, 3);
+        for (unsigned c = 0; c < 3; c++) {
+            qn_kern_init(&w.kern, cpus[c] & qn_cpu_detect());
+            t[c] = bench_time(decode_whole, &w, 5);
+        }
+        printf("| %u | %s | %.4f | %.1f | %.3f | %.3f | %.3f |\n", 1 + i / 2, i % 2 ? "mixed" : "one or two",
+               (double)w.n_bytes * 8 / SIDE / SIDE, SIDE * SIDE / t_encode * 1e-6, SIDE * SIDE / t[0] * 1e-9,
+               SIDE * SIDE / t[1] * 1e-9, SIDE * SIDE / t[2] * 1e-9);
+        qn_arena_release(&arena);
+    }
+    free(by_row);
+    free(w.payload);
+    free(w.dst);
+}
+
+int main(int argc, char **argv)
+{
+    static const unsigned some[][3] = {{16, 4, 0},  {16, 7, 1},  {16, 12, 1}, {16, 24, 3}, {16, 49, 4}, {16, 58, 4},
+                                       {32, 8, 0},  {32, 14, 0}, {32, 22, 1}};
+    struct made m = {.groups = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 8 * WIDE};
+    const uint32_t n_all = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 0;
+    uint64_t seed = 1;
+    qn_arena arena;
+    qn_arena_init(&arena, NULL);
+    m.x = get((size_t)m.groups * 32 * sizeof *m.x);
+    m.y = get((size_t)m.groups * 32 * sizeof *m.y);
+    m.length = get(m.groups * sizeof *m.length);
+    m.index = get(m.groups * sizeof *m.index);
+    m.tile = get(WIDE * 32);
+    m.norm2 = get(WIDE * sizeof *m.norm2);
+    m.scale = get(WIDE * sizeof *m.scale);
+    m.row = get(WIDE * 2);
+    for (uint32_t i = 0; i < WIDE; i++)
+        m.scale[i] = 1;
+    for (size_t i = 0; i < (size_t)m.groups * 32; i++)
+        m.x[i] = (float)(sqrt(-2 * log(uniform(&seed))) * cos(6.283185307179586 * uniform(&seed)));
+    qn_kern_init(&m.kern, qn_cpu_detect());
+    if (n_all) {
+        for (uint32_t k = 1; qn_pvq_bits(n_all, k) <= 64; k++) {
+            prepare(&m, n_all, k, &arena);
+            find(&m);
+            for (unsigned g = 0; g <= QN_PVQ_GAIN_BITS; g++)
+                printf("%u\t%u\t%u\t%u\t%.6f\n", n_all, k, g, qn_pvq_bits(n_all, k) + g, distortion(&m, g));
+            qn_arena_reset(&arena);
+        }
+        return 0;
+    }
+    printf("| N | K | gain bits | R | D | gap | encode Mw/s | decode Gw/s | decode, C |\n|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n");
+    for (size_t i = 0; i < sizeof some / sizeof some[0]; i++) {
+        prepare(&m, some[i][0], some[i][1], &arena);
+        const double t_find = bench_time(find, &m, 3);
+        const double d = distortion(&m, some[i][2]), rate = (qn_pvq_bits(m.n, m.k) + some[i][2]) / (double)m.n;
+        const double weights = (double)(m.groups / WIDE * WIDE) * m.n, t_back = bench_time(back, &m, 5);
+        qn_kern_init(&m.kern, 0);
+        const double t_c = bench_time(back, &m, 5);
+        qn_kern_init(&m.kern, qn_cpu_detect());
+        printf("| %u | %u | %u | %.3f | %.4f | %.3f | %.1f | %.3f | %.3f |\n", m.n, m.k, some[i][2], rate, d,
+               0.5 * log2(d * exp2(2 * rate)), (double)m.groups * m.n / t_find * 1e-6, weights / t_back * 1e-9,
+               weights / t_c * 1e-9);
+        qn_arena_reset(&arena);
+    }
+    qn_arena_release(&arena);
+    if ((size_t)m.groups * 32 >= (size_t)SIDE * SIDE)
+        whole(m.x);
+    return 0;
+}
