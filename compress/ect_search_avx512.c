@@ -9,7 +9,7 @@
 #define INLINE static inline __attribute__((always_inline)) TARGET
 
 typedef struct group {
-    __m512i class, low, tab; /* tab: 2 · table · 64 */
+    __m512i low, tab; /* tab: 2 · table · 64 */
     __m512 far;
     __mmask16 fine; /* classes that have low bits: points are the levels */
 } group;
@@ -33,7 +33,7 @@ INLINE __m512 cost_of(const qn_ect_book *b, const group *g, __m512 v, __m512i le
 
 INLINE group group_of(const qn_ect_book *b, __m512i class)
 {
-    group g = {.class = class};
+    group g;
     const __m512i top = _mm512_set1_epi32((int)b->top);
     const __m512i over = _mm512_max_epi32(_mm512_sub_epi32(class, top), _mm512_setzero_si512());
     /* ⌈over / 6⌉ for over ≤ 48 */

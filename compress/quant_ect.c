@@ -90,7 +90,7 @@ static void measure_columns(plan *p, const qn_quant_layer *l)
     for (uint32_t j = 0; j < l->cols; j++) {
         double sum = 0;
         for (uint32_t i = 0; i < l->n_sample; i++) {
-            const double v = l->sample[(size_t)i * l->cols + j];
+            const double v = (double)l->sample[(size_t)i * l->cols + j];
             sum += v * v;
         }
         p->rms[j] = l->n_sample ? (float)sqrt(sum / l->n_sample) : 0;
