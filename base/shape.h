@@ -18,6 +18,12 @@ static inline bool qn_dtype_is_block(qn_dtype t)
     return qn_dtype_bits(t) == 0 && qn_dtype_block_bytes(t) != 0;
 }
 
+/* A whole number, signed or not. BOOL is none, nor is a type whose elements are bit patterns of floats. */
+static inline bool qn_dtype_is_integer(qn_dtype t)
+{
+    return t == QN_U8 || t == QN_I8 || t == QN_U16 || t == QN_I16 || t == QN_U32 || t == QN_I32 || t == QN_U64 || t == QN_I64;
+}
+
 /* Bytes of n elements, which must be whole blocks; and the elements in n bytes: of a block type those of whole blocks. t must be
  * a dtype, the bytes those of a shape that has passed qn_shape_bytes. */
 static inline uint64_t qn_bytes_of_elems(qn_dtype t, uint64_t n)

@@ -1,8 +1,8 @@
 /* eval_io.c: see eval_io.h. */
 #include "cli/eval_io.h"
 #include "analysis/eval/evaluate_io.h"
+#include "analysis/eval/ints.h"
 #include "base/err.h"
-#include "base/half.h"
 #include "cli/json_write.h"
 #include "cli/table.h"
 #include "cli/units.h"
@@ -10,28 +10,14 @@
 #include <math.h>
 #include <string.h>
 
-/* Class numbers of a .npy, in whatever integer type. */
+/* Class numbers of a .npy, in whatever integer type; *labels is the caller's (qn_mem_put). */
 static qn_code read_labels(qn_cli *cli, const char *path, int64_t **labels, uint64_t *n, qn_err *err)
 {
     qn_source *s;
     QN_TRY(qn_cli_open(cli, path, &s, err));
-    qn_code rc = QN_OK;
-    const qn_source_tensor *t = s->tensors;
-    const bool one = s->n_tensors == 1 && qn_dtype_bits((qn_dtype)t->dtype) >= 8 && t->dtype != QN_F32 && t->dtype != QN_F64 && t->dtype != QN_F16;
-    if (!one)
-        rc = QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "labels must be one array of integers");
-    *n = one ? qn_elems_of_bytes((qn_dtype)t->dtype, t->n_bytes) : 0;
-    void *raw = one ? qn_mem_get(cli->env.alloc, t->n_bytes, err) : NULL;
-    double *v = raw ? qn_mem_get(cli->env.alloc, *n * sizeof *v, err) : NULL;
-    *labels = v ? qn_arena_get(&cli->arena, (*n + 1) * sizeof **labels, 8, err) : NULL;
-    if (rc == QN_OK)
-        rc = *labels ? qn_source_tensor_read(s, 0, 0, t->n_bytes, raw, err) : QN_E_MEMORY;
-    if (rc == QN_OK)
-        rc = qn_widen((qn_dtype)t->dtype, raw, *n, v, err);
-    for (uint64_t i = 0; i < *n && rc == QN_OK; i++)
-        (*labels)[i] = (int64_t)v[i];
-    qn_mem_put(cli->env.alloc, raw);
-    qn_mem_put(cli->env.alloc, v);
+    const qn_code rc = s->n_tensors == 1 && qn_dtype_is_integer((qn_dtype)s->tensors[0].dtype)
+                           ? qn_ints_read(&cli->env, s, 0, labels, n, err)
+                           : QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "labels must be one array of integers");
     qn_source_close(s);
     return qn_err_in_path(err, rc, path);
 }
@@ -151,8 +137,12 @@ qn_code qn_eval_io(qn_cli *cli, const qn_eval_io_args *a, const qn_graph *g, con
     const double began = qn_cli_now();
     if (a->labels)
         QN_TRY(read_labels(cli, a->labels, &labels, &n_labels, err));
-    QN_TRY(qn_io_feed_open(&feed, &cli->env, g, a->inputs, a->batch, a->limit, err));
-    qn_code rc = qn_err_in_path(err, qn_evaluate_io(&cli->env, g, ref, &feed, labels, n_labels, cli->env.memory_bytes, &e, err), a->model);
+    qn_code rc = qn_io_feed_open(&feed, &cli->env, g, a->inputs, a->batch, a->limit, err);
+    if (rc != QN_OK) {
+        qn_mem_put(cli->env.alloc, labels);
+        return rc;
+    }
+    rc = qn_err_in_path(err, qn_evaluate_io(&cli->env, g, ref, &feed, labels, n_labels, cli->env.memory_bytes, &e, err), a->model);
     qn_progress_clear(&cli->progress);
     if (rc == QN_OK) {
         if (cli->common->json)
@@ -162,5 +152,6 @@ qn_code qn_eval_io(qn_cli *cli, const qn_eval_io_args *a, const qn_graph *g, con
         qn_io_eval_release(&e);
     }
     qn_io_feed_close(&feed);
+    qn_mem_put(cli->env.alloc, labels);
     return rc;
 }

@@ -1,5 +1,6 @@
 /* corpus.c: see corpus.h. */
 #include "analysis/eval/corpus.h"
+#include "analysis/eval/ints.h"
 #include "base/err.h"
 #include "base/num.h"
 #include <inttypes.h>
@@ -172,26 +173,19 @@ static qn_code read_npy(struct builder *b, const char *path, qn_err *err)
     QN_TRY(qn_source_open(b->env, path, &s, err));
     qn_code rc = QN_OK;
     const qn_source_tensor *t = s->tensors;
-    uint64_t width = 0;
-    if (s->n_tensors == 1)
-        width = qn_dtype_bits((qn_dtype)t->dtype) / 8;
-    const bool is_int = s->n_tensors == 1 && (t->dtype == QN_I64 || t->dtype == QN_U64 || t->dtype == QN_I32 || t->dtype == QN_U32 ||
-                                              t->dtype == QN_U16 || t->dtype == QN_I16 || t->dtype == QN_U8);
-    if (!is_int || t->rank < 1 || t->rank > 2)
+    int64_t *values = NULL;
+    uint64_t n = 0;
+    if (s->n_tensors != 1 || !qn_dtype_is_integer((qn_dtype)t->dtype) || t->dtype == QN_I8 || t->rank < 1 || t->rank > 2)
         rc = QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "tokens must be one array of integers of rank 1 or 2");
-    const uint64_t n = rc == QN_OK ? t->n_bytes / width : 0;
-    uint8_t *raw = rc == QN_OK ? qn_mem_get(b->env->alloc, n * width, err) : NULL;
-    uint32_t *ids = raw ? qn_mem_get(b->env->alloc, n * sizeof *ids, err) : NULL;
+    if (rc == QN_OK)
+        rc = qn_ints_read(b->env, s, 0, &values, &n, err);
+    uint32_t *ids = rc == QN_OK ? qn_mem_get(b->env->alloc, n * sizeof *ids, err) : NULL;
     if (rc == QN_OK && !ids)
         rc = QN_E_MEMORY;
-    if (rc == QN_OK)
-        rc = qn_source_tensor_read(s, 0, 0, n * width, raw, err);
     for (uint64_t i = 0; i < n && rc == QN_OK; i++) {
-        uint64_t v = 0;
-        memcpy(&v, raw + i * width, width); /* little-endian; a negative one becomes too large below */
-        if (v > INT32_MAX || (t->dtype == QN_I16 && v > INT16_MAX))
+        if (values[i] < 0 || values[i] > INT32_MAX)
             rc = QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "element %" PRIu64 " is no token id", i);
-        ids[i] = (uint32_t)v;
+        ids[i] = (uint32_t)values[i];
     }
     if (rc == QN_OK && t->rank == 2) {
         const uint64_t len = t->dims[1];
@@ -209,7 +203,7 @@ static qn_code read_npy(struct builder *b, const char *path, qn_err *err)
         b->bos = UINT32_MAX; /* what is in a token file is what is wanted */
         rc = cut_row(b, ids, n, err);
     }
-    qn_mem_put(b->env->alloc, raw);
+    qn_mem_put(b->env->alloc, values);
     qn_mem_put(b->env->alloc, ids);
     qn_source_close(s);
     return rc;

@@ -154,10 +154,11 @@ static qn_code convert(qn_dtype from, const void *src, uint64_t n, qn_array *dst
         memcpy(dst->data, src, qn_array_bytes(dst));
         return QN_OK;
     }
-    const bool from_int = (from == QN_U8 || from == QN_I8 || from == QN_I16 || from == QN_U16 || from == QN_I32 ||
-                                            from == QN_U32 || from == QN_I64 || from == QN_U64);
-    const bool to_float = dst->dtype == QN_F32 || dst->dtype == QN_F64;
-    if (!to_float && !((dst->dtype == QN_I64 && from_int && from != QN_U64) || (dst->dtype == QN_I32 && from == QN_I64)))
+    /* A complex number is two: it would fill v twice. */
+    const bool fits = dst->dtype == QN_F32 || dst->dtype == QN_F64 ? from != QN_C64
+                    : dst->dtype == QN_I64                         ? qn_dtype_is_integer(from) && from != QN_U64
+                                                                   : dst->dtype == QN_I32 && from == QN_I64;
+    if (!fits)
         return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "%s where the model takes %s", qn_dtype_name(from), qn_dtype_name((qn_dtype)dst->dtype));
     double v[256];
     for (uint64_t i = 0; i < n;) {

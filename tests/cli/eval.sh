@@ -226,6 +226,9 @@ ok "… too few" fails 3 '3 labels, and more rows than that'
 printf '\001\000\002\000\003\000\000\004' | npy class.npy '<u2' '(4,)'
 run eval m --inputs in.safetensors --batch 4 --labels class.npy
 ok "… a class that is none" fails 3 'label 3 is 1024; the output has 512 classes'
+head -c 32000 /dev/zero | npy complex.npy '<c8' '(4000,)'
+run eval m --inputs in.safetensors --batch 4 --labels complex.npy
+ok "… complex numbers" fails 3 'labels must be one array of integers'
 
 # ---- the graph ----
 run inspect m --graph
