@@ -1,46 +1,9 @@
 #!/bin/sh
 # The command line as a user meets it. Arguments: the quern program, the tool beside this script, the testdata folder.
 # Speaks TAP. Commands run in a scratch folder; each `ok` states what should hold.
-set -u
-absolute() {
-    case $1 in
-    /*) echo "$1" ;;
-    *) echo "$PWD/$1" ;;
-    esac
-}
+. "$(dirname "$0")/tap.sh"
 quern=$(absolute "$1") tool=$(absolute "$2") data=$(absolute "$3")
-dir=$(mktemp -d) || exit 99
-trap 'chmod -R u+w "$dir"; rm -rf "$dir"' EXIT
-cd "$dir" || exit 99
-unset NO_COLOR COLUMNS QUERN_CPU
-n=0 failed=0
-
-ok() { # what, then a command that must succeed
-    what=$1
-    shift
-    n=$((n + 1))
-    if "$@"; then
-        echo "ok $n - $what"
-    else
-        failed=1
-        echo "not ok $n - $what"
-        sed 's/^/#   out: /' out | head -5
-        sed 's/^/#   err: /' err | head -5
-    fi
-}
-
-# Runs quern; output in the files out and err, status in $rc.
-run() {
-    "$quern" "$@" >out 2>err </dev/null
-    rc=$?
-}
-is() { [ "$rc" -eq "$1" ]; }
-err_has() { grep -q -e "$1" err; }
-out_has() { grep -q -e "$1" out; }
-one_error() { [ "$(grep -c '^quern: ' err)" -eq 1 ] && ! grep -qv -e '^quern: ' -e '^hint: ' err; }
-fails() { # status, words: a clean failure
-    is "$1" && one_error && err_has "$2" && [ ! -s out ]
-}
+scratch
 
 cp -R "$data/stories260k-bf16" m && chmod -R u+w m && cp m/model.safetensors w.safetensors
 "$tool" model 4 big.safetensors
@@ -410,5 +373,4 @@ for signal in INT TERM; do
 done
 ok "a run could be stopped" [ -n "$stopped" ]
 
-echo "1..$n"
-exit $failed
+finish

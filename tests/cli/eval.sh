@@ -1,44 +1,9 @@
 #!/bin/sh
 # quern eval and inspect --graph as a user meets them, on the trained model and the texts of testdata. Arguments: the quern program,
 # the tool beside this script, the testdata folder. Speaks TAP; each `ok` states what should hold.
-set -u
-absolute() {
-    case $1 in
-    /*) echo "$1" ;;
-    *) echo "$PWD/$1" ;;
-    esac
-}
+. "$(dirname "$0")/tap.sh"
 quern=$(absolute "$1") tool=$(absolute "$2") data=$(absolute "$3")
-dir=$(mktemp -d) || exit 99
-trap 'chmod -R u+w "$dir"; rm -rf "$dir"' EXIT
-cd "$dir" || exit 99
-unset NO_COLOR COLUMNS QUERN_CPU
-n=0 failed=0
-
-ok() { # what, then a command that must succeed
-    what=$1
-    shift
-    n=$((n + 1))
-    if "$@"; then
-        echo "ok $n - $what"
-    else
-        failed=1
-        echo "not ok $n - $what"
-        sed 's/^/#   out: /' out | head -5
-        sed 's/^/#   err: /' err | head -5
-    fi
-}
-run() {
-    "$quern" "$@" >out 2>err </dev/null
-    rc=$?
-}
-is() { [ "$rc" -eq "$1" ]; }
-err_has() { grep -q -e "$1" err; }
-out_has() { grep -q -e "$1" out; }
-one_error() { [ "$(grep -c '^quern: ' err)" -eq 1 ] && ! grep -qv -e '^quern: ' -e '^hint: ' err; }
-fails() { # status, words: a clean failure
-    is "$1" && one_error && err_has "$2" && [ ! -s out ]
-}
+scratch
 # The figures alone: what does not depend on the model's name, on memory or on time.
 figures() { grep -v -e '"model"' -e '"seconds"' -e '"peak_tensor_bytes"' out; }
 value() { # of "value" in the object of that key, which stands on the next line
@@ -268,5 +233,4 @@ if command -v xmllint >/dev/null; then
     ok "the drawing is XML" xmllint --noout m.svg
 fi
 
-echo "1..$n"
-exit $failed
+finish

@@ -1,41 +1,9 @@
 #!/bin/sh
 # compress --codec as a user meets it: calibrate, approximate, look, restore, measure. Arguments: the quern program, a small model
 # folder. Speaks TAP; each `ok` states what should hold.
-set -u
-case $1 in
-/*) quern=$1 ;;
-*) quern=$PWD/$1 ;;
-esac
-model=$(realpath "$2") || exit 99
-dir=$(mktemp -d) || exit 99
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 99
-unset NO_COLOR COLUMNS QUERN_CPU
-n=0 failed=0
-
-ok() { # what, then a command that must succeed
-    what=$1
-    shift
-    n=$((n + 1))
-    if "$@"; then
-        echo "ok $n - $what"
-    else
-        failed=1
-        echo "not ok $n - $what"
-        sed 's/^/#   out: /' out | head -5
-        sed 's/^/#   err: /' err | head -5
-    fi
-}
-run() {
-    "$quern" "$@" >out 2>err </dev/null
-    rc=$?
-}
-is() { [ "$rc" -eq "$1" ]; }
-err_has() { grep -q -e "$1" err; }
-out_has() { grep -q -e "$1" out; }
-fails() { # status, words: a clean failure
-    is "$1" && err_has "$2" && [ "$(grep -c '^quern: ' err)" -eq 1 ] && [ ! -s out ]
-}
+. "$(dirname "$0")/tap.sh"
+quern=$(absolute "$1") model=$(absolute "$2")
+scratch
 
 i=0
 while [ $i -lt 60 ]; do
@@ -123,5 +91,4 @@ ok "statistics of another model" fails 2 'of another model'
 run compress a.quern --codec=grid --bits=8 -o again.quern -q
 ok "a .quern is a model like any other" is 0
 
-echo "1..$n"
-exit $failed
+finish

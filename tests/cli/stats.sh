@@ -1,39 +1,8 @@
 #!/bin/sh
 # quern stats as a user meets it. Arguments: the quern program. Speaks TAP; each `ok` states what should hold.
-set -u
-case $1 in
-/*) quern=$1 ;;
-*) quern=$PWD/$1 ;;
-esac
-dir=$(mktemp -d) || exit 99
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 99
-unset NO_COLOR COLUMNS QUERN_CPU
-n=0 failed=0
-
-ok() { # what, then a command that must succeed
-    what=$1
-    shift
-    n=$((n + 1))
-    if "$@"; then
-        echo "ok $n - $what"
-    else
-        failed=1
-        echo "not ok $n - $what"
-        sed 's/^/#   out: /' out | head -5
-        sed 's/^/#   err: /' err | head -5
-    fi
-}
-run() {
-    "$quern" "$@" >out 2>err </dev/null
-    rc=$?
-}
-is() { [ "$rc" -eq "$1" ]; }
-err_has() { grep -q -e "$1" err; }
-out_has() { grep -q -e "$1" out; }
-fails() { # status, words: a clean failure
-    is "$1" && err_has "$2" && [ "$(grep -c '^quern: ' err)" -eq 1 ] && [ ! -s out ]
-}
+. "$(dirname "$0")/tap.sh"
+quern=$(absolute "$1")
+scratch
 
 # two entries of 2 and 1 columns, 5 calls; text "t.txt"
 matrix() { # value of the second column
@@ -108,5 +77,4 @@ printf 'abc' >short
 run stats --import-imatrix short -o x
 ok "an import of nothing" fails 3 'number of entries is missing'
 
-echo "1..$n"
-exit $failed
+finish
