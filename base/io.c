@@ -271,3 +271,15 @@ qn_code qn_fs_publish(const qn_fs *fs, const qn_alloc *alloc, const char *from, 
     qn_mem_put(alloc, dir);
     return rc;
 }
+
+qn_code qn_fs_check_target(const qn_fs *fs, const char *path, bool overwrite, qn_err *err)
+{
+    qn_stat st;
+    bool there;
+    QN_TRY(qn_fs_find(fs, path, &st, &there, err));
+    if (there && st.is_dir)
+        return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "is a folder: name the file to write"), path);
+    if (there && !overwrite)
+        return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "exists: give --force to replace it"), path);
+    return QN_OK;
+}

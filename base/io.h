@@ -98,6 +98,8 @@ qn_code qn_fs_publish(const qn_fs *fs, const qn_alloc *alloc, const char *from, 
                       qn_err *err) QN_MUST_CHECK;
 /* stat where absence is no error: *there says whether anything has that name (symlinks are followed). */
 qn_code qn_fs_find(const qn_fs *fs, const char *path, qn_stat *st, bool *there, qn_err *err) QN_MUST_CHECK;
+/* May a file be written there? QN_E_USAGE when a folder has the name, or anything does and may not be replaced. */
+qn_code qn_fs_check_target(const qn_fs *fs, const char *path, bool overwrite, qn_err *err) QN_MUST_CHECK;
 /* For hints and for cleaning up: also false when it cannot be looked at, so it must not decide what is overwritten. */
 bool qn_fs_exists(const qn_fs *fs, const char *path);
 /* fsyncs the folder that holds `path`: names made, changed and removed there before then survive a power cut. */

@@ -103,3 +103,9 @@ char *qn_path_dir(const qn_alloc *alloc, const char *path, qn_err *err)
     }
     return p;
 }
+
+bool qn_text_ends(const char *s, const char *tail)
+{
+    const size_t n = strlen(s), t = strlen(tail);
+    return n >= t && strcmp(s + n - t, tail) == 0;
+}

@@ -10,6 +10,9 @@ bool qn_path_is_safe(const char *p, size_t n);
 /* Strict UTF-8: shortest forms, no surrogates, ≤ U+10FFFF. */
 bool qn_utf8_is_valid(const char *p, size_t n);
 
+/* Does s end so? Also when it is nothing else. */
+bool qn_text_ends(const char *s, const char *tail);
+
 /* Concatenation of a and b in heap memory, freed with qn_mem_put; NULL and *err when there is none. */
 char *qn_path_cat(const qn_alloc *alloc, const char *a, const char *b, qn_err *err) QN_MUST_CHECK;
 /* "dir/name" (no doubled slash). */

@@ -9,6 +9,7 @@
 #include "cli/graph_report.h"
 #include "cli/json_write.h"
 #include "cli/lm_data.h"
+#include "cli/names.h"
 #include "cli/units.h"
 #include <inttypes.h>
 #include <string.h>
@@ -69,12 +70,6 @@ static void close_all(struct opened *x)
     qn_source_close(x->model);
 }
 
-static const char *base_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash && slash[1] ? slash + 1 : path;
-}
-
 static qn_code open_text(qn_cli *cli, const struct args *a, struct opened *x, qn_err *err)
 {
     QN_TRY(qn_lm_check(x->graph, err));
@@ -82,7 +77,7 @@ static qn_code open_text(qn_cli *cli, const struct args *a, struct opened *x, qn
     QN_TRY(qn_lm_feed_open(&x->lm, &cli->env, &x->corpus, a->batch ? a->batch : 1024, true, err));
     x->is_lm = true;
     x->feed = (qn_calibrate_feed){.n_batches = x->lm.n_batches, .n_tokens = x->lm.n_tokens, .feed = qn_lm_feed_batch, .ctx = &x->lm, .pool = &x->lm.pool};
-    x->data = (qn_stats_source){.digest = x->corpus.digest, .tokens = x->lm.n_tokens, .label = base_name(a->lm.data)};
+    x->data = (qn_stats_source){.digest = x->corpus.digest, .tokens = x->lm.n_tokens, .label = qn_name_last(a->lm.data)};
     x->meta.sequences = x->corpus.n_chunks;
     x->meta.context = (uint32_t)x->corpus.context;
     if (x->tok)
@@ -92,13 +87,10 @@ static qn_code open_text(qn_cli *cli, const struct args *a, struct opened *x, qn
 
 static qn_code open_arrays(qn_cli *cli, const struct args *a, struct opened *x, qn_err *err)
 {
-    const uint32_t opaque = qn_graph_first_opaque(x->graph);
-    if (opaque != QN_NO_NODE)
-        return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "the model cannot be run: operator %s of node '%s' is not known",
-                       x->graph->nodes[opaque].type, x->graph->nodes[opaque].name);
+    QN_TRY(qn_graph_check_runs(x->graph, err));
     QN_TRY(qn_io_feed_open(&x->io, &cli->env, x->graph, a->inputs, a->batch ? a->batch : 16, a->lm.chunks, err));
     x->feed = (qn_calibrate_feed){.n_batches = x->io.n_batches, .n_tokens = x->io.n_samples, .feed = qn_io_feed_batch, .ctx = &x->io, .pool = &x->io.pool};
-    x->data = (qn_stats_source){.digest = x->io.digest, .tokens = x->io.n_samples, .label = base_name(a->inputs)};
+    x->data = (qn_stats_source){.digest = x->io.digest, .tokens = x->io.n_samples, .label = qn_name_last(a->inputs)};
     x->meta.sequences = x->io.n_samples;
     return QN_OK;
 }
@@ -208,20 +200,6 @@ static qn_code calibrate(qn_cli *cli, const struct args *a, struct opened *x, qn
     return QN_OK;
 }
 
-static qn_code name_output(qn_cli *cli, const char *model, const char **out, qn_err *err)
-{
-    size_t n = strlen(model);
-    while (n > 1 && model[n - 1] == '/')
-        n--;
-    char *name = qn_arena_get(&cli->arena, n + 8, 1, err);
-    if (!name)
-        return QN_E_MEMORY;
-    memcpy(name, model, n);
-    memcpy(name + n, ".qstats", 8);
-    *out = name;
-    return QN_OK;
-}
-
 static qn_code run(qn_cli *cli, const void *args, qn_err *err)
 {
     const struct args *a = args;
@@ -233,7 +211,7 @@ static qn_code run(qn_cli *cli, const void *args, qn_err *err)
     if (a->inputs)
         QN_TRY(qn_lm_data_unused(cli, &a->lm, err));
     if (!x.out)
-        QN_TRY(name_output(cli, cli->operands.items[0], &x.out, err));
+        QN_TRY(qn_name_beside(&cli->arena, cli->operands.items[0], ".qstats", &x.out, err));
     qn_code rc = open_all(cli, a, &x, err);
     if (rc == QN_OK)
         rc = calibrate(cli, a, &x, err);

@@ -4,6 +4,7 @@
 #include "cli/commands.h"
 #include "cli/graph_report.h"
 #include "cli/inspect_report.h"
+#include "cli/names.h"
 #include "cli/pattern.h"
 #include "formats/quern/source.h"
 #include <limits.h>
@@ -116,8 +117,8 @@ static qn_code inspect(qn_cli *cli, const struct args *a, qn_source *src, qn_sou
 static qn_code draw(qn_cli *cli, const struct args *a, const qn_graph *g, qn_err *err)
 {
     char title[300], name[200];
-    const char *path = cli->operands.items[0], *slash = strrchr(path, '/');
-    qn_printable(name, sizeof name, slash && slash[1] ? slash + 1 : path, strlen(slash && slash[1] ? slash + 1 : path));
+    const char *last = qn_name_last(cli->operands.items[0]);
+    qn_printable(name, sizeof name, last, strlen(last));
     snprintf(title, sizeof title, "%s (%s)", name, g->family);
     qn_outfile out;
     qn_code rc = qn_outfile_open(&out, &cli->env, a->svg, a->force, err);

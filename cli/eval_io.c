@@ -3,6 +3,7 @@
 #include "analysis/eval/evaluate_io.h"
 #include "analysis/eval/ints.h"
 #include "base/err.h"
+#include "cli/eval_report.h"
 #include "cli/json_write.h"
 #include "cli/table.h"
 #include "cli/units.h"
@@ -79,16 +80,11 @@ static qn_code print_text(qn_cli *cli, const qn_eval_io_args *a, const qn_graph 
     return rc;
 }
 
-static void estimate(qn_json_writer *j, const char *key, const qn_estimate *e)
+/* What was not asked for is left out. */
+static void known(qn_json_writer *j, const char *key, const qn_estimate *e)
 {
-    if (isnan(e->value))
-        return;
-    qn_jw_begin(j, key, '{');
-    qn_jw_real(j, "value", e->value);
-    qn_jw_real(j, "se", e->se);
-    qn_jw_real(j, "low", e->low);
-    qn_jw_real(j, "high", e->high);
-    qn_jw_end(j, '}');
+    if (!isnan(e->value))
+        qn_estimate_json(j, key, e);
 }
 
 static void print_json(const qn_eval_io_args *a, const qn_graph *g, const qn_io_eval *e, const qn_io_feed *f, double seconds)
@@ -117,9 +113,9 @@ static void print_json(const qn_eval_io_args *a, const qn_graph *g, const qn_io_
             qn_jw_real(&j, "max_rel", qn_io_max_rel(o));
             qn_jw_real(&j, "cosine", qn_io_cosine(o));
         }
-        estimate(&j, "same_top1", &o->same_top);
-        estimate(&j, "accuracy", &o->right);
-        estimate(&j, "accuracy_reference", &o->right_ref);
+        known(&j, "same_top1", &o->same_top);
+        known(&j, "accuracy", &o->right);
+        known(&j, "accuracy_reference", &o->right_ref);
         qn_jw_end(&j, '}');
     }
     qn_jw_end(&j, ']');

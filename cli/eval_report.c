@@ -114,7 +114,7 @@ qn_code qn_eval_text(qn_cli *cli, const qn_eval_facts *f, qn_err *err)
     return rc;
 }
 
-static void estimate(qn_json_writer *j, const char *key, const qn_estimate *e)
+void qn_estimate_json(qn_json_writer *j, const char *key, const qn_estimate *e)
 {
     qn_jw_begin(j, key, '{');
     qn_jw_real(j, "value", e->value);
@@ -172,17 +172,17 @@ void qn_eval_json(const qn_eval_facts *f)
     qn_jw_u64(&j, "tokens_fed", e->n_tokens);
     qn_jw_u64(&j, "tokens_scored", e->n_scored);
     qn_jw_u64(&j, "tokens_left_out", f->corpus->n_left_out);
-    estimate(&j, "perplexity", &e->ppl);
-    estimate(&j, "nll", &e->nll);
-    estimate(&j, "top1", &e->top);
+    qn_estimate_json(&j, "perplexity", &e->ppl);
+    qn_estimate_json(&j, "nll", &e->nll);
+    qn_estimate_json(&j, "top1", &e->top);
     if (e->has_ref) {
         qn_jw_begin(&j, "reference", '{');
-        estimate(&j, "perplexity", &e->ppl_ref);
-        estimate(&j, "perplexity_ratio", &e->ppl_ratio);
-        estimate(&j, "kl", &e->kl);
+        qn_estimate_json(&j, "perplexity", &e->ppl_ref);
+        qn_estimate_json(&j, "perplexity_ratio", &e->ppl_ratio);
+        qn_estimate_json(&j, "kl", &e->kl);
         quantiles(&j, "kl_quantiles", e->kl_quantiles);
-        estimate(&j, "same_top1", &e->same_top);
-        estimate(&j, "probability_change", &e->dp);
+        qn_estimate_json(&j, "same_top1", &e->same_top);
+        qn_estimate_json(&j, "probability_change", &e->dp);
         qn_jw_real(&j, "probability_change_rms", e->dp_rms);
         quantiles(&j, "probability_change_quantiles", e->dp_quantiles);
         qn_jw_end(&j, '}');

@@ -4,6 +4,7 @@
 
 #include "analysis/eval/evaluate.h"
 #include "cli/cli.h"
+#include "cli/json_write.h"
 
 typedef struct qn_eval_facts {
     const char *model, *against, *data, *tokenizer; /* paths; tokenizer: its kind, NULL for token files */
@@ -16,5 +17,7 @@ typedef struct qn_eval_facts {
 
 qn_code qn_eval_text(qn_cli *cli, const qn_eval_facts *f, qn_err *err) QN_MUST_CHECK;
 void qn_eval_json(const qn_eval_facts *f);
+/* An object of value, se, low and high. */
+void qn_estimate_json(qn_json_writer *j, const char *key, const qn_estimate *e);
 
 #endif

@@ -31,10 +31,7 @@ static uint64_t weight_count(const qn_graph *g, uint64_t *n_elems)
     *n_elems = 0;
     for (uint32_t i = 0; i < g->n_values; i++)
         if (g->values[i].kind == QN_VALUE_WEIGHT) {
-            uint64_t e = 1;
-            for (unsigned k = 0; k < g->values[i].rank; k++)
-                e *= (uint64_t)g->values[i].dims[k];
-            *n_elems += e;
+            *n_elems += qn_value_elems(&g->values[i]);
             n++;
         }
     return n;

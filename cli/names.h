@@ -4,6 +4,10 @@
 
 #include "base/alloc.h"
 
+/* What stands behind the last '/'; the path itself when nothing does. */
+const char *qn_name_last(const char *path);
+/* "a/model" or "a/model/" and a tail → "a/modelTAIL". QN_E_USAGE for ".", ".." and "/", which name nothing. */
+qn_code qn_name_beside(qn_arena *arena, const char *input, const char *tail, const char **out, qn_err *err) QN_MUST_CHECK;
 /* The file `compress` writes beside its input: "a/model.safetensors" → "a/model.safetensors.quern", "a/model/" →
  * "a/model.quern", "m.safetensors.index.json" and "m.json" → "m.quern". QN_E_USAGE for ".", ".." and "/", which name nothing. */
 qn_code qn_name_packed(qn_arena *arena, const char *input, const char **out, qn_err *err) QN_MUST_CHECK;

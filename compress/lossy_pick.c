@@ -4,17 +4,11 @@
 
 enum { ROW_MIN = 32 /* docs/format.md, "Rows": shorter ones are joined, and then are no rows */, ROWS_MIN = 16 };
 
-static bool ends_with(const char *s, const char *end)
-{
-    const size_t n = strlen(s), m = strlen(end);
-    return n >= m && memcmp(s + n - m, end, m) == 0;
-}
-
 /* zip archives (.pt, .npz) hold a CRC of each tensor, which approximated bytes would not have. */
 static bool file_fits(const qn_source *src, const qn_object *o)
 {
     const char *path = src->files[o->file].path;
-    return ends_with(path, ".safetensors") || ends_with(path, ".gguf") || ends_with(path, ".npy");
+    return qn_text_ends(path, ".safetensors") || qn_text_ends(path, ".gguf") || qn_text_ends(path, ".npy");
 }
 
 static const char *why_kept(const qn_source *src, const qn_object *o)

@@ -12,25 +12,13 @@ static qn_code in_the_way(const char *path, qn_err *err)
                                        "is in the way and not ours: move it, or give --restart to overwrite it"), path);
 }
 
-static qn_code check_target(const qn_output *o, qn_err *err)
-{
-    qn_stat st;
-    bool there;
-    QN_TRY(qn_fs_find(o->env->fs, o->path, &st, &there, err));
-    if (there && st.is_dir)
-        return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "is a folder: name the file to write"), o->path);
-    if (there && !o->overwrite)
-        return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "exists: give --force to replace it"), o->path);
-    return QN_OK;
-}
-
 qn_code qn_output_check(qn_output *o, const qn_env *env, const char *path, bool overwrite, qn_err *err)
 {
     *o = QN_OUTPUT_CLOSED;
     o->env = env;
     o->path = path;
     o->overwrite = overwrite;
-    QN_TRY(check_target(o, err));
+    QN_TRY(qn_fs_check_target(o->env->fs, o->path, o->overwrite, err));
     o->partial_path = qn_path_cat(env->alloc, path, ".partial", err);
     o->journal_path = qn_path_cat(env->alloc, path, ".journal", err);
     return o->partial_path && o->journal_path ? QN_OK : QN_E_MEMORY;
@@ -122,7 +110,7 @@ qn_code qn_output_publish(qn_output *o, qn_err *err)
     (void)fs->advise_done(fs->ctx, o->partial.fd, 0, 0); /* so that it is read back from the disk */
     QN_TRY(qn_file_close(&o->partial, err));
     QN_TRY(qn_verify_written(o->env, o->partial_path, err));
-    QN_TRY(check_target(o, err)); /* once more: packing may have taken hours */
+    QN_TRY(qn_fs_check_target(o->env->fs, o->path, o->overwrite, err)); /* once more: packing may have taken hours */
     QN_TRY(qn_fs_publish(fs, o->env->alloc, o->partial_path, o->path, err));
     o->ours = false; /* the name is free for others */
     (void)fs->unlink(fs->ctx, o->journal_path); /* a journal without a partial is harmless */

@@ -6,18 +6,6 @@
 
 enum { BUF_BYTES = 1 << 20 };
 
-static qn_code check_target(const qn_outfile *o, qn_err *err)
-{
-    qn_stat st;
-    bool there;
-    QN_TRY(qn_fs_find(o->env->fs, o->path, &st, &there, err));
-    if (there && st.is_dir)
-        return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "is a folder: name the file to write"), o->path);
-    if (there && !o->overwrite)
-        return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "exists: give --force to replace it"), o->path);
-    return QN_OK;
-}
-
 qn_code qn_outfile_open(qn_outfile *o, const qn_env *env, const char *path, bool overwrite, qn_err *err)
 {
     *o = QN_OUTFILE_CLOSED;
@@ -29,7 +17,7 @@ qn_code qn_outfile_open(qn_outfile *o, const qn_env *env, const char *path, bool
     if (!o->path || !o->tmp || !o->buf)
         return QN_E_MEMORY;
     QN_TRY(qn_hasher_open(&o->hash, err));
-    QN_TRY(check_target(o, err));
+    QN_TRY(qn_fs_check_target(o->env->fs, o->path, o->overwrite, err));
     if (qn_fs_exists(env->fs, o->tmp))
         (void)env->fs->unlink(env->fs->ctx, o->tmp);
     QN_TRY(qn_file_open(&o->file, env->fs, env->alloc, o->tmp, QN_OPEN_NEW, err));
@@ -96,7 +84,7 @@ qn_code qn_outfile_seal(qn_outfile *o, qn_err *err)
 
 qn_code qn_outfile_publish(qn_outfile *o, qn_err *err)
 {
-    QN_TRY(check_target(o, err)); /* once more: writing may have taken long */
+    QN_TRY(qn_fs_check_target(o->env->fs, o->path, o->overwrite, err)); /* once more: writing may have taken long */
     QN_TRY(qn_fs_publish(o->env->fs, o->env->alloc, o->tmp, o->path, err));
     o->made = false;
     return QN_OK;

@@ -46,30 +46,8 @@ INLINE vec64 look64(const uint64_t *row, vec64 at, uint32_t stride)
 #define PACKS 2
 #include "runtime/kern_pvq_simd.h"
 
-TARGET static void points(const qn_pvq_tab *t, uint32_t m, uint32_t j, const uint64_t *index, size_t count, int8_t *y, size_t ld)
-{
-    if (t->word == 4)
-        walk32(t, t->stride, m, j, index, count, y, ld);
-    else
-        walk64(t, t->stride, m, j, index, count, y, ld);
-}
-
-TARGET static void norms(const int8_t *y, size_t ld, uint32_t m, size_t count, uint32_t *norm2)
-{
-    qn_pvq_norms_any(y, ld, m, count, norm2);
-}
-
-TARGET static void row(qn_dtype t, const int8_t *y, const float *scale, const uint32_t *pos, size_t n, uint8_t *dst)
-{
-    qn_pvq_row_any(t, y, scale, pos, n, dst);
-}
-
-void qn_kern_pvq_avx2(qn_kern_pvq *k)
-{
-    k->points = points;
-    k->norms = norms;
-    k->row = row;
-}
+#define FILL qn_kern_pvq_avx2
+#include "runtime/kern_pvq_simd.h"
 #else
 typedef int qn_kern_pvq_avx2_is_for_x86;
 #endif

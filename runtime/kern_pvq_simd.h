@@ -6,7 +6,9 @@
  *   LOOK(row, at, stride)            row[at] lane by lane, at < stride
  *   EVERY_8(row, stride)             something of type VEC from which
  *   LOOK_8(every, row, at, stride)   finds row[at] for multiples of 8
- * The search is binary and without branches: all lanes take as many steps. */
+ * The search is binary and without branches: all lanes take as many steps.
+ * Included a last time with FILL, the name of the function that puts walk32, walk64 and what the compiler makes of the C code for
+ * this instruction set into the table. */
 #if defined(WALK)
 
 /* PACKS·LANES or LANES groups. stride: t->stride, as a constant where that saves work. */
@@ -93,4 +95,32 @@ TARGET static void WALK(const qn_pvq_tab *t, const uint32_t stride, uint32_t m, 
 #undef LOOK_8
 #undef EVERY_8
 #undef PACKS
+#elif defined(FILL)
+
+TARGET static void points(const qn_pvq_tab *t, uint32_t m, uint32_t j, const uint64_t *index, size_t count, int8_t *y, size_t ld)
+{
+    if (t->word == 4)
+        walk32(t, t->stride, m, j, index, count, y, ld);
+    else
+        walk64(t, t->stride, m, j, index, count, y, ld);
+}
+
+TARGET static void norms(const int8_t *y, size_t ld, uint32_t m, size_t count, uint32_t *norm2)
+{
+    qn_pvq_norms_any(y, ld, m, count, norm2);
+}
+
+TARGET static void row(qn_dtype t, const int8_t *y, const float *scale, const uint32_t *pos, size_t n, uint8_t *dst)
+{
+    qn_pvq_row_any(t, y, scale, pos, n, dst);
+}
+
+void FILL(qn_kern_pvq *k)
+{
+    k->points = points;
+    k->norms = norms;
+    k->row = row;
+}
+
+#undef FILL
 #endif

@@ -5,11 +5,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* Who multiplies a weight: used to find weights with one input. */
-struct user {
-    uint32_t node;   /* the only node that reads it; QN_NO_NODE: none; one less: several */
-};
-
 struct run {
     const qn_env *env;
     const qn_graph *graph;
@@ -18,12 +13,11 @@ struct run {
     qn_exec *exec;
     qn_stats *stats;
     qn_stats_writer *writer;
-    struct user *users;      /* per value */
+    uint32_t *user;          /* per value: of a weight, the only node that reads it; QN_NO_NODE: none; one less: several */
     uint32_t block, n_done;  /* the block that runs; blocks that need not be measured */
     uint64_t batch_fed;
     /* The last input that was shown: the next weight of the same node may see the very same. */
     uint32_t last_node, last_weight;
-    uint32_t last_part;
     const float *last_x;
     uint64_t last_rows, last_n, last_ld;
     qn_stats_entry *last_entry;
@@ -33,12 +27,12 @@ static void find_users(struct run *r)
 {
     const qn_graph *g = r->graph;
     for (uint32_t v = 0; v < g->n_values; v++)
-        r->users[v].node = QN_NO_NODE;
+        r->user[v] = QN_NO_NODE;
     for (uint32_t i = 0; i < g->n_nodes; i++)
         for (unsigned k = 0; k < g->nodes[i].n_in; k++) {
             const uint32_t v = g->nodes[i].in[k];
             if (v != QN_NO_VALUE && g->values[v].kind == QN_VALUE_WEIGHT)
-                r->users[v].node = r->users[v].node == QN_NO_NODE ? i : QN_NO_NODE - 1;
+                r->user[v] = r->user[v] == QN_NO_NODE ? i : QN_NO_NODE - 1;
         }
 }
 
@@ -47,7 +41,7 @@ static void find_users(struct run *r)
 static uint32_t leader(const struct run *r, uint32_t weight)
 {
     const qn_graph *g = r->graph;
-    const uint32_t node = r->users[weight].node;
+    const uint32_t node = r->user[weight];
     if (node >= g->n_nodes || strcmp(g->nodes[node].type, "Linear") != 0)
         return weight;
     const uint32_t x = g->nodes[node].in[0];
@@ -55,7 +49,7 @@ static uint32_t leader(const struct run *r, uint32_t weight)
     for (uint32_t i = b->first_node; i < node; i++) {
         const qn_node *n = &g->nodes[i];
         if (strcmp(n->type, "Linear") == 0 && n->in[0] == x && n->in[1] != weight && g->values[n->in[1]].kind == QN_VALUE_WEIGHT &&
-            r->users[n->in[1]].node == i)
+            r->user[n->in[1]] == i)
             return n->in[1];
     }
     return weight;
@@ -68,10 +62,11 @@ static bool is_same_rows(const struct run *r, uint32_t node, const float *x, uin
            ld == r->last_ld;
 }
 
-static uint32_t expert_of(const qn_value *v, uint32_t part, uint64_t n)
+/* Which part of a weight: of one that stacks experts (experts, out, in), or the group of a convolution. */
+static uint32_t expert_of(const qn_graph *g, uint32_t node, const qn_value *v, uint32_t part)
 {
-    /* A stacked weight (experts, out, in), or the groups of a convolution. A plain matrix has no parts. */
-    return v->rank >= 3 && n ? part : QN_STATS_NO_EXPERT;
+    const bool parts = node < g->n_nodes && (qn_node_int(&g->nodes[node], "group", 1) > 1 || !strcmp(g->nodes[node].type, "Experts"));
+    return parts && v->rank >= 3 ? part : QN_STATS_NO_EXPERT;
 }
 
 static qn_code name_it(struct run *r, qn_stats_entry *e, uint32_t weight, uint32_t expert, qn_err *err)
@@ -80,11 +75,6 @@ static qn_code name_it(struct run *r, qn_stats_entry *e, uint32_t weight, uint32
     if (expert == QN_STATS_NO_EXPERT)
         return qn_stats_get(r->stats, name, expert) ? QN_OK : qn_stats_alias(r->stats, e, name, err);
     return QN_OK;
-}
-
-static bool has_groups(const qn_graph *g, uint32_t node)
-{
-    return node < g->n_nodes && (qn_node_int(&g->nodes[node], "group", 1) > 1 || !strcmp(g->nodes[node].type, "Experts"));
 }
 
 static qn_code on_input(void *ctx, const qn_graph *g, uint32_t weight, uint32_t part, const float *x, uint64_t rows, uint64_t n,
@@ -96,8 +86,8 @@ static qn_code on_input(void *ctx, const qn_graph *g, uint32_t weight, uint32_t 
     if (n > QN_STATS_COLUMNS_MAX)
         return QN_OK;
     const qn_value *v = &g->values[weight];
-    const uint32_t node = r->users[weight].node;
-    const uint32_t expert = has_groups(g, node) ? expert_of(v, part, n) : QN_STATS_NO_EXPERT, lead = leader(r, weight);
+    const uint32_t node = r->user[weight];
+    const uint32_t expert = expert_of(g, node, v, part), lead = leader(r, weight);
     qn_stats_entry *e = qn_stats_get(r->stats, v->name, expert);
     if (lead != weight && (e = qn_stats_get(r->stats, g->values[lead].name, QN_STATS_NO_EXPERT)))
         return name_it(r, e, weight, expert, err); /* the leader has counted these rows */
@@ -108,7 +98,6 @@ static qn_code on_input(void *ctx, const qn_graph *g, uint32_t weight, uint32_t 
         QN_TRY(qn_stats_open(r->stats, v->name, expert, (uint32_t)n, r->o->diagonal ? QN_STATS_DIAG : QN_STATS_H, &e, err));
     r->last_node = node;
     r->last_weight = weight;
-    r->last_part = part;
     r->last_x = x;
     r->last_rows = rows;
     r->last_n = n;
@@ -265,8 +254,8 @@ qn_code qn_calibrate(const qn_env *env, const qn_graph *g, const qn_calibrate_fe
     *out = (qn_calibration){.n_blocks = g->n_blocks};
     const qn_stats_options so = {.h_max_columns = o->h_max_columns};
     const qn_stats_write_options wo = {.overwrite = o->overwrite, .restart = o->restart, .resumable = true};
-    r.users = qn_mem_zeros(env->alloc, (uint64_t)g->n_values + 1, sizeof *r.users, err);
-    qn_code rc = r.users ? qn_stats_new(env, &so, &r.stats, err) : QN_E_MEMORY;
+    r.user = qn_mem_zeros(env->alloc, (uint64_t)g->n_values + 1, sizeof *r.user, err);
+    qn_code rc = r.user ? qn_stats_new(env, &so, &r.stats, err) : QN_E_MEMORY;
     if (rc == QN_OK)
         rc = qn_stats_writer_open(&r.writer, env, out_path, &full, &wo, err);
     if (rc == QN_OK) {
@@ -281,6 +270,6 @@ qn_code qn_calibrate(const qn_env *env, const qn_graph *g, const qn_calibrate_fe
     qn_stats_writer_close(r.writer);
     qn_stats_free(r.stats);
     qn_exec_close(r.exec);
-    qn_mem_put(env->alloc, r.users);
+    qn_mem_put(env->alloc, r.user);
     return rc;
 }

@@ -160,12 +160,6 @@ static qn_code cut_lines(struct builder *b, const char *text, uint64_t n_bytes, 
     return QN_OK;
 }
 
-static bool ends_with(const char *s, const char *end)
-{
-    const size_t n = strlen(s), m = strlen(end);
-    return n >= m && !strcmp(s + n - m, end);
-}
-
 /* Tokens of a .npy: integers of any width. */
 static qn_code read_npy(struct builder *b, const char *path, qn_err *err)
 {
@@ -235,7 +229,7 @@ static qn_code read_text(struct builder *b, const char *path, qn_err *err)
     if (rc == QN_OK)
         rc = text ? qn_file_read(&f, text, st.n_bytes, 0, err) : QN_E_MEMORY;
     if (rc == QN_OK)
-        rc = ends_with(path, ".jsonl") || ends_with(path, ".ndjson") ? cut_lines(b, text, st.n_bytes, err) : cut_text(b, text, st.n_bytes, err);
+        rc = qn_text_ends(path, ".jsonl") || qn_text_ends(path, ".ndjson") ? cut_lines(b, text, st.n_bytes, err) : cut_text(b, text, st.n_bytes, err);
     qn_mem_put(b->env->alloc, text);
     qn_file_drop(&f);
     return rc;
@@ -259,12 +253,12 @@ qn_code qn_corpus_open(const qn_env *env, const char *path, const qn_tokenizer *
     if (o->context < 2)
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "a context of %" PRIu64 " tokens; 2 at least", o->context);
     struct builder b = {.env = env, .o = o, .tok = tok, .c = c, .bos = UINT32_MAX};
-    c->documents = o->separator || ends_with(path, ".jsonl") || ends_with(path, ".ndjson");
+    c->documents = o->separator || qn_text_ends(path, ".jsonl") || qn_text_ends(path, ".ndjson");
     c->starts = qn_mem_zeros(env->alloc, 1, sizeof *c->starts, err);
     qn_code rc = c->starts ? QN_OK : QN_E_MEMORY;
     b.cap_starts = 1;
     if (rc == QN_OK)
-        rc = ends_with(path, ".npy") ? read_npy(&b, path, err) : read_text(&b, path, err);
+        rc = qn_text_ends(path, ".npy") ? read_npy(&b, path, err) : read_text(&b, path, err);
     if (rc == QN_OK)
         rc = check(c, n_vocab, err);
     if (rc != QN_OK) {

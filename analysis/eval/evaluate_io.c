@@ -144,10 +144,7 @@ static void summarise(struct run *r)
 
 static qn_code check_graph(const qn_graph *g, qn_err *err)
 {
-    const uint32_t opaque = qn_graph_first_opaque(g);
-    if (opaque != QN_NO_NODE)
-        return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "the model cannot be run: operator %s of node '%s' is not known", g->nodes[opaque].type,
-                       g->nodes[opaque].name);
+    QN_TRY(qn_graph_check_runs(g, err));
     if (g->n_outputs > OUTPUTS_MAX)
         return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "the model has %" PRIu32 " outputs; at most %d are supported", g->n_outputs, (int)OUTPUTS_MAX);
     return QN_OK;

@@ -62,9 +62,5 @@ qn_code qn_lm_check(const qn_graph *g, qn_err *err)
     if (!g->n_vocab || g->n_inputs != 2 || g->n_outputs != 1 || strcmp(g->values[g->inputs[0]].name, "tokens") != 0 ||
         strcmp(g->values[g->inputs[1]].name, "starts") != 0)
         return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "the model (%s) is no language model: it has no tokens to predict", g->family);
-    const uint32_t opaque = qn_graph_first_opaque(g);
-    if (opaque != QN_NO_NODE)
-        return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "the model cannot be run: operator %s of node '%s' is not known",
-                       g->nodes[opaque].type, g->nodes[opaque].name);
-    return QN_OK;
+    return qn_graph_check_runs(g, err);
 }

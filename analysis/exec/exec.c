@@ -13,12 +13,8 @@ static uint64_t weight_bytes(const qn_graph *g)
 {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < g->n_values; i++)
-        if (g->values[i].kind == QN_VALUE_WEIGHT) {
-            uint64_t n = 1;
-            for (unsigned k = 0; k < g->values[i].rank; k++)
-                n *= (uint64_t)g->values[i].dims[k];
-            sum += n * 4;
-        }
+        if (g->values[i].kind == QN_VALUE_WEIGHT)
+            sum += qn_value_elems(&g->values[i]) * 4;
     return sum;
 }
 
@@ -96,16 +92,6 @@ static qn_code look(qn_exec *x, const qn_frame *f, uint32_t value, bool by_rows,
     return QN_BUG(err, "value of no kind");
 }
 
-static qn_code in_node(const qn_node *n, qn_code rc, qn_err *err)
-{
-    if (rc == QN_OK || !err || err->code == QN_OK || err->tensor[0])
-        return rc;
-    char text[sizeof err->text];
-    memcpy(text, err->text, sizeof text);
-    snprintf(err->text, sizeof err->text, "node '%.120s' (%.40s): %.140s", n->name, n->type, text);
-    return rc;
-}
-
 enum { OPERANDS = 64 }; /* a node with more takes its lists from the heap */
 
 static qn_code run_node(qn_exec *x, qn_frame *f, uint32_t index, qn_err *err)
@@ -139,7 +125,8 @@ static qn_code run_node(qn_exec *x, qn_frame *f, uint32_t index, qn_err *err)
     }
     if (in != few)
         qn_mem_put(x->env->alloc, in);
-    return in_node(n, rc, err);
+    /* What names a weight needs no node. */
+    return err && err->tensor[0] ? rc : qn_node_fail(n, rc, err);
 }
 
 qn_code qn_frame_run(qn_exec *x, qn_frame *f, uint32_t first, uint32_t last, qn_err *err)
@@ -230,11 +217,6 @@ const qn_env *qn_exec_env(const qn_exec *x)
 qn_pool *qn_exec_pool(qn_exec *x)
 {
     return &x->pool;
-}
-
-const qn_graph *qn_exec_graph(const qn_exec *x)
-{
-    return x->frame ? x->frame->graph : x->graph;
 }
 
 qn_code qn_exec_new(qn_exec *x, qn_array *t, qn_dtype dtype, const int64_t *dims, unsigned rank, qn_err *err)

@@ -81,7 +81,6 @@ uint64_t qn_exec_peak_bytes(const qn_exec *x);
 
 const qn_env *qn_exec_env(const qn_exec *x);
 qn_pool *qn_exec_pool(qn_exec *x);
-const qn_graph *qn_exec_graph(const qn_exec *x);
 /* Room for an output. */
 qn_code qn_exec_new(qn_exec *x, qn_array *t, qn_dtype dtype, const int64_t *dims, unsigned rank, qn_err *err) QN_MUST_CHECK;
 /* Input i is read by nobody after this node and nobody else refers to its data: they may be written, or given on as the output. */

@@ -204,19 +204,13 @@ qn_code qn_build_check(const qn_build *b, qn_err *err)
                                                            "cannot be run as it is", shown);
 }
 
-static bool ends_with(const char *s, const char *tail)
-{
-    const size_t n = strlen(s), t = strlen(tail);
-    return n >= t && !strcmp(s + n - t, tail);
-}
-
 static bool ignored(const char *name, const char *const *ignore)
 {
     for (; ignore && *ignore; ignore++)
-        if (ends_with(name, *ignore))
+        if (qn_text_ends(name, *ignore))
             return true;
     /* Tables of angles, which old checkpoints carry along. */
-    return ends_with(name, "rotary_emb.inv_freq");
+    return qn_text_ends(name, "rotary_emb.inv_freq");
 }
 
 /* Warns of tensors that no value of the graph is. */

@@ -409,12 +409,6 @@ static int by_tensor(const void *pa, const void *pb)
     return (a > b) - (a < b);
 }
 
-static bool ends_with(const char *s, const char *end)
-{
-    const size_t n = strlen(s), m = strlen(end);
-    return n >= m && !strcmp(s + n - m, end);
-}
-
 /* The structure of the model: the source's own, or read from the file that a container holds. */
 static qn_code find_model(qn_onnx_build *b, qn_graph *g, qn_err *err)
 {
@@ -424,7 +418,7 @@ static qn_code find_model(qn_onnx_build *b, qn_graph *g, qn_err *err)
         return QN_OK;
     }
     uint64_t f = 0;
-    while (f < b->source->n_files && !ends_with(b->source->files[f].path, ".onnx"))
+    while (f < b->source->n_files && !qn_text_ends(b->source->files[f].path, ".onnx"))
         f++;
     if (f == b->source->n_files)
         return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "no file of the model is an .onnx file");

@@ -361,3 +361,11 @@ uint32_t qn_graph_find(const qn_graph *g, const char *name)
 {
     return g->names.slots ? qn_names_find(&g->names, name, name_of, g) : QN_NO_VALUE;
 }
+
+uint64_t qn_value_elems(const qn_value *v)
+{
+    uint64_t n = 1;
+    for (unsigned k = 0; k < v->rank; k++)
+        n *= (uint64_t)v->dims[k];
+    return n;
+}

@@ -156,6 +156,12 @@ double qn_node_float(const qn_node *n, const char *name, double otherwise);
 const char *qn_node_string(const qn_node *n, const char *name, const char *otherwise);
 /* NULL and *count = 0 when it is not there. */
 const int64_t *qn_node_ints(const qn_node *n, const char *name, unsigned *count);
+/* Elements of a value whose dimensions are all known: of every weight. A scalar has one. */
+uint64_t qn_value_elems(const qn_value *v);
+/* QN_E_UNSUPPORTED naming the operator when the graph cannot be run. */
+qn_code qn_graph_check_runs(const qn_graph *g, qn_err *err) QN_MUST_CHECK;
+/* Puts the node in front of what *err says; returns rc. For errors of an operator, which does not know its name. */
+qn_code qn_node_fail(const qn_node *n, qn_code rc, qn_err *err);
 /* First opaque node, or QN_NO_NODE; subgraphs included (then the node that holds the subgraph). */
 uint32_t qn_graph_first_opaque(const qn_graph *g);
 

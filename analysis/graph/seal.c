@@ -85,14 +85,8 @@ static qn_code infer_node(qn_graph *g, uint32_t index, qn_info *infos, qn_err *e
     for (unsigned i = 0; i < n->n_out; i++)
         out[i] = nothing;
     const qn_code rc = n->op->shape ? n->op->shape(n, in, out, err) : QN_OK;
-    if (rc != QN_OK) {
-        if (err && err->code != QN_OK && strncmp(err->text, "node '", 6) != 0) {
-            char text[sizeof err->text];
-            memcpy(text, err->text, sizeof text);
-            snprintf(err->text, sizeof err->text, "node '%.120s' (%.40s): %.140s", n->name, n->type, text);
-        }
-        return rc;
-    }
+    if (rc != QN_OK)
+        return err && strncmp(err->text, "node '", 6) == 0 ? rc : qn_node_fail(n, rc, err);
     for (unsigned i = 0; i < n->n_out; i++)
         if (n->out[i] != QN_NO_VALUE)
             QN_TRY(learn(g, &g->values[n->out[i]], &out[i], err));
@@ -187,4 +181,23 @@ uint32_t qn_graph_first_opaque(const qn_graph *g)
                 return i;
     }
     return QN_NO_NODE;
+}
+
+qn_code qn_graph_check_runs(const qn_graph *g, qn_err *err)
+{
+    const uint32_t i = qn_graph_first_opaque(g);
+    if (i == QN_NO_NODE)
+        return QN_OK;
+    return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "the model cannot be run: operator %s of node '%s' is not known", g->nodes[i].type,
+                   g->nodes[i].name);
+}
+
+qn_code qn_node_fail(const qn_node *n, qn_code rc, qn_err *err)
+{
+    if (rc == QN_OK || !err || err->code == QN_OK)
+        return rc;
+    char text[sizeof err->text];
+    memcpy(text, err->text, sizeof text);
+    snprintf(err->text, sizeof err->text, "node '%.120s' (%.40s): %.140s", n->name, n->type, text);
+    return rc;
 }

@@ -118,16 +118,6 @@ qn_code qn_stats_writer_add_key(qn_stats_writer *w, const char *name, uint32_t e
     return QN_OK;
 }
 
-bool qn_stats_writer_has(const qn_stats_writer *w, const char *name, uint32_t expert)
-{
-    qn_arena ar;
-    qn_arena_init(&ar, w->env->alloc);
-    const char *key = qn_stats_key(&ar, name, expert, NULL);
-    const bool has = key && qn_names_find(&w->names, key, key_of, w) != QN_NAMES_NONE;
-    qn_arena_release(&ar);
-    return has;
-}
-
 /* ---- opening ---- */
 
 static qn_code copy_meta(qn_stats_writer *w, const qn_stats_meta *m, qn_err *err)
@@ -153,18 +143,6 @@ static qn_code copy_meta(qn_stats_writer *w, const qn_stats_meta *m, qn_err *err
     return QN_OK;
 }
 
-static qn_code check_target(const qn_stats_writer *w, qn_err *err)
-{
-    qn_stat st;
-    bool there;
-    QN_TRY(qn_fs_find(w->env->fs, w->path, &st, &there, err));
-    if (there && st.is_dir)
-        return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "is a folder: name the file to write"), w->path);
-    if (there && !w->opt.overwrite)
-        return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "exists: give --force to replace it"), w->path);
-    return QN_OK;
-}
-
 static qn_code open_writer(qn_stats_writer *w, const char *path, const qn_stats_meta *meta, qn_err *err)
 {
     w->path = qn_path_cat(w->env->alloc, path, "", err);
@@ -174,7 +152,7 @@ static qn_code open_writer(qn_stats_writer *w, const char *path, const qn_stats_
         return QN_E_MEMORY;
     QN_TRY(qn_hasher_open(&w->hash, err));
     QN_TRY(copy_meta(w, meta, err));
-    QN_TRY(check_target(w, err));
+    QN_TRY(qn_fs_check_target(w->env->fs, w->path, w->opt.overwrite, err));
     return qn_stats_writer_open_partial(w, err);
 }
 
@@ -360,7 +338,7 @@ static qn_code finish(qn_stats_writer *w, const qn_stats_meta *meta, qn_err *err
     }
     QN_TRY(end_segment(w, true, err));
     QN_TRY(read_back(w, err));
-    QN_TRY(check_target(w, err)); /* once more: measuring may have taken hours */
+    QN_TRY(qn_fs_check_target(w->env->fs, w->path, w->opt.overwrite, err)); /* once more: measuring may have taken hours */
     QN_TRY(qn_fs_publish(w->env->fs, w->env->alloc, w->partial, w->path, err));
     w->ours = false;
     return QN_OK;

@@ -35,8 +35,6 @@ qn_code qn_stats_writer_open(qn_stats_writer **out, const qn_env *env, const cha
                              const qn_stats_write_options *opt, qn_err *err) QN_MUST_CHECK;
 /* Checkpoints that OUT.partial held already: as many blocks need not be measured again. */
 uint32_t qn_stats_writer_done(const qn_stats_writer *w);
-/* Is this tensor in it? */
-bool qn_stats_writer_has(const qn_stats_writer *w, const char *name, uint32_t expert);
 /* Appends one input. Digests and off of *in are not read. QN_E_USAGE for a name that is there already; QN_E_UNSUPPORTED for
  * a value of H beyond f32. After a failure the writer can only be closed. */
 qn_code qn_stats_writer_add(qn_stats_writer *w, const qn_stats_input *in, const qn_stats_data *data, qn_err *err) QN_MUST_CHECK;

@@ -23,12 +23,6 @@ static void release(void *under)
     qn_mem_put(alloc, b);
 }
 
-static bool ends_with(const char *s, const char *tail)
-{
-    const size_t n = strlen(s), t = strlen(tail);
-    return n >= t && strcmp(s + n - t, tail) == 0;
-}
-
 /* ---- which member is the model ---- */
 
 /* Bytes of the folder, with its '/', that all files lie in. */
@@ -47,7 +41,7 @@ static bool is_model_folder(const qn_members *m, size_t n_top)
 {
     for (uint64_t i = 0; i < m->n; i++) {
         const char *path = m->items[i].path;
-        if (ends_with(path, ".safetensors") || strcmp(path + n_top, "model.json") == 0 || qn_hf_is_torch_name(path))
+        if (qn_text_ends(path, ".safetensors") || strcmp(path + n_top, "model.json") == 0 || qn_hf_is_torch_name(path))
             return true;
     }
     return false;
@@ -61,7 +55,7 @@ static qn_code find_model_file(const qn_members *m, uint64_t *which, qn_err *err
     *which = UINT64_MAX;
     for (uint64_t i = 0; i < m->n; i++)
         for (size_t k = 0; k < sizeof tails / sizeof tails[0]; k++) {
-            if (!ends_with(m->items[i].path, tails[k]))
+            if (!qn_text_ends(m->items[i].path, tails[k]))
                 continue;
             if (*which != UINT64_MAX) {
                 qn_printable(one, sizeof one, m->items[*which].path, strlen(m->items[*which].path));

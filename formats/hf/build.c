@@ -45,12 +45,6 @@ static bool begins_with(const char *s, const char *head)
     return strncmp(s, head, strlen(head)) == 0;
 }
 
-static bool ends_with(const char *s, const char *tail)
-{
-    const size_t n = strlen(s), t = strlen(tail);
-    return n >= t && strcmp(s + n - t, tail) == 0;
-}
-
 static int by_bytes(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);
@@ -73,7 +67,7 @@ static qn_code note_dirs(struct build *b, char **rel, uint64_t n, qn_err *err)
 {
     const qn_alloc *a = b->s->env->alloc;
     for (uint64_t i = 0; i < n; i++) {
-        if (!ends_with(rel[i], ".safetensors"))
+        if (!qn_text_ends(rel[i], ".safetensors"))
             continue;
         char **p = qn_mem_grow(a, b->dirs, b->n_dirs, &b->cap_dirs, b->n_dirs + 1, sizeof *p, err);
         b->dirs = p ? p : b->dirs;
@@ -107,7 +101,7 @@ static qn_code has_safetensors(const struct build *b, const char *rel, bool *has
 bool qn_hf_is_torch_name(const char *rel)
 {
     const char *slash = strrchr(rel, '/'), *name = slash ? slash + 1 : rel;
-    return ends_with(name, ".bin") && (begins_with(name, "pytorch_model") || begins_with(name, "adapter_model") ||
+    return qn_text_ends(name, ".bin") && (begins_with(name, "pytorch_model") || begins_with(name, "adapter_model") ||
                                        begins_with(name, "diffusion_pytorch_model"));
 }
 
@@ -231,7 +225,7 @@ static qn_code add_file(struct build *b, const char *rel, qn_err *err)
     qn_tfjs_shard *shard = b->tfjs ? qn_tfjs_find_shard(b->tfjs, rel) : NULL;
     if (shard)
         return qn_tfjs_add_shard(b->tfjs, shard, err);
-    if (ends_with(rel, ".safetensors"))
+    if (qn_text_ends(rel, ".safetensors"))
         return add_weights(b, add_safetensors, err);
     if (!qn_hf_is_torch_name(rel))
         return qn_fileset_add_blob(s, err);
@@ -304,9 +298,9 @@ static qn_code check_indexes(struct build *b, qn_err *err)
     qn_source *s = b->s;
     for (uint64_t i = 0; i < s->n_files; i++) {
         bool beaten = b->torch_passed_over;
-        if (ends_with(s->files[i].path, ".safetensors.index.json"))
+        if (qn_text_ends(s->files[i].path, ".safetensors.index.json"))
             QN_TRY(qn_hf_check_index(s, i, err));
-        if (!ends_with(s->files[i].path, ".bin.index.json") || b->torch_passed_over)
+        if (!qn_text_ends(s->files[i].path, ".bin.index.json") || b->torch_passed_over)
             continue;
         QN_TRY(has_safetensors(b, s->files[i].path, &beaten, err));
         if (!beaten)

@@ -20,12 +20,6 @@ struct found {
     const char *dir; /* the folder being listed, relative, "" for the top */
 };
 
-static bool ends_with(const char *s, const char *tail)
-{
-    const size_t n = strlen(s), t = strlen(tail);
-    return n >= t && strcmp(s + n - t, tail) == 0;
-}
-
 static qn_code list_dir(struct found *f, const char *dir, unsigned depth, qn_err *err);
 
 static qn_code found_entry(struct found *f, const char *name, qn_err *err)
@@ -116,7 +110,7 @@ static qn_code open_dir(const qn_env *env, const char *path, qn_source **out, qn
 
 static bool probe_index(const qn_probe *p)
 {
-    return !p->is_dir && (ends_with(p->path, ".safetensors.index.json") || ends_with(p->path, ".bin.index.json"));
+    return !p->is_dir && (qn_text_ends(p->path, ".safetensors.index.json") || qn_text_ends(p->path, ".bin.index.json"));
 }
 
 static qn_code add_shard(void *ctx, const char *shard, qn_err *err)
@@ -184,7 +178,7 @@ static bool contains(const uint8_t *p, size_t n, const char *word)
 static bool probe_tfjs(const qn_probe *p)
 {
     const char *slash = strrchr(p->path, '/');
-    if (p->is_dir || !ends_with(p->path, ".json"))
+    if (p->is_dir || !qn_text_ends(p->path, ".json"))
         return false;
     return strcmp(slash ? slash + 1 : p->path, "model.json") == 0 || contains(p->head, p->n_head, "\"layers-model\"") ||
            contains(p->head, p->n_head, "\"graph-model\"") || contains(p->head, p->n_head, "\"modelTopology\"") ||

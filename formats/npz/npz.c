@@ -33,12 +33,6 @@ static struct npz *own(const qn_source *s)
     return ((const qn_fileset *)s->impl)->own;
 }
 
-static bool ends_with(const char *s, const char *end)
-{
-    const size_t n = strlen(s), m = strlen(end);
-    return n >= m && strcmp(s + n - m, end) == 0;
-}
-
 static qn_code read_archive(void *ctx, void *dst, uint64_t n, uint64_t off, qn_err *err)
 {
     return qn_fileset_read(ctx, 0, off, n, dst, err);
@@ -130,7 +124,7 @@ static qn_code add_member(qn_source *s, const qn_zip_entry *e, qn_err *err)
     struct npz *z = own(s);
     qn_npy_head h;
     qn_err why;
-    if (!ends_with(e->name, ".npy"))
+    if (!qn_text_ends(e->name, ".npy"))
         return QN_OK;
     qn_err_clear(&why);
     const qn_code rc = qn_err_in_tensor(&why, read_member(s, e, &h, &why), e->name);
@@ -199,7 +193,7 @@ static bool probe(const qn_probe *p)
     enum { HEADER_BYTES = 30, NAME_AT = 26 };
     if (p->is_dir)
         return false;
-    if (ends_with(p->path, ".npz"))
+    if (qn_text_ends(p->path, ".npz"))
         return true; /* so that a damaged one is told what is wrong with it */
     if (!qn_zip_begins(p->head, p->n_head) || p->n_head < HEADER_BYTES)
         return false;
