@@ -3,6 +3,7 @@
 #include "analysis/stats/merge.h"
 #include "analysis/stats/stats.h"
 #include "tests/support/made.h"
+#include "tests/support/ok.h"
 #include "tests/support/stats_build.h"
 #include "tests/support/testkit.h"
 #include <criterion/criterion.h>
@@ -12,13 +13,6 @@
 #include <unistd.h>
 
 static qn_err err;
-
-#define OK(expr)                                             \
-    do {                                                     \
-        qn_err_clear(&err);                                  \
-        const qn_code rc_ = (expr);                          \
-        cr_assert_eq(rc_, QN_OK, "%s: %s", #expr, err.text); \
-    } while (0)
 
 static void fails(qn_code rc, qn_code code, const char *text)
 {

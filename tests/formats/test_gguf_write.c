@@ -4,19 +4,13 @@
 #include "formats/gguf/write.h"
 #include "tests/support/gguf_build.h"
 #include "tests/support/made.h"
+#include "tests/support/ok.h"
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 static qn_err err;
-
-#define OK(expr)                                          \
-    do {                                                  \
-        qn_err_clear(&err);                               \
-        const qn_code rc_ = (expr);                       \
-        cr_assert_eq(rc_, QN_OK, "%s: %s", #expr, err.text); \
-    } while (0)
 
 static const uint8_t data[64] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24,
                                  25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36};

@@ -1,6 +1,7 @@
 /* fuzz_gguf.c: a GGUF file. What opens must give back the file, byte for byte, and every getter on every key must answer. */
 #include "formats/gguf/gguf.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/seeds.h"
 #include "tests/support/gguf_build.h"
 #include <string.h>
 
@@ -94,11 +95,5 @@ void qf_seeds(void (*emit)(void *, const uint8_t *, size_t), void *ctx)
         "GGUF i3 q1 q8 \"a\" i0 b1 \"b\" i1 b255 \"c\" i2 h7 \"d\" i3 h7 \"e\" i5 i-1 \"f\" i7 b1 \"g\" i10 q-1 \"h\" i12 q0 "
         "\"q\" i1 q256 i14 q0 | z210",
     };
-    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
-        qt_buf b = {0};
-        uint64_t mark;
-        qt_add_gguf(&b, files[i], &mark);
-        emit(ctx, b.p, b.n);
-        qt_buf_free(&b);
-    }
+    qf_emit_built(emit, ctx, qt_add_gguf, files, sizeof files / sizeof files[0]);
 }

@@ -1,6 +1,7 @@
 /* fuzz_imatrix.c: importance matrices of either format, read without writing anything. */
 #include "analysis/stats/imatrix.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/seeds.h"
 #include "tests/support/gguf_build.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
@@ -38,11 +39,5 @@ void qf_seeds(void (*emit)(void *, const uint8_t *, size_t), void *ctx)
         "\"imatrix.chunk_size\" i4 i128 \"blk.3.ffn_up_exps.weight.in_sum2\" i2 q3 q2 i0 q0 \"blk.3.ffn_up_exps.weight.counts\" i2 "
         "q1 q2 i0 q32 z13 i0x3f800000 i0x40000000 i0 i0 i0 i0 z8 i0x40000000 i0 z24",
     };
-    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
-        qt_buf b = {0};
-        uint64_t mark;
-        qt_add_gguf(&b, files[i], &mark);
-        emit(ctx, b.p, b.n);
-        qt_buf_free(&b);
-    }
+    qf_emit_built(emit, ctx, qt_add_gguf, files, sizeof files / sizeof files[0]);
 }

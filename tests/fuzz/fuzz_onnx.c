@@ -2,6 +2,7 @@
  * tensor by its name and read it whole and in parts alike. */
 #include "formats/onnx/onnx.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/seeds.h"
 #include "tests/support/proto.h"
 #include <string.h>
 
@@ -88,10 +89,5 @@ void qf_seeds(void (*emit)(void *, const uint8_t *, size_t), void *ctx)
         "@5{#1=12 #2=1 @8{'b'} #14=1 @13{@1{'location'} @2{'d'}} @13{@1{'offset'} @2{'16'}}}}",
         "#1=10 @7{} @25{@1{'fn'} @4{'a'} @5{'b'} @6{'alpha'} @9{#2=13} @7{@2{'c'} @4{'Constant'} @5{@1{'value'} @5{#2=2 #5=7}}}}",
     };
-    for (size_t i = 0; i < sizeof seeds / sizeof seeds[0]; i++) {
-        qt_buf b = {0};
-        qt_add_proto(&b, seeds[i], NULL);
-        emit(ctx, b.p, b.n);
-        qt_buf_free(&b);
-    }
+    qf_emit_built(emit, ctx, qt_add_proto, seeds, sizeof seeds / sizeof seeds[0]);
 }

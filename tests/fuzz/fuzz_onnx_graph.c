@@ -3,6 +3,7 @@
 #include "analysis/exec/exec.h"
 #include "analysis/graph/build.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/seeds.h"
 #include "tests/support/proto.h"
 #include <string.h>
 
@@ -168,10 +169,5 @@ void qf_seeds(void (*emit)(void *, const uint8_t *, size_t), void *ctx)
         "@1{@1{'c'} @2{'y'} @4{'MaxPool'} @5{@1{'kernel_shape'} #8=2 #8=2 #20=7}}"
         "@5{#1=2 #1=1 #1=3 #1=3 #2=1 @9{z72} @8{'w'}} @11{@1{'x'} @2{@1{#1=1 @2{@1{#1=1} @1{#1=1} @1{#1=4} @1{#1=5}}}}} @12{@1{'y'}}}",
     };
-    for (size_t i = 0; i < sizeof whole / sizeof whole[0]; i++) {
-        qt_buf b = {0};
-        qt_add_proto(&b, whole[i], NULL);
-        emit(ctx, b.p, b.n);
-        qt_buf_free(&b);
-    }
+    qf_emit_built(emit, ctx, qt_add_proto, whole, sizeof whole / sizeof whole[0]);
 }

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "formats/sentencepiece/sentencepiece.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/seeds.h"
 #include "tests/support/proto.h"
 #include <math.h>
 #include <string.h>
@@ -79,11 +80,5 @@ void qf_seeds(void (*emit)(void *, const uint8_t *, size_t), void *ctx)
         "@1{@1{'<unk>'} #3=2} @1{@1{'<s>'} #3=3} @1{@1{'A'}} @3{@2{0c000000 00000100 410d0000 00000080 'b' 00} #4=0} @5{@2{z9}}",
         "@2{#3=1 #35=1} @1{@1{'<unk>'} #3=2} @1{@1{'<0x41>'} #3=6}",
     };
-    for (size_t i = 0; i < sizeof seeds / sizeof *seeds; i++) {
-        qt_buf b = {0};
-        uint64_t mark;
-        qt_add_proto(&b, seeds[i], &mark);
-        emit(ctx, b.p, b.n);
-        qt_buf_free(&b);
-    }
+    qf_emit_built(emit, ctx, qt_add_proto, seeds, sizeof seeds / sizeof seeds[0]);
 }

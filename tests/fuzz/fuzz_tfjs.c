@@ -1,6 +1,6 @@
 /* fuzz_tfjs.c: a model.json over two fixed shards, given as a folder and by itself. What opens must read. */
 #include "formats/source.h"
-#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/opened.h"
 #include "tests/support/hostile.h"
 #include <string.h>
 
@@ -20,25 +20,6 @@ static void read_all(qn_source *s)
     free(p);
 }
 
-static void open_one(qt_files *t, const char *path, size_t n)
-{
-    qt_counter c;
-    qn_err err;
-    qn_source *s;
-    qt_counter_init(&c);
-    const qn_env env = qt_env(t, &c);
-    qn_err_clear(&err);
-    const qn_code rc = qn_source_open(&env, path, &s, &err);
-    QF_CHECK(rc == QN_OK || rc == QN_E_INPUT || rc == QN_E_IO || rc == QN_E_UNSUPPORTED);
-    QF_CHECK(rc == QN_OK || (err.code == rc && err.text[0] && err.path[0]));
-    QF_CHECK(c.peak <= 16 * n + (1 << 20));
-    if (rc == QN_OK) {
-        read_all(s);
-        qn_source_close(s);
-    }
-    QF_CHECK(c.n_live == 0 && t->n_open == 0);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     static uint8_t shards[100];
@@ -51,8 +32,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     qt_files_add(&t, "m/1.bin", shards, 41);
     qt_files_add(&t, "m/2.bin", shards + 41, 59);
     qt_files_add(&t, "m/model.json", p, n);
-    open_one(&t, "m", n);
-    open_one(&t, "m/model.json", n);
+    qf_open_source(&t, "m", 16 * n + (1 << 20), read_all);
+    qf_open_source(&t, "m/model.json", 16 * n + (1 << 20), read_all);
     return 0;
 }
 

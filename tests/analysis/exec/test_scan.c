@@ -3,46 +3,16 @@
 #include "analysis/exec/exec.h"
 #include "base/err.h"
 #include "tests/support/made.h"
+#include "tests/support/one_op.h"
 #include "tests/support/testkit.h"
 #include <criterion/criterion.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { SEQS = 5, TOKENS = 61 };
 static const int64_t starts_of[SEQS + 1] = {0, 23, 24, 24, 40, TOKENS};
-
-static float *random_floats(qt_rng *r, uint64_t n, double sigma, double mean)
-{
-    float *p = qt_made_keep(malloc((n + 1) * sizeof *p));
-    for (uint64_t i = 0; i < n; i++)
-        p[i] = (float)(mean + sigma * qt_normal(r));
-    return p;
-}
-
-static qn_array floats(const float *p, unsigned rank, ...)
-{
-    int64_t dims[4];
-    va_list args;
-    va_start(args, rank);
-    for (unsigned i = 0; i < rank; i++)
-        dims[i] = va_arg(args, int);
-    va_end(args);
-    union { const float *in; void *out; } u = {.in = p};
-    qn_array a;
-    cr_assert_eq(qn_array_wrap(&a, QN_F32, dims, rank, u.out, NULL), QN_OK);
-    return a;
-}
-
-static qn_array integers(const int64_t *p, int64_t n)
-{
-    union { const int64_t *in; void *out; } u = {.in = p};
-    qn_array a;
-    cr_assert_eq(qn_array_wrap(&a, QN_I64, &n, 1, u.out, NULL), QN_OK);
-    return a;
-}
 
 /* A graph of one node whose operands are all fed. */
 static qn_code run(unsigned n_threads, const char *type, const qn_attr *attrs, unsigned n_attrs, const qn_array *in, unsigned n_in,
@@ -94,7 +64,7 @@ static float *steady(const char *type, const qn_attr *attrs, unsigned n_attrs, c
         for (unsigned i = 0; i < n_in; i++) {
             part[i] = in[i];
             if (i == starts_at) {
-                part[i] = integers(alone, 2);
+                part[i] = qt_op_ints(alone, 2);
             } else if (rows >> i & 1) {
                 const uint64_t n = in[i].n / TOKENS;
                 part[i].dims[0] = alone[1];
@@ -137,7 +107,7 @@ Test(scan, positions)
 {
     static const int64_t tokens[TOKENS];
     const qn_attr attrs[] = {{.name = "offset", .type = QN_ATTR_INT, .v.i = 2}, {.name = "limit", .type = QN_ATTR_INT, .v.i = 23}};
-    const qn_array in[] = {integers(tokens, TOKENS), integers(starts_of, SEQS + 1)};
+    const qn_array in[] = {qt_op_ints(tokens, TOKENS), qt_op_ints(starts_of, SEQS + 1)};
     qn_err err = {0};
     float *y;
     cr_assert_eq(run(1, "Positions", attrs, 2, in, 2, &y, &err), QN_OK);
@@ -154,8 +124,8 @@ Test(scan, token_shift)
 {
     enum { N = 1100 };
     qt_rng r = qt_seed(1);
-    const float *x = random_floats(&r, TOKENS * N, 1, 0), *mix = random_floats(&r, N, 0.3, 0.5);
-    const qn_array in[] = {floats(x, 2, TOKENS, N), integers(starts_of, SEQS + 1), floats(mix, 1, N)};
+    const float *x = qt_op_random(&r, TOKENS * N, 1, 0), *mix = qt_op_random(&r, N, 0.3, 0.5);
+    const qn_array in[] = {qt_op_floats(x, 2, TOKENS, N), qt_op_ints(starts_of, SEQS + 1), qt_op_floats(mix, 1, N)};
     const float *y = steady("TokenShift", NULL, 0, in, 3, 1, 1, N);
     double *want = qt_made_keep(malloc(sizeof(double) * TOKENS * N));
     for (int64_t t = 0; t < TOKENS; t++)
@@ -170,8 +140,8 @@ Test(scan, causal_conv)
 {
     enum { N = 301, K = 4 };
     qt_rng r = qt_seed(2);
-    const float *x = random_floats(&r, TOKENS * N, 1, 0), *w = random_floats(&r, N * K, 0.5, 0), *b = random_floats(&r, N, 0.3, 0);
-    const qn_array in[] = {floats(x, 2, TOKENS, N), integers(starts_of, SEQS + 1), floats(w, 3, N, 1, K), floats(b, 1, N)};
+    const float *x = qt_op_random(&r, TOKENS * N, 1, 0), *w = qt_op_random(&r, N * K, 0.5, 0), *b = qt_op_random(&r, N, 0.3, 0);
+    const qn_array in[] = {qt_op_floats(x, 2, TOKENS, N), qt_op_ints(starts_of, SEQS + 1), qt_op_floats(w, 3, N, 1, K), qt_op_floats(b, 1, N)};
     double *want = qt_made_keep(malloc(sizeof(double) * TOKENS * N));
     for (unsigned with_bias = 0; with_bias < 2; with_bias++) {
         const float *y = steady("CausalConv1d", NULL, 0, in, 3 + with_bias, 1, 1, N);
@@ -193,11 +163,11 @@ Test(scan, selective_scan)
 {
     enum { N = 139, M = 5 };
     qt_rng r = qt_seed(3);
-    const float *x = random_floats(&r, TOKENS * N, 1, 0), *dt = random_floats(&r, TOKENS * N, 1.5, -1);
-    const float *a = random_floats(&r, N * M, 0.8, 0), *b = random_floats(&r, TOKENS * M, 1, 0), *c = random_floats(&r, TOKENS * M, 1, 0);
-    const float *d = random_floats(&r, N, 0.5, 1);
-    const qn_array in[] = {floats(x, 2, TOKENS, N), floats(dt, 2, TOKENS, N), floats(a, 2, N, M), floats(b, 2, TOKENS, M),
-                           floats(c, 2, TOKENS, M), floats(d, 1, N), integers(starts_of, SEQS + 1)};
+    const float *x = qt_op_random(&r, TOKENS * N, 1, 0), *dt = qt_op_random(&r, TOKENS * N, 1.5, -1);
+    const float *a = qt_op_random(&r, N * M, 0.8, 0), *b = qt_op_random(&r, TOKENS * M, 1, 0), *c = qt_op_random(&r, TOKENS * M, 1, 0);
+    const float *d = qt_op_random(&r, N, 0.5, 1);
+    const qn_array in[] = {qt_op_floats(x, 2, TOKENS, N), qt_op_floats(dt, 2, TOKENS, N), qt_op_floats(a, 2, N, M), qt_op_floats(b, 2, TOKENS, M),
+                           qt_op_floats(c, 2, TOKENS, M), qt_op_floats(d, 1, N), qt_op_ints(starts_of, SEQS + 1)};
     const float *y = steady("SelectiveScan", NULL, 0, in, 7, 6, 0x1b, N);
     double *want = qt_made_keep(malloc(sizeof(double) * TOKENS * N));
     for (int64_t t = 0; t < TOKENS; t++)
@@ -218,11 +188,11 @@ Test(scan, ssd_scan)
 {
     enum { H = 6, P = 9, G = 3, M = 7, N = H * P };
     qt_rng r = qt_seed(4);
-    const float *x = random_floats(&r, TOKENS * N, 1, 0), *dt = random_floats(&r, TOKENS * H, 1.5, -1), *bias = random_floats(&r, H, 0.5, 0);
-    const float *a = random_floats(&r, H, 0.8, 0), *b = random_floats(&r, TOKENS * G * M, 1, 0), *c = random_floats(&r, TOKENS * G * M, 1, 0);
-    const float *d = random_floats(&r, H, 0.5, 1);
-    const qn_array in[] = {floats(x, 2, TOKENS, N), floats(dt, 2, TOKENS, H), floats(bias, 1, H), floats(a, 1, H),
-                           floats(b, 2, TOKENS, G * M), floats(c, 2, TOKENS, G * M), floats(d, 1, H), integers(starts_of, SEQS + 1)};
+    const float *x = qt_op_random(&r, TOKENS * N, 1, 0), *dt = qt_op_random(&r, TOKENS * H, 1.5, -1), *bias = qt_op_random(&r, H, 0.5, 0);
+    const float *a = qt_op_random(&r, H, 0.8, 0), *b = qt_op_random(&r, TOKENS * G * M, 1, 0), *c = qt_op_random(&r, TOKENS * G * M, 1, 0);
+    const float *d = qt_op_random(&r, H, 0.5, 1);
+    const qn_array in[] = {qt_op_floats(x, 2, TOKENS, N), qt_op_floats(dt, 2, TOKENS, H), qt_op_floats(bias, 1, H), qt_op_floats(a, 1, H),
+                           qt_op_floats(b, 2, TOKENS, G * M), qt_op_floats(c, 2, TOKENS, G * M), qt_op_floats(d, 1, H), qt_op_ints(starts_of, SEQS + 1)};
     const qn_attr attrs[] = {{.name = "groups", .type = QN_ATTR_INT, .v.i = G}, {.name = "dt_min", .type = QN_ATTR_FLOAT, .v.f = 0.1},
                              {.name = "dt_max", .type = QN_ATTR_FLOAT, .v.f = 1.5}};
     const float *y = steady("SsdScan", attrs, 3, in, 8, 7, 0x33, N);
@@ -249,14 +219,14 @@ Test(scan, wkv5)
 {
     enum { H = 5, P = 12, N = H * P };
     qt_rng seed = qt_seed(5);
-    const float *r = random_floats(&seed, TOKENS * N, 1, 0), *k = random_floats(&seed, TOKENS * N, 1, 0);
-    const float *v = random_floats(&seed, TOKENS * N, 1, 0), *u = random_floats(&seed, N, 0.5, 0);
+    const float *r = qt_op_random(&seed, TOKENS * N, 1, 0), *k = qt_op_random(&seed, TOKENS * N, 1, 0);
+    const float *v = qt_op_random(&seed, TOKENS * N, 1, 0), *u = qt_op_random(&seed, N, 0.5, 0);
     double *want = qt_made_keep(malloc(sizeof(double) * TOKENS * N));
     for (int raw = 0; raw < 2; raw++) {
-        const float *w = raw ? random_floats(&seed, N, 1, -1) : random_floats(&seed, N, 0.1, 0.8);
+        const float *w = raw ? qt_op_random(&seed, N, 1, -1) : qt_op_random(&seed, N, 0.1, 0.8);
         const qn_attr attr = {.name = "raw", .type = QN_ATTR_INT, .v.i = raw};
-        const qn_array in[] = {floats(r, 2, TOKENS, N), floats(k, 2, TOKENS, N), floats(v, 2, TOKENS, N), floats(w, raw ? 2 : 3, H, P, 1),
-                               floats(u, 2, H, P), integers(starts_of, SEQS + 1)};
+        const qn_array in[] = {qt_op_floats(r, 2, TOKENS, N), qt_op_floats(k, 2, TOKENS, N), qt_op_floats(v, 2, TOKENS, N), qt_op_floats(w, raw ? 2 : 3, H, P, 1),
+                               qt_op_floats(u, 2, H, P), qt_op_ints(starts_of, SEQS + 1)};
         const float *y = steady("Wkv5", &attr, 1, in, 6, 5, 7, N);
         for (int64_t t = 0; t < TOKENS; t++)
             for (unsigned h = 0; h < H; h++)
@@ -281,12 +251,12 @@ Test(scan, group_norm)
 {
     enum { G = 7, P = 41, N = G * P };
     qt_rng r = qt_seed(6);
-    const float *x = random_floats(&r, TOKENS * N, 2, 5), *w = random_floats(&r, N, 0.3, 1), *b = random_floats(&r, N, 0.3, 0);
+    const float *x = qt_op_random(&r, TOKENS * N, 2, 5), *w = qt_op_random(&r, N, 0.3, 1), *b = qt_op_random(&r, N, 0.3, 0);
     const qn_attr attrs[] = {{.name = "groups", .type = QN_ATTR_INT, .v.i = G}, {.name = "eps", .type = QN_ATTR_FLOAT, .v.f = 0.01}};
     double *want = qt_made_keep(malloc(sizeof(double) * TOKENS * N));
     qn_err err = {0};
     for (unsigned shared = 0; shared < 2; shared++) {
-        const qn_array in[] = {floats(x, 2, TOKENS, N), floats(w, 1, shared ? P : N), floats(b, 1, shared ? P : N)};
+        const qn_array in[] = {qt_op_floats(x, 2, TOKENS, N), qt_op_floats(w, 1, shared ? P : N), qt_op_floats(b, 1, shared ? P : N)};
         float *y, *z;
         cr_assert_eq(run(1, "GroupNorm", attrs, 2, in, 3, &y, &err), QN_OK, "%s", err.text);
         cr_assert_eq(run(3, "GroupNorm", attrs, 2, in, 3, &z, &err), QN_OK);
@@ -319,19 +289,19 @@ Test(scan, operands_that_do_not_fit)
     static const float x[64];
     static const int64_t falls[] = {0, 3, 1, 4}, far[] = {0, 9}, late[] = {1, 4}, low[] = {0, -1, 4}, good[] = {0, 4};
     const qn_attr groups = {.name = "groups", .type = QN_ATTR_INT, .v.i = 3};
-    const qn_array rows = floats(x, 2, 4, 4), mix = floats(x, 1, 4), starts = integers(good, 2);
-    refused("TokenShift", NULL, 0, (qn_array[]){rows, integers(falls, 4), mix}, 3, "node 'node' (TokenShift): ");
-    refused("TokenShift", NULL, 0, (qn_array[]){rows, integers(far, 2), mix}, 3, "4");
-    refused("TokenShift", NULL, 0, (qn_array[]){rows, integers(late, 2), mix}, 3, "4");
-    refused("TokenShift", NULL, 0, (qn_array[]){rows, integers(low, 3), mix}, 3, "");
+    const qn_array rows = qt_op_floats(x, 2, 4, 4), mix = qt_op_floats(x, 1, 4), starts = qt_op_ints(good, 2);
+    refused("TokenShift", NULL, 0, (qn_array[]){rows, qt_op_ints(falls, 4), mix}, 3, "node 'node' (TokenShift): ");
+    refused("TokenShift", NULL, 0, (qn_array[]){rows, qt_op_ints(far, 2), mix}, 3, "4");
+    refused("TokenShift", NULL, 0, (qn_array[]){rows, qt_op_ints(late, 2), mix}, 3, "4");
+    refused("TokenShift", NULL, 0, (qn_array[]){rows, qt_op_ints(low, 3), mix}, 3, "");
     refused("TokenShift", NULL, 0, (qn_array[]){rows, rows, mix}, 3, "F32 (4, 4)");
-    refused("TokenShift", NULL, 0, (qn_array[]){rows, starts, floats(x, 1, 3)}, 3, "mix is F32 (3); 4 values");
-    refused("CausalConv1d", NULL, 0, (qn_array[]){rows, starts, floats(x, 3, 4, 2, 2)}, 3, "the weight F32 (4, 2, 2) does not fit");
-    refused("SelectiveScan", NULL, 0, (qn_array[]){rows, rows, floats(x, 2, 4, 3), floats(x, 2, 4, 2), floats(x, 2, 4, 2), mix, starts}, 7,
+    refused("TokenShift", NULL, 0, (qn_array[]){rows, starts, qt_op_floats(x, 1, 3)}, 3, "mix is F32 (3); 4 values");
+    refused("CausalConv1d", NULL, 0, (qn_array[]){rows, starts, qt_op_floats(x, 3, 4, 2, 2)}, 3, "the weight F32 (4, 2, 2) does not fit");
+    refused("SelectiveScan", NULL, 0, (qn_array[]){rows, rows, qt_op_floats(x, 2, 4, 3), qt_op_floats(x, 2, 4, 2), qt_op_floats(x, 2, 4, 2), mix, starts}, 7,
             "A_log is F32 (4, 3), B is F32 (4, 2)");
-    refused("SsdScan", &groups, 1, (qn_array[]){rows, floats(x, 2, 4, 2), mix, mix, rows, rows, mix, starts}, 8, "do not fit");
-    refused("SsdScan", NULL, 0, (qn_array[]){rows, floats(x, 2, 3, 2), mix, mix, rows, rows, mix, starts}, 8, "dt is F32 (3, 2)");
-    refused("Wkv5", NULL, 0, (qn_array[]){rows, rows, rows, floats(x, 2, 3, 1), mix, starts}, 6, "decay is F32 (3, 1); 4 values");
+    refused("SsdScan", &groups, 1, (qn_array[]){rows, qt_op_floats(x, 2, 4, 2), mix, mix, rows, rows, mix, starts}, 8, "do not fit");
+    refused("SsdScan", NULL, 0, (qn_array[]){rows, qt_op_floats(x, 2, 3, 2), mix, mix, rows, rows, mix, starts}, 8, "dt is F32 (3, 2)");
+    refused("Wkv5", NULL, 0, (qn_array[]){rows, rows, rows, qt_op_floats(x, 2, 3, 1), mix, starts}, 6, "decay is F32 (3, 1); 4 values");
     refused("Wkv5", NULL, 0, (qn_array[]){rows, rows, rows, mix, mix, starts}, 6, "heads");
     refused("GroupNorm", &groups, 1, (qn_array[]){rows, mix, mix}, 3, "3 groups do not share 4 channels");
 }
