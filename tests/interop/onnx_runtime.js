@@ -3,7 +3,7 @@
 // usage: node onnx_runtime.js ONNX_RUN BUILD_FOLDER SHARED [-t THREADS] [--table] [NAME]
 //
 // Inputs are normal numbers, times "scale" and from "seed" of onnx_models.json: chosen so that a sigmoid at the end is not
-// saturated (ONNX Runtime computes it to about 1e-9 absolute, so of a probability of 1e-7 little is right).
+// saturated (ONNX Runtime computes it to about 1e-7 absolute: below -17 it gives 0).
 // Measure, per output: max |a - b| / max |b|, b being ONNX Runtime's; it must be at most 1e-4. Integers and truth values must be equal.
 // Times are CPU time with one thread, the least of 2 to 20 runs on either side: no benchmark, but a sign when something is slow.
 // The runtime is a package that the project does not depend on:
