@@ -47,6 +47,7 @@ struct qn_command {
     const char *synopsis;    /* what follows the name: "INPUT [-o OUTPUT] [options]"               */
     const char *description; /* paragraphs, separated by "\n\n"                                    */
     qn_option_table options;
+    const qn_option_table *lossy_options; /* lossy_options.h; NULL: it takes none                */
     unsigned min_operands, max_operands;
     const char *operand;     /* what the first missing operand is: "a checkpoint"; NULL: takes none */
     const qn_example *examples; /* ended by a row of NULLs; may be NULL                             */

@@ -9,6 +9,8 @@ static void for_options(const qn_command *c, each_option fn)
 {
     for (unsigned i = 0; i < c->options.n; i++)
         fn(c, &c->options.rows[i]);
+    for (unsigned i = 0; c->lossy_options && i < c->lossy_options->n; i++)
+        fn(c, &c->lossy_options->rows[i]);
     for (unsigned i = 0; i < qn_common_options.n; i++)
         fn(c, &qn_common_options.rows[i]);
 }

@@ -105,6 +105,10 @@ static void command_page(const qn_command *c)
     }
     puts(".SH OPTIONS");
     options(&c->options);
+    if (c->lossy_options) {
+        puts(".SS Options of approximation");
+        options(c->lossy_options);
+    }
     puts(".SS Options of every command");
     options(&qn_common_options);
     if (c->json) {

@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "cli/json_write.h"
 #include "cli/suggest.h"
+#include "base/sizes.h"
 #include "cli/units.h"
 #include "formats/npz/npy_write.h"
 #include <string.h>

@@ -70,6 +70,11 @@ void qn_help_command(const qn_term *t, const qn_command *c)
         for (unsigned i = 0; i < c->options.n; i++)
             print_option(t, &c->options.rows[i]);
     }
+    if (c->lossy_options) {
+        heading(t, "options of approximation:");
+        for (unsigned i = 0; i < c->lossy_options->n; i++)
+            print_option(t, &c->lossy_options->rows[i]);
+    }
     heading(t, "options of every command:");
     for (unsigned i = 0; i < qn_common_options.n; i++)
         print_option(t, &qn_common_options.rows[i]);

@@ -119,6 +119,10 @@ void qn_lossy_report_json(qn_json_writer *j, const qn_lossy *l, const qn_pack_re
         qn_jw_text(j, "role", roles[r.role]);
         qn_jw_text(j, "kept", r.kept);
         if (!is_kept(&r)) {
+            char settings[256];
+            (void)qn_settings_write(&r.set, settings, sizeof settings);
+            qn_jw_text(j, "codec", r.codec);
+            qn_jw_text(j, "settings", *settings ? settings + 1 : settings);
             qn_jw_u64(j, "rows", r.rows);
             qn_jw_u64(j, "cols", r.cols);
             qn_jw_real(j, "bits", bits_stored(&r, packed));

@@ -72,9 +72,10 @@ static qn_code run_command(qn_cli *cli, int argc, char **argv, qn_err *err)
     void *args = qn_mem_zeros(NULL, 1, c->args_bytes, err);
     if (!args)
         return QN_E_MEMORY;
-    const qn_option_table tables[] = {c->options, qn_common_options};
+    const qn_option_table none = {NULL, 0};
+    const qn_option_table tables[] = {c->options, c->lossy_options ? *c->lossy_options : none, qn_common_options};
     cli->common = args;
-    qn_code rc = qn_options_parse(tables, 2, c->name, argc, argv, &cli->arena, args, &cli->operands, &cli->hint, err);
+    qn_code rc = qn_options_parse(tables, 3, c->name, argc, argv, &cli->arena, args, &cli->operands, &cli->hint, err);
     if (rc == QN_OK)
         rc = set_up(cli, err);
     if (rc == QN_OK && cli->common->help)

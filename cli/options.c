@@ -2,6 +2,7 @@
 #include "cli/options.h"
 #include "base/err.h"
 #include "cli/suggest.h"
+#include "base/sizes.h"
 #include "cli/units.h"
 #include <errno.h>
 #include <math.h>

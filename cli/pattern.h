@@ -1,4 +1,4 @@
-/* pattern.h: which tensors a user means: globs (model.layers.*.weight), or a regular expression after "re:". */
+/* pattern.h: which tensors a user means, as --tensor says: base/pattern.h has the patterns. */
 #ifndef QN_CLI_PATTERN_H
 #define QN_CLI_PATTERN_H
 
@@ -6,8 +6,8 @@
 
 typedef struct qn_patterns {
     const qn_texts *texts;
-    void *compiled; /* one regex_t per text that is one */
-    bool *used;     /* the text has matched something    */
+    struct qn_pattern *items; /* one per text               */
+    bool *used;               /* the text has matched something */
     const qn_alloc *alloc;
 } qn_patterns;
 

@@ -1,16 +1,10 @@
-/* units.h: numbers as people write and read them. */
+/* units.h: numbers as people read them. How they write them: base/sizes.h. */
 #ifndef QN_CLI_UNITS_H
 #define QN_CLI_UNITS_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-/* Decimal digits only. */
-bool qn_parse_count(const char *s, uint64_t *out);
-/* Bytes: digits, optionally a decimal fraction, optionally a unit in any case. K M G T P and KiB MiB … are powers of
- * 1024, KB MB GB … powers of 1000, B or nothing is bytes. */
-bool qn_parse_size(const char *s, uint64_t *out);
 
 /* "999 bytes", "12.3 KiB", "4.56 GiB": three digits that count. */
 void qn_human_bytes(char *buf, size_t n, uint64_t bytes);

@@ -10,17 +10,12 @@
 #include "analysis/graph/graph.h"
 #include "analysis/stats/file.h"
 #include "compress/feedback.h"
-
-typedef enum qn_lossy_role { QN_ROLE_NONE, QN_ROLE_LINEAR, QN_ROLE_HEAD, QN_ROLE_EMBEDDING } qn_lossy_role;
+#include "compress/recipe.h"
 
 typedef struct qn_lossy_options {
-    const char *codec;        /* of qn_quantizer_tab                                                          */
-    qn_quant_settings set;    /* of linear layers                                                             */
-    double head_bits, embedding_bits; /* 0: two more than linear layers, at most 8; < 0: without loss          */
-    const qn_stats_file *stats; /* NULL: none                                                                  */
-    qn_ldl_order order;
-    double damping;           /* 0: the default                                                               */
-    bool no_feedback;         /* statistics weigh columns, errors stay where they are                         */
+    qn_recipe *recipe;          /* counts what its rules match; must outlive the qn_lossy           */
+    const qn_stats_file *stats; /* NULL: none                                                       */
+    const qn_digest *model;     /* the source's digest when it is known already; NULL: it is read once for that */
 } qn_lossy_options;
 
 /* What became of one tensor. Sums over its segments; relative errors are quotients of them. */
@@ -29,7 +24,8 @@ typedef struct qn_lossy_row {
     const char *name;
     qn_lossy_role role;
     const char *kept; /* why it stays lossless, or NULL. Then only object, name and role count */
-    double bits;      /* as asked for */
+    const char *codec;
+    qn_quant_settings set; /* as asked for, with bits */
     uint32_t rows, cols;
     uint64_t seen;    /* rows of input that were measured; 0: no statistics */
     qn_ldl_kind kind;
@@ -51,7 +47,7 @@ void qn_lossy_close(qn_lossy *l);
 uint64_t qn_lossy_count(const qn_lossy *l);
 qn_lossy_row qn_lossy_report(const qn_lossy *l, uint64_t i);
 
-/* For provenance: "grid bits=4 group=32 …"; digests of the model that was approximated, of the statistics (zeros: none). */
+/* For provenance: the recipe in one line (qn_recipe_text); digests of the model that was approximated, of the statistics (zeros: none). */
 const char *qn_lossy_recipe(const qn_lossy *l);
 qn_digest qn_lossy_model(const qn_lossy *l);
 qn_digest qn_lossy_statistics(const qn_lossy *l);

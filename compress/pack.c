@@ -503,7 +503,7 @@ static qn_code report_open(struct pack *p, qn_err *err)
     *r = (qn_pack_report){.n_chunks = p->ix.n_chunks, .n_rows = p->ix.n_objects, .n_threads = p->n_slots};
     for (uint64_t i = 0; i < p->ix.n_files; i++)
         r->source_bytes += p->ix.files[i].n_bytes;
-    if (p->opt->dry_run && r->source_bytes > SAMPLE_BYTES) {
+    if (p->opt->dry_run && !p->opt->whole && r->source_bytes > SAMPLE_BYTES) {
         p->stride = qn_ceil_div(r->source_bytes, SAMPLE_BYTES);
         r->sampled = true;
     }

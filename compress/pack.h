@@ -19,6 +19,7 @@ typedef struct qn_pack_options {
     bool overwrite;    /* replace an existing OUT                                                        */
     bool restart;      /* throw a partial result away instead of resuming it                             */
     bool dry_run;      /* encode (all, or a sample when large) but write nothing; OUT may be NULL        */
+    bool whole;        /* with dry_run: all of it, however large                                        */
     uint64_t checkpoint_bytes; /* payloads between two checkpoints: what a kill can cost; 0: 64 MiB      */
 } qn_pack_options;
 

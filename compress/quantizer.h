@@ -16,6 +16,7 @@
 #include "base/alloc.h"
 #include "base/shape.h"
 #include "compress/ekern.h"
+#include "compress/settings.h"
 #include "runtime/codec.h"
 
 typedef struct qn_quant_layer {
@@ -71,20 +72,12 @@ struct qn_quantizer {
     qn_ekern ekern;
 };
 
-/* What a user asks for; a quantizer takes what it knows and refuses (QN_E_USAGE) what it cannot. */
-typedef struct qn_quant_settings {
-    double bits;      /* per weight: whole numbers for a grid, what the whole payload takes for ect */
-    uint32_t group;   /* columns that share a scale; 0: the quantizer's default, UINT32_MAX: a whole row */
-    bool asymmetric;  /* a zero point for each group                                      */
-    double gain;      /* grid: scales are multiplied by it after the search; 0: the default   */
-    uint32_t states;  /* ect: of the trellis; 0: the default                                  */
-} qn_quant_settings;
-
 /* One row for each quantizer in compress/quantizer_tab.c; the name is that of its codec. */
 typedef struct qn_quantizer_row {
     const char *name;
     double head_bits_most, embedding_bits_most; /* heads and embeddings of more bits are left to "grid", in whole bits */
-    /* Fills *q, whose kern and ekern are set; memory from `arena`. */
+    /* Fills *q, whose kern and ekern are set; memory from `arena`. Takes the settings that it knows and refuses (QN_E_USAGE)
+     * values that it cannot. */
     qn_code (*open)(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err);
 } qn_quantizer_row;
 extern const qn_quantizer_row qn_quantizer_tab[];

@@ -2,7 +2,7 @@
 # Installs what building and testing needs on Debian 12, only what is missing. Root, or sudo.
 set -eu
 
-want="gcc clang-14 libclang-rt-14-dev meson ninja-build pkg-config libcriterion-dev libzstd-dev libxxhash-dev libjansson-dev zlib1g-dev libopenblas-dev liblapacke-dev libarchive-dev libpcre2-dev libutf8proc-dev python3-numpy python3-onnx python3-sentencepiece libonnx-testdata strace"
+want="gcc clang-14 libclang-rt-14-dev meson ninja-build pkg-config libcriterion-dev libzstd-dev libxxhash-dev libjansson-dev zlib1g-dev libopenblas-dev liblapacke-dev libarchive-dev libpcre2-dev libutf8proc-dev libyaml-dev python3-numpy python3-onnx python3-sentencepiece libonnx-testdata strace"
 missing=""
 for p in $want; do
     case "$(dpkg-query -W -f '${Status}' "$p" 2>/dev/null || true)" in

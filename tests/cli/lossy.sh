@@ -28,7 +28,7 @@ run calibrate "$model" --data text.txt -o m.qstats
 ok "calibrate" is 0
 run compress "$model" --codec=grid --bits=3 --stats m.qstats -o a.quern --json
 ok "with statistics" is 0
-ok "… JSON tells what was asked" out_has '"lossy": *"grid bits=3 head=5 embedding=5'
+ok "… JSON tells what was asked" out_has '"lossy": *"grid bits=3; order=act feedback'
 ok "… and how they were used" out_has '"statistics": *"full"'
 cp out a.json
 for t in 1 2 3; do
@@ -52,7 +52,7 @@ done
 run compress "$model" --codec=ect --states=7 -o x.quern
 ok "no such trellis" fails 2 '7 states'
 run compress "$model" --codec=grid --states=8 -o x.quern
-ok "a grid has no states" fails 2 'goes with --codec=ect'
+ok "a grid has no states" fails 2 'states does not go with the codec grid, only with ect'
 
 run verify a.quern
 ok "intact" out_has 'intact'

@@ -1,5 +1,6 @@
 /* test_units.c: numbers as people write and read them, and the nearest word. */
 #include "cli/suggest.h"
+#include "base/sizes.h"
 #include "cli/units.h"
 #include <criterion/criterion.h>
 #include <string.h>

@@ -17,8 +17,16 @@
 struct opened {
     qn_source *src;
     qn_graph *graph;
+    qn_recipe *recipe;
     qn_lossy *lossy;
 };
+
+static qn_recipe grid_of(double bits)
+{
+    qn_recipe r = QN_RECIPE_EMPTY;
+    r.all = (qn_recipe_part){.codec = "grid", .set = {.bits = bits}};
+    return r;
+}
 
 static struct opened open_model(const qn_env *env, const char *path, double bits)
 {
@@ -27,7 +35,9 @@ static struct opened open_model(const qn_env *env, const char *path, double bits
     qn_err_clear(&err);
     o.src = qt_made_open(env, path);
     cr_assert_eq(qn_graph_open(env, o.src, &o.graph, &err), QN_OK, "%s", err.text);
-    const qn_lossy_options opt = {.codec = "grid", .set = {.bits = bits}, .order = QN_ORDER_ACT};
+    o.recipe = qn_mem_get(NULL, sizeof *o.recipe, &err);
+    *o.recipe = grid_of(bits);
+    const qn_lossy_options opt = {.recipe = o.recipe};
     cr_assert_eq(qn_lossy_open(&o.lossy, env, o.src, o.graph, &opt, &err), QN_OK, "%s", err.text);
     return o;
 }
@@ -35,6 +45,7 @@ static struct opened open_model(const qn_env *env, const char *path, double bits
 static void close_model(struct opened *o)
 {
     qn_lossy_close(o->lossy);
+    qn_mem_put(NULL, o->recipe);
     qn_graph_close(o->graph);
     qn_source_close(o->src);
 }
@@ -232,7 +243,8 @@ Test(lossy, out_of_memory)
         qn_pack_report report;
         qn_err err;
         qn_err_clear(&err);
-        const qn_lossy_options opt = {.codec = "grid", .set = {.bits = 4}};
+        qn_recipe recipe = grid_of(4);
+        const qn_lossy_options opt = {.recipe = &recipe};
         qn_code rc = qn_source_open(env, MODEL, &src, &err);
         if (rc == QN_OK)
             rc = qn_graph_open(env, src, &graph, &err);

@@ -1,0 +1,124 @@
+/* lossy_options.c: see lossy_options.h. */
+#include "cli/lossy_options.h"
+#include "base/err.h"
+#include "cli/graph_report.h"
+#include "cli/units.h"
+#include "compress/budget.h"
+#include <string.h>
+
+/* In the order of the help: what a user tries first comes first. 0 stands for not given. */
+static const char *const codecs[] = {"lossless", "ect", "grid", "pvq", NULL};
+static const char *const orders[] = {"act", "natural", NULL};
+
+#define AT(field) offsetof(qn_lossy_command_args, lossy.field)
+
+static const qn_option rows[] = {
+    {.name = "codec", .type = QN_OPT_CHOICE, .at = AT(codec), .arg = "CODEC", .choices = codecs, .fallback = "lossless",
+     .help = "how to approximate the weights of linear layers, head and embedding: ect (an entropy-coded trellis: the smallest, slower to "
+             "read), grid (integers of 2 to 8 bits, with a scale for each group) or pvq (points of pyramids). Everything else "
+             "stays lossless. With --bits or --size and no codec it is ect"},
+    {.name = "size", .type = QN_OPT_SIZE, .at = AT(size), .arg = "SIZE", .help = "choose the bits so that the whole output has at most SIZE bytes (40MB, 1.5G)"},
+    {.name = "bpw", .type = QN_OPT_REAL, .at = AT(bits_per_weight), .arg = "N", .max = 32,
+     .help = "the same, as bits of the whole output for each weight of the model"},
+    {.name = "stats", .type = QN_OPT_PATH, .at = AT(stats), .arg = "FILE",
+     .help = "statistics of this model, from 'quern calibrate'. They tell which errors matter; without them all count alike"},
+    {.name = "recipe", .type = QN_OPT_PATH, .at = AT(recipe), .arg = "FILE",
+     .help = "read codec and settings, also those for tensors by name, from a YAML file (see below); options of the command line come on top"},
+#define QN_SETTING(field, name_, kind, least, most, codecs_, arg_, help_) \
+    {.name = name_, .type = QN_OPT_TEXT, .at = AT(setting) + QN_SETTING_AT_##field * sizeof(const char *), .arg = arg_, \
+     .implied = QN_SETTING_##kind == QN_SETTING_FLAG ? "yes" : NULL, .help = sizeof(codecs_) > 1 ? "of " codecs_ ": " help_ : help_},
+#include "compress/settings_rows.h"
+#undef QN_SETTING
+    {.name = "head-bits", .type = QN_OPT_REAL, .at = AT(head_bits), .arg = "N", .max = 32,
+     .help = "bits of the head's weights; without it two more than --bits, 8 at most. 16 or more: lossless"},
+    {.name = "embedding-bits", .type = QN_OPT_REAL, .at = AT(embedding_bits), .arg = "N", .max = 32,
+     .help = "the same of the embedding"},
+    {.name = "order", .type = QN_OPT_CHOICE, .at = AT(order), .arg = "ORDER", .choices = orders, .fallback = "act",
+     .help = "with --stats: which columns are rounded first, those with the largest input (act) or the first ones (natural)"},
+    {.name = "damping", .type = QN_OPT_REAL, .at = AT(damping), .arg = "X", .max = 1,
+     .help = "with --stats: add X times its mean to the diagonal of the second moment (0.001); more trusts the calibration less"},
+    {.name = "no-feedback", .type = QN_OPT_FLAG, .at = AT(no_feedback),
+     .help = "with --stats: round every weight for itself; the statistics still weigh errors"},
+};
+const qn_option_table qn_lossy_options_table = {rows, sizeof rows / sizeof rows[0]};
+
+/* The first option that only makes sense when something is approximated. */
+static const char *any_given(const qn_lossy_args *a)
+{
+    for (unsigned i = 0; i < QN_N_SETTINGS; i++)
+        if (a->setting[i])
+            return qn_setting_tab[i].name;
+    return a->stats ? "stats" : a->no_feedback ? "no-feedback" : a->head_bits > 0 ? "head-bits" : a->embedding_bits > 0 ? "embedding-bits"
+         : a->damping > 0 ? "damping" : a->order ? "order" : a->size ? "size" : a->bits_per_weight > 0 ? "bpw" : NULL;
+}
+
+static qn_code put_options(qn_recipe *r, const qn_lossy_args *a, qn_err *err)
+{
+    for (unsigned i = 0; i < QN_N_SETTINGS; i++)
+        if (a->setting[i])
+            QN_TRY(qn_setting_read(&qn_setting_tab[i], a->setting[i], &r->all.set, err));
+    if (a->codec) {
+        r->all.codec = codecs[a->codec];
+    }
+    if (a->head_bits > 0)
+        r->role[QN_ROLE_HEAD].set.bits = a->head_bits;
+    if (a->embedding_bits > 0)
+        r->role[QN_ROLE_EMBEDDING].set.bits = a->embedding_bits;
+    if (a->order)
+        r->order = QN_ORDER_NATURAL;
+    if (a->damping > 0)
+        r->damping = a->damping;
+    r->no_feedback = r->no_feedback || a->no_feedback;
+    if (a->size || a->bits_per_weight > 0) {
+        r->size_bytes = a->size;
+        r->bits_per_weight = a->bits_per_weight;
+    }
+    if (!r->all.codec && (r->all.set.bits > 0 || r->size_bytes || r->bits_per_weight > 0))
+        r->all.codec = "ect";
+    return QN_OK;
+}
+
+qn_code qn_lossy_session_recipe(qn_lossy_session *s, qn_cli *cli, const qn_lossy_args *a, qn_err *err)
+{
+    if (a->recipe)
+        QN_TRY(qn_recipe_read(&s->recipe, &cli->env, a->recipe, &cli->arena, err));
+    QN_TRY(put_options(&s->recipe, a, err));
+    if (!qn_recipe_is_lossy(&s->recipe) && any_given(a))
+        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "%s: --%s goes with --codec", cli->command->name, any_given(a));
+    return qn_recipe_check(&s->recipe, err);
+}
+
+static void tell_try(void *ctx, double bits, uint64_t n_bytes)
+{
+    char size[32];
+    qn_grouped(size, sizeof size, n_bytes);
+    qn_cli_note(ctx, "note: with %.4g bits the output would have %s bytes", bits, size);
+}
+
+qn_code qn_lossy_session_open(qn_lossy_session *s, qn_cli *cli, const qn_lossy_args *a, qn_source *src, const qn_pack_options *pack,
+                              qn_err *err)
+{
+    QN_TRY(qn_cli_graph(cli, src, &s->graph, err));
+    if (a->stats)
+        QN_TRY(qn_stats_file_open(&s->stats, &cli->env, a->stats, err));
+    if (a->stats && !s->stats.complete)
+        return qn_err_in_path(err, QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "is not complete: its calibration was stopped"), a->stats);
+    const qn_stats_file *stats = a->stats ? &s->stats : NULL;
+    s->budget = qn_budget_bytes(&s->recipe, src);
+    if (s->budget) {
+        const qn_budget b = {.src = src, .graph = s->graph, .stats = stats, .pack = pack, .n_bytes = s->budget, .tried = tell_try, .ctx = cli};
+        QN_TRY(qn_budget_find(&b, &cli->env, &s->recipe, &s->model, err));
+        s->has_model = true;
+    }
+    const qn_lossy_options o = {.recipe = &s->recipe, .stats = stats, .model = s->has_model ? &s->model : NULL};
+    return qn_lossy_open(&s->lossy, &cli->env, src, s->graph, &o, err);
+}
+
+void qn_lossy_session_close(qn_lossy_session *s)
+{
+    qn_lossy_close(s->lossy);
+    qn_stats_file_close(&s->stats);
+    qn_graph_close(s->graph);
+    qn_recipe_release(&s->recipe);
+    *s = QN_LOSSY_SESSION_CLOSED;
+}

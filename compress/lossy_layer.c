@@ -1,0 +1,246 @@
+/* lossy_layer.c: the work on one layer after the other. A layer is prepared when its first chunk is asked for and let go after its last;
+ * layers with one input (q, k and v) share one factor. Preparing is done under a lock: others wait, as they mostly need the very same. */
+#include "base/err.h"
+#include "base/num.h"
+#include "compress/lossy_impl.h"
+#include "runtime/widths.h"
+#include <math.h>
+#include <string.h>
+
+enum { SAMPLE_ROWS = 64 };
+
+/* --- preparing a layer --------------------------------------------------------------------------------------------- */
+
+static qn_code read_moment(qn_lossy *l, const qn_lossy_layer *y, double **h, double **diagonal, qn_err *err)
+{
+    const qn_stats_file *f = l->stats;
+    const uint32_t n = y->cols, input = y->item->input;
+    const qn_alloc *a = l->env->alloc;
+    if ((f->inputs[input].parts & QN_STATS_HAS_H) && !l->r->no_feedback) {
+        *h = qn_mem_get(a, (uint64_t)n * n * sizeof **h, err);
+        return *h ? qn_stats_h_read_f64(f, input, *h, n, err) : QN_E_MEMORY;
+    }
+    qn_stats_vectors v;
+    QN_TRY(qn_stats_vectors_read(f, input, &v, err));
+    *diagonal = qn_mem_get(a, n * sizeof **diagonal, err);
+    if (*diagonal)
+        memcpy(*diagonal, v.sum_sq, n * sizeof **diagonal);
+    qn_stats_vectors_release(f, &v);
+    return *diagonal ? QN_OK : QN_E_MEMORY;
+}
+
+/* A place for a factor: an empty one, or the one that was not used for longest when QN_LOSSY_FACTORS are idle. */
+static qn_lossy_factor *place(qn_lossy *l)
+{
+    unsigned idle = 0;
+    qn_lossy_factor *oldest = NULL, *empty = NULL;
+    for (unsigned i = 0; i < l->n_factors; i++) {
+        qn_lossy_factor *f = &l->factors[i];
+        if (f->ldl.n == 0) {
+            empty = empty ? empty : f;
+            continue;
+        }
+        if (f->n_users)
+            continue;
+        idle++;
+        oldest = !oldest || f->used < oldest->used ? f : oldest;
+    }
+    if (idle >= QN_LOSSY_FACTORS || !empty) {
+        if (oldest)
+            qn_ldl_release(&oldest->ldl);
+        return oldest;
+    }
+    return empty;
+}
+
+static qn_code get_factor(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
+{
+    const uint32_t input = y->item ? y->item->input : UINT32_MAX;
+    const uint32_t group = y->q->group_cols && y->q->group_cols < y->cols ? y->q->group_cols : y->cols;
+    for (unsigned i = 0; i < l->n_factors; i++) {
+        qn_lossy_factor *f = &l->factors[i];
+        if (f->ldl.n == y->cols && f->input == input && f->group == group) {
+            y->factor = f;
+            f->n_users++;
+            return QN_OK;
+        }
+    }
+    qn_lossy_factor *f = place(l);
+    if (!f)
+        return QN_BUG(err, "lossy: more than %u layers at a time", l->n_factors);
+    double *h = NULL, *diagonal = NULL;
+    const qn_ldl_order order = y->q->order_free ? QN_ORDER_NATURAL : l->r->order;
+    qn_code rc = y->item ? read_moment(l, y, &h, &diagonal, err) : QN_OK;
+    if (rc == QN_OK)
+        rc = qn_ldl_make(&f->ldl, l->env->alloc, y->cols, h, diagonal, group, order, l->r->damping, err);
+    qn_mem_put(l->env->alloc, h);
+    qn_mem_put(l->env->alloc, diagonal);
+    if (rc != QN_OK)
+        return rc;
+    f->input = input;
+    f->group = group;
+    f->n_users = 1;
+    y->factor = f;
+    return QN_OK;
+}
+
+/* src, little-endian units of dtype t → f32 */
+static bool widen(qn_dtype t, const uint8_t *src, size_t n, float *dst)
+{
+    bool finite = true;
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t u = t == QN_F32 ? qn_load32(src + 4 * i)
+                         : t == QN_BF16 ? (uint32_t)qn_load16(src + 2 * i) << 16 : qn_f16_wide(qn_load16(src + 2 * i));
+        finite &= (u & 0x7f800000) != 0x7f800000;
+        dst[i] = qn_bits_f32(u);
+    }
+    return finite;
+}
+
+static void narrow(qn_dtype t, const float *v, size_t n, uint8_t *dst)
+{
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t u = qn_f32_bits(v[i]);
+        if (t == QN_F32)
+            qn_store32(dst + 4 * i, u);
+        else
+            qn_store16(dst + 2 * i, t == QN_BF16 ? qn_bf16_narrow(u) : qn_f16_narrow(u));
+    }
+}
+
+/* Rows from all over the layer; values that are not finite count as zero. */
+static qn_code read_sample(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
+{
+    const qn_dtype t = y->ql.dtype;
+    const uint32_t n = y->rows < SAMPLE_ROWS ? y->rows : SAMPLE_ROWS;
+    const uint64_t row_bytes = (uint64_t)y->cols * qn_unit_bytes(t);
+    float *s = qn_arena_get(&y->arena, (uint64_t)n * y->cols * sizeof *s, 64, err);
+    uint8_t *raw = s ? qn_arena_get(&y->arena, row_bytes, 64, err) : NULL;
+    if (!raw)
+        return QN_E_MEMORY;
+    for (uint32_t i = 0; i < n; i++) {
+        const uint64_t row = (uint64_t)i * y->rows / n;
+        QN_TRY(qn_source_read(l->src, y->object, row * row_bytes, row_bytes, raw, err));
+        float *to = s + (size_t)i * y->cols;
+        if (!widen(t, raw, y->cols, to))
+            for (uint32_t c = 0; c < y->cols; c++)
+                to[c] = isfinite(to[c]) ? to[c] : 0;
+    }
+    y->ql.sample = s;
+    y->ql.n_sample = n;
+    return QN_OK;
+}
+
+static qn_code prepare(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
+{
+    QN_TRY(get_factor(l, y, err));
+    const qn_ldl *d = &y->factor->ldl;
+    y->kind = d->kind;
+    y->damping = d->damping;
+    y->spread = d->spread;
+    y->n_dead = d->n_dead;
+    y->unevenness = qn_ldl_unevenness(d);
+    y->ql = (qn_quant_layer){.name = y->name, .rows = y->rows, .cols = y->cols,
+                             .dtype = (qn_dtype)l->src->objects[y->object].dtype, .weight = d->weight, .ldl = d,
+                             .segment_rows = y->chunk_rows};
+    QN_TRY(read_sample(l, y, err));
+    return y->q->ops->begin(y->q, &y->ql, &y->arena, &y->plan, err);
+}
+
+static void let_go(qn_lossy *l, qn_lossy_layer *y)
+{
+    if (!y->ready)
+        return;
+    if (y->factor) {
+        y->factor->n_users--;
+        y->factor->used = ++l->clock;
+    }
+    y->factor = NULL;
+    qn_arena_release(&y->arena);
+    y->ready = false;
+}
+
+/* Layers that were not asked for all of their chunks: some were done by an earlier run, or a sample is taken. Chunks come in order,
+ * or nearly so: a layer that is let go too early is only prepared again. */
+static void let_earlier_go(qn_lossy *l, const qn_lossy_layer *y)
+{
+    for (qn_lossy_layer *x = l->layers; x < y; x++)
+        if (x->ready && x->n_in == 0)
+            let_go(l, x);
+}
+
+static qn_code enter(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
+{
+    qn_code rc = QN_OK;
+    pthread_mutex_lock(&l->lock);
+    if (!y->ready) {
+        let_earlier_go(l, y);
+        qn_arena_init(&y->arena, l->env->alloc);
+        y->ready = true;
+        rc = prepare(l, y, err);
+        if (rc != QN_OK)
+            let_go(l, y);
+    }
+    if (rc == QN_OK) {
+        y->n_in++;
+        y->n_left -= y->n_left > 0;
+    }
+    pthread_mutex_unlock(&l->lock);
+    return rc;
+}
+
+static void leave(qn_lossy *l, qn_lossy_layer *y)
+{
+    pthread_mutex_lock(&l->lock);
+    if (--y->n_in == 0 && y->n_left == 0)
+        let_go(l, y);
+    pthread_mutex_unlock(&l->lock);
+}
+
+/* --- a chunk ------------------------------------------------------------------------------------------------------- */
+
+static qn_code quantize(qn_lossy *l, qn_lossy_layer *y, uint64_t chunk, const uint8_t *raw, uint64_t n_bytes, uint8_t *decoded,
+                        uint8_t *payload, size_t cap, size_t *n_out, qn_arena *scratch, qn_err *err)
+{
+    const size_t n = (size_t)(n_bytes / qn_unit_bytes(y->ql.dtype));
+    float *w = qn_arena_get(scratch, n * sizeof *w, 64, err);
+    float *recon = w ? qn_arena_get(scratch, n * sizeof *recon, 64, err) : NULL;
+    *n_out = 0;
+    (void)l;
+    if (!recon)
+        return QN_E_MEMORY;
+    y->state[chunk] = 2;
+    if (!widen(y->ql.dtype, raw, n, w))
+        return QN_OK;
+    const qn_feedback_job job = {.q = y->q, .layer = &y->ql, .plan = y->plan, .ldl = &y->factor->ldl,
+                                 .row0 = (uint32_t)(chunk * y->chunk_rows), .rows = (uint32_t)(n / y->cols), .w = w,
+                                 .compare = !y->q->costly, .want_energy = true};
+    QN_TRY(qn_feedback_segment(&job, recon, payload, cap, n_out, &y->loss[chunk], scratch, err));
+    if (*n_out) {
+        narrow(y->ql.dtype, recon, n, decoded);
+        y->state[chunk] = 1;
+    }
+    return QN_OK;
+}
+
+qn_code qn_lossy_chunk(qn_lossy *l, uint64_t object, uint64_t chunk, const uint8_t *raw, uint64_t n_bytes, uint8_t *decoded,
+                       uint8_t *payload, size_t cap, unsigned *codec, size_t *n_out, qn_arena *scratch, qn_err *err)
+{
+    qn_lossy_layer *y = &l->layers[l->layer_of[object] - 1];
+    const qn_arena_mark mark = qn_arena_tell(scratch);
+    *codec = y->q->codec;
+    QN_TRY(enter(l, y, err));
+    const qn_code rc = quantize(l, y, chunk, raw, n_bytes, decoded, payload, cap, n_out, scratch, err);
+    leave(l, y);
+    qn_arena_rewind(scratch, mark);
+    return rc;
+}
+
+void qn_lossy_layers_close(qn_lossy *l)
+{
+    for (uint64_t i = 0; i < l->n_layers; i++)
+        if (l->layers[i].ready)
+            qn_arena_release(&l->layers[i].arena);
+    for (unsigned i = 0; i < l->n_factors; i++)
+        qn_ldl_release(&l->factors[i].ldl);
+}
