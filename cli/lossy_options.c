@@ -27,7 +27,7 @@ static const qn_option rows[] = {
 #define QN_SETTING(field, name_, kind, least, most, codecs_, arg_, help_) \
     {.name = name_, .type = QN_OPT_TEXT, .at = AT(setting) + QN_SETTING_AT_##field * sizeof(const char *), .arg = arg_, \
      .implied = QN_SETTING_##kind == QN_SETTING_FLAG ? "yes" : NULL, .help = sizeof(codecs_) > 1 ? "of " codecs_ ": " help_ : help_},
-#include "compress/settings_rows.h"
+#include "compress/settings_tmpl.h"
 #undef QN_SETTING
     {.name = "head-bits", .type = QN_OPT_REAL, .at = AT(head_bits), .arg = "N", .max = 32,
      .help = "bits of the head's weights; without it two more than --bits, 8 at most. 16 or more: lossless"},
