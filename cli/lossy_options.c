@@ -4,6 +4,8 @@
 #include "cli/graph_report.h"
 #include "cli/units.h"
 #include "compress/budget.h"
+#include "compress/forecast.h"
+#include <math.h>
 #include <string.h>
 
 /* In the order of the help: what a user tries first comes first. 0 stands for not given. */
@@ -95,23 +97,56 @@ static void tell_try(void *ctx, double bits, uint64_t n_bytes)
     qn_cli_note(ctx, "note: with %.4g bits the output would have %s bytes", bits, size);
 }
 
-qn_code qn_lossy_session_open(qn_lossy_session *s, qn_cli *cli, const qn_lossy_args *a, qn_source *src, const qn_pack_options *pack,
-                              qn_err *err)
+/* What a session reads. */
+static qn_code open_inputs(qn_lossy_session *s, qn_cli *cli, const qn_lossy_args *a, qn_source *src, qn_err *err)
 {
     QN_TRY(qn_cli_graph(cli, src, &s->graph, err));
     if (a->stats)
         QN_TRY(qn_stats_file_open(&s->stats, &cli->env, a->stats, err));
     if (a->stats && !s->stats.complete)
         return qn_err_in_path(err, QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "is not complete: its calibration was stopped"), a->stats);
-    const qn_stats_file *stats = a->stats ? &s->stats : NULL;
     s->budget = qn_budget_bytes(&s->recipe, src);
+    return QN_OK;
+}
+
+static qn_code open_it(qn_lossy_session *s, qn_cli *cli, const qn_lossy_args *a, qn_source *src, qn_err *err)
+{
+    const qn_lossy_options o = {.recipe = &s->recipe, .stats = a->stats ? &s->stats : NULL, .model = s->has_model ? &s->model : NULL};
+    return qn_lossy_open(&s->lossy, &cli->env, src, s->graph, &o, err);
+}
+
+qn_code qn_lossy_session_open(qn_lossy_session *s, qn_cli *cli, const qn_lossy_args *a, qn_source *src, const qn_pack_options *pack,
+                              qn_err *err)
+{
+    QN_TRY(open_inputs(s, cli, a, src, err));
     if (s->budget) {
-        const qn_budget b = {.src = src, .graph = s->graph, .stats = stats, .pack = pack, .n_bytes = s->budget, .tried = tell_try, .ctx = cli};
+        const qn_budget b = {.src = src, .graph = s->graph, .stats = a->stats ? &s->stats : NULL, .pack = pack, .n_bytes = s->budget,
+                             .tried = tell_try, .ctx = cli};
         QN_TRY(qn_budget_find(&b, &cli->env, &s->recipe, &s->model, err));
         s->has_model = true;
     }
-    const qn_lossy_options o = {.recipe = &s->recipe, .stats = stats, .model = s->has_model ? &s->model : NULL};
-    return qn_lossy_open(&s->lossy, &cli->env, src, s->graph, &o, err);
+    return open_it(s, cli, a, src, err);
+}
+
+qn_code qn_lossy_session_plan(qn_lossy_session *s, qn_cli *cli, const qn_lossy_args *a, qn_source *src, qn_err *err)
+{
+    QN_TRY(open_inputs(s, cli, a, src, err));
+    for (unsigned round = 0; s->budget && round < 2; round++) {
+        qn_recipe_forget_hits(&s->recipe);
+        if (s->recipe.all.set.bits == 0)
+            s->recipe.all.set.bits = QN_RECIPE_BITS;
+        QN_TRY(open_it(s, cli, a, src, err));
+        s->model = qn_lossy_model(s->lossy);
+        s->has_model = true;
+        double bits = qn_forecast_bits(src, s->lossy, s->recipe.all.set.bits, s->budget);
+        if (strcmp(s->recipe.all.codec, "grid") == 0)
+            bits = floor(bits);
+        qn_lossy_close(s->lossy);
+        s->lossy = NULL;
+        s->recipe.all.set.bits = bits < 0.3 ? 0.3 : bits > 8 ? 8 : bits;
+    }
+    qn_recipe_forget_hits(&s->recipe);
+    return open_it(s, cli, a, src, err);
 }
 
 void qn_lossy_session_close(qn_lossy_session *s)

@@ -41,6 +41,8 @@ qn_code qn_lossy_session_recipe(qn_lossy_session *s, qn_cli *cli, const qn_lossy
 /* Opens graph and statistics, finds the bits when a size was asked for, and s->lossy. `pack`: settings of the run, without lossy. */
 qn_code qn_lossy_session_open(qn_lossy_session *s, qn_cli *cli, const qn_lossy_args *a, qn_source *src, const qn_pack_options *pack,
                               qn_err *err) QN_MUST_CHECK;
+/* The same without a run: bits for a size are guessed (forecast.h). */
+qn_code qn_lossy_session_plan(qn_lossy_session *s, qn_cli *cli, const qn_lossy_args *a, qn_source *src, qn_err *err) QN_MUST_CHECK;
 void qn_lossy_session_close(qn_lossy_session *s);
 
 #endif
