@@ -93,7 +93,7 @@ static void print_kept(const struct args *a, const qn_source *src, const qn_loss
         printf("  kept      %llu more, %s: %s\n", (unsigned long long)n_more, size, l ? not_multiplied : "lossless was asked for");
 }
 
-static void print_totals(const qn_env *env, const qn_source *src, const qn_lossy_session *s, const qn_forecast *f, uint64_t memory)
+static void print_totals(const qn_env *env, const qn_source *src, const qn_session *s, const qn_forecast *f, uint64_t memory)
 {
     uint64_t before = 0;
     char a[32], b[32], c[32];
@@ -113,7 +113,7 @@ static void print_totals(const qn_env *env, const qn_source *src, const qn_lossy
     printf("  memory    at most %s\n", a);
 }
 
-static void print_json(const qn_source *src, const qn_lossy_session *s, const qn_forecast *f, uint64_t memory)
+static void print_json(const qn_source *src, const qn_session *s, const qn_forecast *f, uint64_t memory)
 {
     qn_json_writer j;
     uint64_t at = 0;
@@ -157,12 +157,12 @@ static void print_json(const qn_source *src, const qn_lossy_session *s, const qn
     qn_jw_close(&j);
 }
 
-static qn_code show(qn_cli *cli, const struct args *a, qn_source *src, qn_lossy_session *s, qn_err *err)
+static qn_code show(qn_cli *cli, const struct args *a, qn_source *src, qn_session *s, qn_err *err)
 {
     qn_pack_options opt = {.level = QN_LEVEL_DENSE};
     qn_forecast f;
     if (qn_recipe_is_lossy(&s->recipe))
-        QN_TRY(qn_lossy_session_plan(s, cli, &a->lossy, src, err));
+        QN_TRY(qn_lossy_session_open(s, cli, &a->lossy, src, &opt, true, err));
     opt.lossy = s->lossy;
     QN_TRY(qn_forecast_all(&cli->env, src, s->lossy, &f, err));
     const uint64_t memory = qn_pack_memory(&cli->env, src, &opt);
@@ -182,14 +182,14 @@ static qn_code show(qn_cli *cli, const struct args *a, qn_source *src, qn_lossy_
 static qn_code run(qn_cli *cli, const void *args, qn_err *err)
 {
     const struct args *a = args;
-    qn_lossy_session session = QN_LOSSY_SESSION_CLOSED;
+    qn_session session = QN_SESSION_CLOSED;
     qn_source *src = NULL;
-    qn_code rc = qn_lossy_session_recipe(&session, cli, &a->lossy, err);
+    qn_code rc = qn_lossy_recipe_of(&session.recipe, cli, &a->lossy, err);
     if (rc == QN_OK)
         rc = qn_cli_open(cli, cli->operands.items[0], &src, err);
     if (rc == QN_OK)
         rc = show(cli, a, src, &session, err);
-    qn_lossy_session_close(&session);
+    qn_session_close(&session);
     qn_source_close(src);
     return rc;
 }
