@@ -255,19 +255,6 @@ static uint8_t *codes_by_row(struct state *s, qn_err *err)
     return p;
 }
 
-static void pack_row(const uint8_t *codes, uint32_t n, unsigned bits, uint8_t *dst)
-{
-    uint32_t word = 0;
-    unsigned held = 0;
-    for (uint32_t j = 0; j < n; j++) {
-        word |= (uint32_t)codes[j] << held;
-        for (held += bits; held >= 8; held -= 8, word >>= 8)
-            *dst++ = (uint8_t)word;
-    }
-    if (held)
-        *dst = (uint8_t)word;
-}
-
 static qn_code put_side(struct state *s, const qn_enc_ctx *cx, qn_sink *sink, qn_err *err)
 {
     const uint32_t n = s->rows * s->per_row;
@@ -319,7 +306,7 @@ static qn_code grid_finish(void *state, uint8_t *dst, size_t cap, size_t *n_out,
     if (packed > qn_sink_left(&sink))
         return QN_OK;
     for (uint32_t i = 0; i < s->rows; i++)
-        pack_row(codes + (size_t)i * s->cols, s->cols, bits, dst + sink.n + i * row_bytes);
+        qn_grid_pack(codes + (size_t)i * s->cols, s->cols, bits, dst + sink.n + i * row_bytes);
     *n_out = sink.n + packed;
     return QN_OK;
 }

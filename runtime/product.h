@@ -13,8 +13,9 @@
  * What y is: Σ_j w_j x_j with the w_j that the codec computes in binary32, which for a chunk of BF16 or F16 a decoder would
  * still round to that dtype. The order of sums, and so the last bits of y, may differ between CPU variants and ranges of rows. With
  * the true sum S of these w,
- *     |y − S| ≤ 2^-18 Σ_G max_{j in G} |x_j| Σ_{j in G} |w_j|          G: runs of 32 columns
- * (x may be held in fixed point within such a run, with at least 19 bits of fraction) while nothing overflows binary32.
+ *     |y − S| ≤ 2^-18 Σ_G 32 m_G max_{j in G} |x_j|          G: runs of 32 columns
+ * where m_G is the largest |w| that the codes of the run could have stood for: x may be held in fixed point within a run, and
+ * what is subtracted to centre the codes rounded by itself. |x| below 2^-100 may count as 0; nothing overflows binary32.
  * When some x is Inf or NaN, y is NaN, Inf or what the other terms give, without further promise. */
 #ifndef QN_RUNTIME_PRODUCT_H
 #define QN_RUNTIME_PRODUCT_H
