@@ -3,14 +3,14 @@
 #include "base/cpu.h"
 #include "runtime/widths.h"
 
-static void fix_c(const qn_grid_mul *m, const int32_t *x, void *fixed)
+static void fix_c(const qn_grid_mul *m, const int16_t *x, void *fixed)
 {
     memcpy(fixed, x, qn_grid_padded(m->cols) * sizeof *x);
 }
 
 static void rows_c(const qn_grid_mul *m, const qn_grid_x *x, uint32_t r0, uint32_t r1, float *y)
 {
-    const int32_t *fixed = x->fixed;
+    const int16_t *fixed = x->fixed;
     const unsigned mask = (1u << m->bits) - 1;
     for (uint32_t r = r0; r < r1; r++) {
         const uint8_t *p = m->codes + r * m->row_bytes;
@@ -20,13 +20,13 @@ static void rows_c(const qn_grid_mul *m, const qn_grid_x *x, uint32_t r0, uint32
         for (uint32_t g = 0, j = 0; g < m->runs; g++) {
             const size_t at = (size_t)r * m->runs + g;
             const uint32_t end = m->cols - j < QN_GRID_RUN ? m->cols : j + QN_GRID_RUN;
-            int64_t dot = 0;
+            int32_t dot = 0;
             for (; j < end; j++) {
                 if (held < m->bits) {
                     word |= (uint32_t)*p++ << held;
                     held += 8;
                 }
-                dot += (int64_t)(word & mask) * fixed[j];
+                dot += (int32_t)(word & mask) * fixed[j];
                 word >>= m->bits;
                 held -= m->bits;
             }

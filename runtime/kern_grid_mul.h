@@ -1,16 +1,16 @@
 /* kern_grid_mul.h: kernels of products with packed grid codes: what they are given, what they promise.
  *
- * Columns are in runs of 32. Within a run x is held in fixed point, x_j ≈ X_j · step with |X_j| < 2^qn_grid_x_bits: then a product
- * needs integers alone until the run's end, where its scale comes in:
+ * Columns are in runs of 32. Within a run x is held in fixed point, x_j ≈ X_j · step with |X_j| ≤ QN_GRID_X_MOST: then a product needs
+ * integers alone until the run's end, where its scale comes in:
  *     y = unit · Σ_g h_g · (2 · step_g · Σ_j c_j X_j  −  Z_g · step_g · Σ_j X_j)
- * The integer sums are exact, and the same in every variant; sums over g are in binary32, in an order of the variant's own.
- * X has the bits that keep Σ c X of 32 codes within 32-bit sums of the widest lanes: 23 for up to five bits a code. */
+ * The integer sums are exact, and the same in every variant; sums over g are in binary32, in an order of the variant's own. */
 #ifndef QN_RUNTIME_KERN_GRID_MUL_H
 #define QN_RUNTIME_KERN_GRID_MUL_H
 
 #include "quern/base.h"
 
-enum { QN_GRID_RUN = 32, QN_GRID_STRIPE = 512 /* columns: x is padded with zeros to a multiple */ };
+enum { QN_GRID_RUN = 32, QN_GRID_STRIPE = 512 /* columns: x is padded with zeros to a multiple */,
+       QN_GRID_X_MOST = 32512 /* 127/128 of 2^15: so that its two bytes, each rounded to nearest, are signed ones */ };
 
 /* The matrix; all of it was checked. */
 typedef struct qn_grid_mul {
@@ -27,19 +27,14 @@ typedef struct qn_grid_mul {
 typedef struct qn_grid_x {
     float *step2; /* 2 · step                */
     float *sum;   /* step · Σ X              */
-    void *fixed;  /* 4 bytes for each column of the padded x, aligned to 64 */
+    void *fixed;  /* 2 bytes for each column of the padded x, aligned to 64 */
 } qn_grid_x;
 
 typedef struct qn_kern_grid_mul {
     /* X_j = x_j / step, to nearest: for all columns of the padded x. */
-    void (*fix)(const qn_grid_mul *m, const int32_t *x, void *fixed);
+    void (*fix)(const qn_grid_mul *m, const int16_t *x, void *fixed);
     void (*rows)(const qn_grid_mul *m, const qn_grid_x *x, uint32_t r0, uint32_t r1, float *y);
 } qn_kern_grid_mul;
-
-static inline unsigned qn_grid_x_bits(unsigned bits)
-{
-    return bits <= 5 ? 23 : 28 - bits;
-}
 
 static inline uint32_t qn_grid_padded(uint32_t cols)
 {

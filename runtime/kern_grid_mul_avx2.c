@@ -1,4 +1,4 @@
-/* kern_grid_mul_avx2.c: codes are unpacked to 16-bit lanes and multiplied, two to a 32-bit sum, with two halves of X.
+/* kern_grid_mul_avx2.c: codes are unpacked to 16-bit lanes and multiplied, two to a 32-bit sum, with X.
  *
  * A code of up to 8 bits lies in two bytes: these are brought to its lane, a multiplication puts the code at the lane's top, and
  * a shift brings it down. */
@@ -10,35 +10,25 @@
 #define TARGET __attribute__((target("avx2,fma,f16c")))
 #define INLINE TARGET static inline __attribute__((always_inline))
 
-enum { LOW_BITS = 12 };
-
 struct spread {
     __m256i gather, up; /* for the 16 codes of 2 · bits bytes */
 };
 
-/* For each 16 columns their upper parts, then their lower ones. */
-TARGET static void fix(const qn_grid_mul *m, const int32_t *x, void *fixed)
+TARGET static void fix(const qn_grid_mul *m, const int16_t *x, void *fixed)
 {
-    int16_t *to = fixed;
-    for (uint32_t j = 0; j < qn_grid_padded(m->cols); j += 16, to += 32)
-        for (unsigned i = 0; i < 16; i++) {
-            const int32_t hi = (x[j + i] + (1 << (LOW_BITS - 1))) >> LOW_BITS;
-            to[i] = (int16_t)hi;
-            to[16 + i] = (int16_t)(x[j + i] - hi * (1 << LOW_BITS));
-        }
+    memcpy(fixed, x, qn_grid_padded(m->cols) * sizeof *x);
 }
 
-/* Of the 32 columns from p on: eight sums whose sum is Σ c X. `left`: bytes to the end of the row, 16 or more can be read. */
+/* Of the 32 columns from p on: eight sums whose sum is Σ c X. */
 INLINE __m256i run(unsigned bits, const struct spread *s, const uint8_t *p, const __m256i *x)
 {
-    __m256i hi = _mm256_setzero_si256(), lo = hi;
+    __m256i sum = _mm256_setzero_si256();
     for (unsigned k = 0; k < 2; k++) {
         const __m256i v = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)(p + 2 * bits * k)));
         const __m256i c = _mm256_srli_epi16(_mm256_mullo_epi16(_mm256_shuffle_epi8(v, s->gather), s->up), (int)(16 - bits));
-        hi = _mm256_add_epi32(hi, _mm256_madd_epi16(c, x[2 * k]));
-        lo = _mm256_add_epi32(lo, _mm256_madd_epi16(c, x[2 * k + 1]));
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(c, x[k]));
     }
-    return _mm256_add_epi32(_mm256_slli_epi32(hi, LOW_BITS), lo);
+    return sum;
 }
 
 INLINE float add_up(__m256 v)
@@ -64,7 +54,7 @@ INLINE float one_row(unsigned bits, const struct spread *s, const qn_grid_mul *m
             memcpy(tail, p, left < run_bytes ? left : run_bytes);
             from = tail;
         }
-        const __m256i dot = run(bits, s, from, (const __m256i *)x->fixed + 4 * (size_t)g);
+        const __m256i dot = run(bits, s, from, (const __m256i *)x->fixed + 2 * (size_t)g);
         const float h = _cvtsh_ss(scale[g]);
         sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_set1_ps(h * x->step2[g]), sum);
         middle += h * x->sum[g] * (zero ? 2 * (float)zero[g] : m->zero2);

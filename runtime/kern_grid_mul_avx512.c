@@ -1,4 +1,4 @@
-/* kern_grid_mul_avx512.c: codes are unpacked to bytes and multiplied, four to a 32-bit sum, with the three bytes of X.
+/* kern_grid_mul_avx512.c: codes are unpacked to bytes and multiplied, four to a 32-bit sum, with the two bytes of X.
  *
  * One load gives SPLIT vectors of 64 codes: for 2 and 4 bits by shifts alone, so that vector k has the codes k, k + SPLIT, …
  * and sums of all of them go to the same lanes; X is laid out that way. Other widths are spread by a permutation, so that each
@@ -11,7 +11,7 @@
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2,avx512vnni,avx2,fma,f16c")))
 #define INLINE TARGET static inline __attribute__((always_inline))
 
-enum { PLANES = 3, MOST_ROWS = 4, MOST_SPLIT = 4 };
+enum { PLANES = 2, MOST_ROWS = 4, MOST_SPLIT = 4 };
 
 struct spread {
     __m512i gather, shift;
@@ -22,18 +22,17 @@ INLINE unsigned split_of(unsigned bits)
     return bits == 2 ? 4 : bits == 4 ? 2 : 1;
 }
 
-TARGET static void fix(const qn_grid_mul *m, const int32_t *x, void *fixed)
+TARGET static void fix(const qn_grid_mul *m, const int16_t *x, void *fixed)
 {
     const unsigned split = split_of(m->bits);
     int8_t *to = fixed;
     for (uint32_t j = 0; j < qn_grid_padded(m->cols); j += 64 * split, to += 64 * split * PLANES)
         for (unsigned k = 0; k < split; k++)
             for (unsigned i = 0; i < 64; i++) {
-                const int32_t v = x[j + i * split + k], up = (v + 128) >> 8;
+                const int16_t v = x[j + i * split + k];
                 int8_t *at = to + 64 * k + i;
-                at[0] = (int8_t)((up + 128) >> 8);
-                at[64 * split] = (int8_t)up;
-                at[128 * split] = (int8_t)v;
+                at[0] = (int8_t)((v + 128) >> 8);
+                at[64 * split] = (int8_t)v;
             }
 }
 
@@ -67,6 +66,7 @@ INLINE void stripe(unsigned bits, unsigned n, const struct spread *how, const ui
         const size_t have = left > (size_t)t * n_bytes ? left - (size_t)t * n_bytes : 0;
         const __mmask64 in = have >= n_bytes ? ~(__mmask64)0 >> (64 - n_bytes) : ((__mmask64)1 << have) - 1;
         for (unsigned i = 0; i < n; i++) {
+            _mm_prefetch((const char *)p + (i + n) * row_bytes, _MM_HINT_T1); /* the next rows */
             unpack(bits, how, _mm512_maskz_loadu_epi8(in, p + i * row_bytes), c[i]);
             s[i] = _mm512_setzero_si512();
         }
@@ -110,7 +110,7 @@ INLINE void some_rows(unsigned bits, unsigned n, const struct spread *how, const
 
 INLINE void all_rows(unsigned bits, const qn_grid_mul *m, const qn_grid_x *x, uint32_t r0, uint32_t r1, float *y)
 {
-    const unsigned n = bits == 2 ? 2 : 4;
+    const unsigned n = bits >= 5 ? 2 : 4;
     uint8_t gather[64], shift[64];
     for (unsigned i = 0; i < 64; i++) {
         gather[i] = (uint8_t)(i / 8 * bits + i % 8);

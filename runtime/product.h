@@ -13,8 +13,8 @@
  * What y is: Σ_j w_j x_j with the w_j that the codec computes in binary32, which for a chunk of BF16 or F16 a decoder would
  * still round to that dtype. The order of sums, and so the last bits of y, may differ between CPU variants and ranges of rows. With
  * the true sum S of these w,
- *     |y − S| ≤ 2^-18 Σ_G 32 m_G max_{j in G} |x_j|          G: runs of 32 columns
- * where m_G is the largest |w| that the codes of the run could have stood for: x may be held in fixed point within a run, and
+ *     |y − S| ≤ 2^-15 Σ_G 32 m_G max_{j in G} |x_j|          G: runs of 32 columns
+ * where m_G is the largest |w| that the codes of the run could have stood for: x may be held in fixed point of 16 bits within a run, and
  * what is subtracted to centre the codes rounded by itself. |x| below 2^-100 may count as 0; nothing overflows binary32.
  * When some x is Inf or NaN, y is NaN, Inf or what the other terms give, without further promise. */
 #ifndef QN_RUNTIME_PRODUCT_H

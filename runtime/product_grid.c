@@ -24,11 +24,11 @@ static uint32_t padded_runs(const qn_grid_mul *m)
 
 static size_t work_bytes(const qn_grid_mul *m)
 {
-    return 64 + (size_t)qn_grid_padded(m->cols) * 2 * sizeof(int32_t) + (size_t)padded_runs(m) * 2 * sizeof(float);
+    return 64 + (size_t)qn_grid_padded(m->cols) * 2 * sizeof(int16_t) + (size_t)padded_runs(m) * 2 * sizeof(float);
 }
 
-/* One run: numbers of at most `most`, by a step of its own. An x that is not finite makes the run's step NaN. */
-static void fix_run(const float *x, uint32_t n, float most, int32_t *to, float *step2, float *sum)
+/* One run, by a step of its own. An x that is not finite makes the run's step NaN. */
+static void fix_run(const float *x, uint32_t n, int16_t *to, float *step2, float *sum)
 {
     float top = 0;
     bool finite = true;
@@ -38,14 +38,14 @@ static void fix_run(const float *x, uint32_t n, float most, int32_t *to, float *
         top = a > top ? a : top;
     }
     /* below that, the inverse would be infinite: far below anything that matters beside the other runs */
-    const float inverse = finite && top > 0x1p-100f ? most / top : 0;
+    const float inverse = finite && top > 0x1p-100f ? QN_GRID_X_MOST / top : 0;
     int32_t all = 0;
     for (uint32_t i = 0; i < QN_GRID_RUN; i++) {
         const float v = i < n && inverse > 0 ? x[i] * inverse : 0;
-        to[i] = (int32_t)(v < 0 ? v - 0.5f : v + 0.5f);
+        to[i] = (int16_t)(v < 0 ? v - 0.5f : v + 0.5f);
         all += to[i];
     }
-    const float step = finite ? top / most : qn_bits_f32(0x7fc00000);
+    const float step = finite ? top / QN_GRID_X_MOST : qn_bits_f32(0x7fc00000);
     *step2 = 2 * step;
     *sum = step * (float)all;
 }
@@ -56,14 +56,13 @@ static void load(const qn_product *p, const float *x, void *work)
     const uint32_t n = padded_runs(&h->mul), cols = h->mul.cols;
     struct loaded *l = work;
     uint8_t *at = (uint8_t *)work + 64;
-    int32_t *numbers = (int32_t *)(void *)at;
-    l->x.fixed = at + (size_t)n * QN_GRID_RUN * sizeof(int32_t);
-    l->x.step2 = (float *)(void *)(at + (size_t)n * QN_GRID_RUN * 2 * sizeof(int32_t));
+    int16_t *numbers = (int16_t *)(void *)at;
+    l->x.fixed = at + (size_t)n * QN_GRID_RUN * sizeof(int16_t);
+    l->x.step2 = (float *)(void *)(at + (size_t)n * QN_GRID_RUN * 2 * sizeof(int16_t));
     l->x.sum = l->x.step2 + n;
-    const float most = (float)(1 << qn_grid_x_bits(h->mul.bits)) * (127.0f / 128);
     for (uint32_t g = 0, j = 0; g < n; g++, j += QN_GRID_RUN) {
         const uint32_t len = j >= cols ? 0 : cols - j < QN_GRID_RUN ? cols - j : QN_GRID_RUN;
-        fix_run(x + (len ? j : 0), len, most, numbers + j, l->x.step2 + g, l->x.sum + g);
+        fix_run(x + (len ? j : 0), len, numbers + j, l->x.step2 + g, l->x.sum + g);
     }
     h->kern->fix(&h->mul, numbers, l->x.fixed);
 }
