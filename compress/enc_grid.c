@@ -26,6 +26,7 @@ enum {
 
 typedef struct grid {
     unsigned bits, zero;
+    bool packed;
     uint32_t group; /* UINT32_MAX: a row */
     float gain;
 } grid;
@@ -297,8 +298,9 @@ static qn_code grid_finish(void *state, uint8_t *dst, size_t cap, size_t *n_out,
         return QN_OK;
     qn_sink nested = sink;
     nested.cap = nested.cap - nested.n < packed ? nested.cap : nested.n + packed;
-    QN_TRY(qn_nest_encode(&cx, &nested, &cb, codes, true, err));
-    if (!nested.full) {
+    if (!s->g->packed)
+        QN_TRY(qn_nest_encode(&cx, &nested, &cb, codes, true, err));
+    if (!s->g->packed && !nested.full) {
         dst[form_at] = QN_GRID_NESTED;
         *n_out = nested.n;
         return QN_OK;
@@ -323,6 +325,7 @@ qn_code qn_quantizer_grid(qn_quantizer *q, const qn_quant_settings *set, qn_aren
     if (!g)
         return QN_E_MEMORY;
     *g = (grid){.bits = bits,
+                .packed = set->packed,
                 .zero = set->asymmetric ? QN_GRID_ZERO_STORED : QN_GRID_ZERO_MIDDLE,
                 .group = set->group ? set->group : GROUP,
                 .gain = set->gain > 0 ? (float)set->gain : 1};
