@@ -24,13 +24,15 @@ qn_code qn_dec_grid(const qn_dec_ctx *cx, const qn_block *b, const uint8_t *payl
     widen(&g, half, z2);
     const qn_grid_fn run = cx->kern->grid.run[qn_grid_out_of(b->dtype)];
     const size_t unit = qn_unit_bytes(b->dtype);
-    qn_grid_row r = {.codes = g.codes, .group = g.head.group, .bits = g.bits, .half = half, .z2 = z2};
-    for (uint32_t left = b->n; left > 0; left -= r.n) {
+    qn_grid_row r = {.codes = g.codes, .group = g.head.columnwise ? 1 : g.head.group, .bits = g.bits, .half = half, .z2 = z2};
+    for (uint32_t left = b->n, row = 1; left > 0; left -= r.n, row++) {
         r.n = left < b->cols ? left : b->cols;
         run(&r, dst);
         r.codes += g.row_bytes;
-        r.half += g.groups.per_row;
-        r.z2 += g.groups.per_row;
+        if (!g.head.columnwise || row % g.head.group == 0) {
+            r.half += g.groups.per_row;
+            r.z2 += g.groups.per_row;
+        }
         dst += unit * r.n;
     }
     return QN_OK;

@@ -13,11 +13,14 @@ enum { QN_GRID_ZERO_LEVEL = 0, /* at 2^(bits − 1): zero is a level            
        QN_GRID_ZEROS = 3 };
 
 enum { QN_GRID_PACKED = 0, QN_GRID_NESTED = 1, QN_GRID_FORMS = 2 };
+/* Beside the form: groups are rows of one column. */
+#define QN_GRID_COLUMNWISE 2u
 
 typedef struct qn_grid_head {
     unsigned bits, zero, form;
+    bool columnwise;
     int exponent;   /* scales are multiplied by 2^exponent */
-    uint32_t group;
+    uint32_t group; /* columns of a row, or rows of a column */
 } qn_grid_head;
 
 /* A payload's parts, checked. They are in the payload or in scratch. */

@@ -8,6 +8,8 @@ static qn_code read_head(qn_cur *c, const qn_block *b, qn_grid_head *h, qn_err *
     h->bits = qn_cur_u8(c);
     h->zero = qn_cur_u8(c);
     h->form = qn_cur_u8(c);
+    h->columnwise = (h->form & QN_GRID_COLUMNWISE) != 0;
+    h->form &= ~QN_GRID_COLUMNWISE;
     h->exponent = (int8_t)qn_cur_u8(c);
     const uint64_t group = qn_cur_varint(c);
     if (c->failed || !qn_grid_dtype(b->dtype) || h->bits < QN_GRID_BITS_MIN || h->bits > QN_GRID_BITS_MAX)
@@ -16,8 +18,9 @@ static qn_code read_head(qn_cur *c, const qn_block *b, qn_grid_head *h, qn_err *
         return QN_FAIL(err, QN_E_INPUT, 1, "grid: zero point %u, codes in form %u", h->zero, h->form);
     if (h->exponent < -QN_GRID_EXPONENT_MAX || h->exponent > QN_GRID_EXPONENT_MAX)
         return QN_FAIL(err, QN_E_INPUT, 3, "grid: exponent %d", h->exponent);
-    if (group == 0 || group > b->cols)
-        return QN_FAIL(err, QN_E_INPUT, 4, "grid: groups of %llu in rows of %u", (unsigned long long)group, b->cols);
+    const uint32_t most = h->columnwise ? (b->n - 1) / b->cols + 1 : b->cols;
+    if (group == 0 || group > most)
+        return QN_FAIL(err, QN_E_INPUT, 4, "grid: groups of %llu of %u", (unsigned long long)group, most);
     h->group = (uint32_t)group;
     return QN_OK;
 }
@@ -89,7 +92,13 @@ qn_code qn_grid_open(const qn_dec_ctx *cx, const qn_block *b, const uint8_t *pay
     qn_cur c = qn_cur_over(payload, n_bytes);
     *out = (qn_grid_parts){.zeros = NULL};
     QN_TRY(read_head(&c, b, &out->head, err));
-    out->groups = qn_groups_of(b, out->head.group);
+    if (out->head.columnwise) {
+        const uint32_t rows = (b->n - 1) / b->cols + 1;
+        out->groups = (qn_groups){.n = b->n, .cols = b->cols, .group = out->head.group, .per_row = b->cols,
+                                  .count = ((rows - 1) / out->head.group + 1) * b->cols};
+    } else {
+        out->groups = qn_groups_of(b, out->head.group);
+    }
     QN_TRY(scales(cx, &c, &out->groups, &out->scales, err));
     if (out->head.zero == QN_GRID_ZERO_STORED)
         QN_TRY(zeros(cx, &c, &out->groups, out->head.bits, &out->zeros, err));

@@ -48,6 +48,14 @@ INLINE void run(qn_grid_out out, const qn_grid_row *r, uint8_t *dst)
 {
     const size_t unit = out == QN_GRID_F32 ? 4 : 2, n_bytes = ((size_t)r->n * r->bits + 7) / 8;
     uint32_t i = 0;
+    for (const uint8_t *p = r->codes; r->group == 1 && i + LANES <= r->n && (size_t)(p - r->codes) + 8 <= n_bytes; i += LANES) {
+        vi32 z2; /* a scale for each unit */
+        vf32 half;
+        memcpy(&z2, r->z2 + i, sizeof z2);
+        memcpy(&half, r->half + i, sizeof half);
+        store(out, __builtin_convertvector(2 * (vi32)codes(p, r->bits) - z2, vf32) * half, dst + unit * i);
+        p += r->bits;
+    }
     if (r->group % LANES == 0 || r->group >= r->n)
         for (uint32_t g = 0; i < r->n; g++) {
             const uint32_t end = r->n - i < r->group ? r->n : i + r->group;

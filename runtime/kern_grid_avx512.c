@@ -52,6 +52,13 @@ INLINE void run(qn_grid_out out, unsigned bits, const qn_grid_row *r, uint8_t *d
     const struct spread s = spread_of(bits);
     const __m512i mask = _mm512_set1_epi32((1 << bits) - 1), all = _mm512_and_si512(lanes(), mask);
     uint32_t i = 0;
+    for (; r->group == 1 && i + LANES <= r->n; i += LANES) { /* a scale for each unit */
+        const size_t at = (size_t)i / 8 * bits, left = n_bytes - at;
+        const __mmask16 in = left >= 16 ? 0xffff : (__mmask16)((1u << left) - 1);
+        const __m512i p = _mm512_castsi128_si512(_mm_maskz_loadu_epi8(in, r->codes + at));
+        const __m512i code = _mm512_and_si512(_mm512_srlv_epi32(_mm512_permutexvar_epi8(s.gather, p), s.down), mask);
+        store(out, value(code, _mm512_cvtepi32_ps(_mm512_loadu_si512(r->z2 + i)), _mm512_loadu_ps(r->half + i)), dst + unit * i);
+    }
     if (r->group % LANES == 0 || r->group >= r->n)
         for (uint32_t g = 0; i < r->n; g++) {
             const uint32_t end = r->n - i < r->group ? r->n : i + r->group;

@@ -121,6 +121,6 @@ qn_code qn_product_grid(const qn_dec_ctx *cx, const qn_block *b, const uint8_t *
 {
     qn_grid_parts g;
     QN_TRY(qn_grid_open(cx, b, payload, n_bytes, &g, err));
-    *taken = b->n % b->cols == 0 && (g.head.group % QN_GRID_RUN == 0 || g.groups.per_row == 1);
+    *taken = !g.head.columnwise && b->n % b->cols == 0 && (g.head.group % QN_GRID_RUN == 0 || g.groups.per_row == 1);
     return *taken ? hold(cx, &g, b->n / b->cols, b->cols, keep, p, err) : QN_OK;
 }
