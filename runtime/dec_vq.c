@@ -1,0 +1,168 @@
+/* dec_vq.c: vectors down the columns as centroids of small books. docs/codecs/vq.md. */
+#include "base/err.h"
+#include "base/half.h"
+#include "runtime/nest.h"
+#include "runtime/vq.h"
+#include <string.h>
+
+typedef struct plan {
+    const qn_block *b;
+    uint32_t rows, n_strips;
+    float base;
+    unsigned fine, n_classes;
+    struct {
+        unsigned main_bits, residual_bits, flags;
+    } cls[QN_VQ_CLASSES];
+    qn_vq_run run[QN_VQ_CLASSES];
+    qn_vq_strip strip;
+    const uint8_t *row_scale;
+    uint64_t bits; /* of a strip */
+} plan;
+
+static qn_code read_head(plan *p, qn_cur *c, qn_err *err)
+{
+    const unsigned v = qn_cur_u8(c);
+    p->fine = qn_cur_u8(c);
+    p->base = qn_bits_f32(qn_cur_u32(c));
+    const uint64_t n = qn_cur_varint(c);
+    if (c->failed || !qn_vq_vector_ok(v))
+        return QN_FAIL(err, QN_E_INPUT, 0, "vq: vectors of %u rows: allowed are 2, 4, 6, 8, 12 and 16", v);
+    if (p->fine > 1)
+        return QN_FAIL(err, QN_E_INPUT, 1, "vq: scales of fineness %u: allowed are 0 and 1", p->fine);
+    if (!(p->base >= QN_VQ_BASE_MIN && p->base <= QN_VQ_BASE_MAX))
+        return QN_FAIL(err, QN_E_INPUT, 2, "vq: scale %g: allowed are 2^-64 to 2^64", (double)p->base);
+    if (n == 0 || n > QN_VQ_CLASSES)
+        return QN_FAIL(err, QN_E_INPUT, c->at, "vq: %llu classes of columns: allowed are 1 to %d", (unsigned long long)n, QN_VQ_CLASSES);
+    p->strip.v = v;
+    p->n_classes = (unsigned)n;
+    p->n_strips = (uint32_t)qn_ceil_div(p->rows, v);
+    for (unsigned i = 0; i < n; i++) {
+        const unsigned main = qn_cur_u8(c), residual = qn_cur_u8(c), flags = qn_cur_u8(c);
+        if (c->failed || main > QN_VQ_BITS || residual > QN_VQ_BITS || flags > QN_VQ_STORED || (main == 0 && (residual || flags)))
+            return QN_FAIL(err, QN_E_INPUT, c->at, "vq: class %u: %u and %u bits of index, flags %u", i, main, residual, flags);
+        if (main && !(flags & QN_VQ_STORED) && !qn_vq_constant(v, main))
+            return QN_FAIL(err, QN_E_INPUT, c->at, "vq: class %u: no constant book for vectors of %u and %u bits", i, v, main);
+        p->cls[i].main_bits = main;
+        p->cls[i].residual_bits = residual;
+        p->cls[i].flags = flags;
+        p->strip.residual |= residual > 0;
+    }
+    return QN_OK;
+}
+
+/* n stored numbers → book. */
+static qn_code read_book(qn_cur *c, float *book, size_t n, unsigned i, qn_err *err)
+{
+    const uint8_t *p = qn_cur_take(c, 2 * n);
+    if (!p)
+        return QN_FAIL(err, QN_E_INPUT, c->at, "vq: class %u: a book of %zu bytes is cut off", i, 2 * n);
+    for (size_t k = 0; k < n; k++) {
+        const uint16_t h = qn_load16(p + 2 * k);
+        if ((h & 0x7c00) == 0x7c00)
+            return QN_FAIL(err, QN_E_INPUT, c->at, "vq: class %u: a centroid is not finite", i);
+        book[k] = qn_f16_to_f32(h);
+    }
+    return QN_OK;
+}
+
+/* A centroid of zeros for those that have none, then class after class. */
+static qn_code read_books(plan *p, qn_cur *c, const qn_dec_ctx *cx, qn_err *err)
+{
+    const unsigned v = p->strip.v;
+    uint64_t n = v, at = v;
+    for (unsigned i = 0; i < p->n_classes; i++) {
+        n += p->cls[i].main_bits ? (uint64_t)v << p->cls[i].main_bits : 0;
+        n += p->cls[i].residual_bits ? (uint64_t)v << p->cls[i].residual_bits : 0;
+    }
+    /* stored books are in the payload, constant ones small: this is bounded by what was read */
+    for (unsigned i = 0, need = 0; i < p->n_classes; i++) {
+        need += p->cls[i].flags & QN_VQ_STORED ? 2u * v << p->cls[i].main_bits : 0;
+        need += p->cls[i].residual_bits ? 2u * v << p->cls[i].residual_bits : 0;
+        if (need > qn_cur_left(c))
+            return QN_FAIL(err, QN_E_INPUT, c->at, "vq: class %u: a book is cut off", i);
+    }
+    float *book = qn_arena_get(cx->scratch, (n + QN_VQ_BOOK_SLACK) * sizeof *book, 64, err);
+    if (!book)
+        return QN_E_MEMORY;
+    memset(book, 0, v * sizeof *book);
+    memset(book + n, 0, QN_VQ_BOOK_SLACK * sizeof *book);
+    for (unsigned i = 0; i < p->n_classes; i++) {
+        qn_vq_run *r = p->run + i;
+        *r = (qn_vq_run){.main_bits = p->cls[i].main_bits, .residual_bits = p->cls[i].residual_bits};
+        if (r->main_bits) {
+            const size_t many = (size_t)v << r->main_bits;
+            const int16_t *constant = qn_vq_constant(v, r->main_bits);
+            r->main = (uint32_t)at;
+            if (p->cls[i].flags & QN_VQ_STORED)
+                QN_TRY(read_book(c, book + at, many, i, err));
+            else
+                for (size_t k = 0; k < many; k++)
+                    book[at + k] = (float)constant[k] / 4096.0f;
+            at += many;
+        }
+        if (r->residual_bits) {
+            r->residual = (uint32_t)at;
+            QN_TRY(read_book(c, book + at, (size_t)v << r->residual_bits, i, err));
+            at += (size_t)v << r->residual_bits;
+        }
+    }
+    p->strip.book = book;
+    p->strip.run = p->run;
+    return QN_OK;
+}
+
+static qn_code place_columns(plan *p, const uint8_t *of, const uint8_t *scale, const qn_dec_ctx *cx, qn_err *err)
+{
+    const uint32_t cols = p->b->cols;
+    uint32_t *bit = of ? qn_arena_get(cx->scratch, (uint64_t)cols * sizeof *bit, 64, err) : NULL;
+    float *col = !of || bit ? qn_arena_get(cx->scratch, (uint64_t)cols * sizeof *col, 64, err) : NULL;
+    if (!col)
+        return QN_E_MEMORY;
+    for (uint32_t j = 0; j < cols; j++) {
+        const unsigned k = of ? of[j] : 0;
+        if (k >= p->n_classes)
+            return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "vq: column %u is of class %u of %u", j, k, p->n_classes);
+        if (of)
+            bit[j] = (uint32_t)p->bits; /* ≤ 24 bits for each of 16 Mi columns at most */
+        p->bits += p->cls[k].main_bits + p->cls[k].residual_bits;
+        col[j] = qn_vq_scale(scale[j], p->fine);
+    }
+    p->strip.cols = cols;
+    p->strip.col = col;
+    p->strip.of = of;
+    p->strip.bit = bit;
+    return QN_OK;
+}
+
+qn_code qn_dec_vq(const qn_dec_ctx *cx, const qn_block *b, const uint8_t *payload, size_t n_bytes, uint8_t *dst, qn_err *err)
+{
+    qn_cur c = qn_cur_over(payload, n_bytes);
+    plan p = {.b = b, .rows = b->n / b->cols};
+    const uint8_t *of = NULL, *col_scale;
+    qn_code rc;
+    if (!qn_vq_dtype(b->dtype) || b->n % b->cols)
+        return QN_FAIL(err, QN_E_INPUT, 0, "vq: %u units of %s in rows of %u: allowed are whole rows of F32, F16, BF16", b->n,
+                       qn_dtype_name(b->dtype), b->cols);
+    QN_TRY(read_head(&p, &c, err));
+    const qn_block per_col = {QN_U8, b->cols, b->cols}, per_strip = {QN_U8, p.n_strips, p.n_strips};
+    if (p.n_classes > 1 && !(of = qn_nest_get(cx, &c, &per_col, "vq: classes", &rc, err)))
+        return rc;
+    if (!(col_scale = qn_nest_get(cx, &c, &per_col, "vq: scales of columns", &rc, err)) ||
+        !(p.row_scale = qn_nest_get(cx, &c, &per_strip, "vq: scales of rows", &rc, err)))
+        return rc;
+    QN_TRY(read_books(&p, &c, cx, err));
+    QN_TRY(place_columns(&p, of, col_scale, cx, err));
+    const size_t row_bytes = (size_t)b->cols * qn_unit_bytes(b->dtype);
+    p.strip.n_bytes = (size_t)((p.bits + 7) / 8);
+    for (uint32_t i = 0; i < p.n_strips; i++) {
+        const uint32_t row = i * p.strip.v, m = p.rows - row < p.strip.v ? p.rows - row : p.strip.v;
+        p.strip.bytes = qn_cur_take(&c, p.strip.n_bytes);
+        if (!p.strip.bytes)
+            return QN_FAIL(err, QN_E_INPUT, c.at, "vq: %zu bytes of indices expected from row %u on", p.strip.n_bytes, row);
+        if (p.bits % 8 && p.strip.bytes[p.strip.n_bytes - 1] >> p.bits % 8)
+            return QN_FAIL(err, QN_E_INPUT, c.at, "vq: bits behind the last index");
+        p.strip.row = p.base * qn_vq_scale(p.row_scale[i], 0);
+        cx->kern->vq.rows(&p.strip, b->dtype, m, dst + row * row_bytes, row_bytes);
+    }
+    return qn_nest_end(&c, "vq", err);
+}

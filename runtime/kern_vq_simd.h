@@ -1,0 +1,61 @@
+/* kern_vq_simd.h: the vq kernel for LANES (8 or 16) columns at a time, included once per instruction set by a file that defines
+ * TARGET, LANES, NAME(x), VEC (the vector of floats) and, on it, quads(book, place): four coordinates of the centroids of columns
+ * 0, 4, 8, … at place[0], place[4], …; low, high, low_pairs, high_pairs: unpack within 128 bits; add, mul, all(x);
+ * load(p); store(t, to, v).
+ *
+ * Vectors down the columns become rows by a 4 × 4 transposition in each 128 bits. */
+#include "runtime/kern_vq_field.h"
+#include "runtime/widths.h"
+
+#define INLINE TARGET static inline __attribute__((always_inline))
+
+enum { NAME(PIECE) = 256 };
+
+/* Rows of four coordinates from `place` on. */
+INLINE void NAME(four)(const float *book, const uint32_t *place, VEC *row)
+{
+    const VEC a = quads(book, place), b = quads(book, place + 1), c = quads(book, place + 2), d = quads(book, place + 3);
+    const VEC ab = low(a, b), cd = low(c, d), ab2 = high(a, b), cd2 = high(c, d);
+    row[0] = low_pairs(ab, cd);
+    row[1] = high_pairs(ab, cd);
+    row[2] = low_pairs(ab2, cd2);
+    row[3] = high_pairs(ab2, cd2);
+}
+
+INLINE void NAME(rows)(const qn_vq_strip *s, qn_dtype t, uint32_t m, uint8_t *dst, size_t row_bytes)
+{
+    const size_t unit = t == QN_F32 ? 4 : 2;
+    const uint32_t whole = s->cols / LANES * LANES;
+    for (uint32_t at = 0; at < whole; at += NAME(PIECE)) {
+        uint32_t main[NAME(PIECE)], residual[NAME(PIECE)];
+        const uint32_t n = whole - at < NAME(PIECE) ? whole - at : NAME(PIECE);
+        qn_vq_places(s, at, n, main, s->residual ? residual : NULL);
+        for (uint32_t i0 = 0; i0 < m; i0 += 4)
+            for (uint32_t c = 0; c < n; c += LANES) {
+                VEC x[4], y[4];
+                const VEC scale = mul(all(s->row), load(s->col + at + c));
+                NAME(four)(s->book + i0, main + c, x);
+                if (s->residual) {
+                    NAME(four)(s->book + i0, residual + c, y);
+                    for (unsigned i = 0; i < 4; i++)
+                        x[i] = add(x[i], y[i]);
+                }
+                uint8_t *to = dst + i0 * row_bytes + (at + c) * unit;
+                for (unsigned i = 0; i < 4; i++)
+                    if (i0 + i < m)
+                        store(t, to + i * row_bytes, mul(x[i], scale));
+            }
+    }
+    if (whole < s->cols)
+        qn_vq_rows_from(s, t, m, whole, dst, row_bytes);
+}
+
+TARGET static void NAME(any)(const qn_vq_strip *s, qn_dtype t, uint32_t m, uint8_t *dst, size_t row_bytes)
+{
+    if (t == QN_F32)
+        NAME(rows)(s, QN_F32, m, dst, row_bytes);
+    else if (t == QN_BF16)
+        NAME(rows)(s, QN_BF16, m, dst, row_bytes);
+    else
+        NAME(rows)(s, QN_F16, m, dst, row_bytes);
+}
