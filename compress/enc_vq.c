@@ -13,7 +13,7 @@
 #include <string.h>
 
 enum { PASSES = 2,             /* trainings on targets, after the one on weights            */
-       SIDE_BITS = 7,          /* what scale and class of a column come to, packed, about    */
+       SIDE_BITS = 8,          /* what scale and class of a column come to, packed, about    */
        TRAIN_VECTORS = 64,     /* for a centroid                                            */
        TRAIN_LEAST = 1 << 14,  /* vectors                                                   */
        TRAIN_MOST = 1 << 21 }; /* weights                                                   */
@@ -361,6 +361,30 @@ static qn_code make_books(struct state *s, qn_vq_books *b, const qn_vq_bits *cho
     return QN_OK;
 }
 
+/* Bits of n numbers with the table that goes with them: ideal lengths, and about a byte for each that occurs. */
+static double code_bits(const uint8_t *v, uint32_t n)
+{
+    uint32_t count[256] = {0};
+    double sum = 0;
+    unsigned live = 0;
+    for (uint32_t i = 0; i < n; i++)
+        count[v[i]]++;
+    for (unsigned i = 0; i < 256; i++) {
+        live += count[i] > 0;
+        sum += count[i] ? count[i] * log2((double)n / count[i]) : 0;
+    }
+    return 24 + (live > 1 ? fmin(sum + 8 * live, 8.0 * n) : 8);
+}
+
+/* What the head, scales and classes come to, if targets are like the weights. */
+static double side_bits(struct state *s, const qn_vq_books *b, const double *rms)
+{
+    for (uint32_t j = 0; j < s->cols; j++)
+        s->col_scale[j] = b->cls[b->of[j]].bits.main ? scale_code(rms[j] / (double)s->base, s->fine) : 0;
+    return 56 + 24.0 * b->n_classes + (b->n_classes > 1 ? code_bits(b->of, s->cols) : 0) + code_bits(s->col_scale, s->cols) +
+           code_bits(s->row_scale, s->n_strips) + 4.0 * s->n_strips;
+}
+
 /* Classes and books: first to see for which the constant books will not do, then for good. */
 static qn_code decide(struct state *s, const struct vq *set, const float *w, qn_err *err)
 {
@@ -381,8 +405,9 @@ static qn_code decide(struct state *s, const struct vq *set, const float *w, qn_
         const double weight = l->weight && mean > 0 ? l->weight[j] / mean : 1;
         value[j] = (weight > DEAD_WEIGHT ? weight : DEAD_WEIGHT) * rms[j] * rms[j];
     }
-    const double side = (SIDE_BITS * ((double)s->cols + s->rows / 4.0) + 200) / ((double)s->rows * s->cols);
-    qn_vq_ask ask = {.value = value, .rows = s->rows, .cols = s->cols, .bits = set->bits - side, .v = set->v};
+    const double many = (double)s->rows * s->cols;
+    qn_vq_ask ask = {.value = value, .rows = s->rows, .cols = s->cols, .bits = set->bits - SIDE_BITS * (s->cols + s->rows / 4.0) / many,
+                     .v = set->v};
     for (unsigned i = 0; i < 2; i++) {
         uint32_t stored = ask.stored;
         const unsigned v = qn_vq_choose(&ask, choice);
@@ -396,6 +421,7 @@ static qn_code decide(struct state *s, const struct vq *set, const float *w, qn_
         }
         invert_strips(s);
         QN_TRY(make_books(s, b, choice, ask.stored, w, i == 0 ? &stored : NULL, err));
+        ask.bits = set->bits - side_bits(s, b, rms) / many;
         ask.stored = stored;
         ask.v = v;
     }

@@ -14,7 +14,7 @@ typedef struct qn_vq_sample {
 } qn_vq_sample;
 
 /* Improves book (k, v) by at most `rounds` iterations; ends early when a round gains less than a thousandth. *error:
- * Σ weight |x − c|² with the book as it is returned; may be NULL. A centroid that no vector of weight is nearest to is put
+ * Σ weight |x − c|² with the book as it is returned; may be NULL. A centroid that does little is put
  * beside the one that errs most. Coordinates are rounded to f16, as they are stored. */
 qn_code qn_vq_lloyd(const qn_ekern_vq *kern, const qn_vq_sample *s, float *book, uint32_t k, unsigned rounds, double *error,
                     qn_arena *scratch, qn_err *err) QN_MUST_CHECK;

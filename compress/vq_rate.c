@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { LADDER = QN_VQ_BITS + 9, ROUNDS = 4 };
+enum { LADDER = QN_VQ_BITS + 9, ROUNDS = 6 };
 
 /* Mean squared error on normal numbers by bits of index, books trained on others (bench/quant_vq offers). */
 static const double error_2[QN_VQ_BITS + 1] = {1, .680679, .362279, .201022, .109137, .058202, .030041, .015468, .00798, .004057, .002079, .001071, .000552};
@@ -135,30 +135,39 @@ static double books_of(const ladder *l, const qn_vq_ask *a, const uint8_t *choic
     return bits;
 }
 
-/* Σ value · error, HUGE_VAL when the books take it all. */
-static double try(const ladder *l, const qn_vq_ask *a, uint8_t *choice)
+/* Σ value · error, HUGE_VAL when the books take it all. Which books there are depends on what they leave: an allowance for them is
+ * raised until it is enough, then lowered while it is too much. */
+static double try(const ladder *l, const qn_vq_ask *a, uint8_t *choice, uint8_t *spare)
 {
     const double strips = ceil((double)a->rows / l->v), all = a->bits * a->rows * a->cols;
-    double books = 0, next = 0;
-    for (unsigned i = 0; i < ROUNDS && (i == 0 || next > books); i++) {
-        books = next;
-        if (books >= all && i)
-            return HUGE_VAL;
-        allot(l, a, all > books ? (all - books) / strips : 0, choice);
-        next = books_of(l, a, choice);
+    double low = 0, high = all > 0 ? all : 0, allow = 0, least = HUGE_VAL;
+    for (unsigned i = 0; i < ROUNDS && low <= high; i++) {
+        double sum = 0;
+        allot(l, a, all > allow ? (all - allow) / strips : 0, spare);
+        const double books = books_of(l, a, spare);
+        if (books > allow) {
+            low = allow;
+            allow = books > (low + high) / 2 ? (low + high) / 2 : books;
+            continue;
+        }
+        for (uint32_t j = 0; j < a->cols; j++)
+            sum += a->value[j] * l->error[spare[j]];
+        if (sum < least) {
+            least = sum;
+            memcpy(choice, spare, a->cols);
+        }
+        if (allow - books < 0.005 * all)
+            break;
+        high = allow;
+        allow = books > low ? books : (low + high) / 2;
     }
-    if (next > books)
-        return HUGE_VAL;
-    double sum = 0;
-    for (uint32_t j = 0; j < a->cols; j++)
-        sum += a->value[j] * l->error[choice[j]];
-    return sum;
+    return least;
 }
 
 unsigned qn_vq_choose(const qn_vq_ask *a, qn_vq_bits *choice)
 {
     static const unsigned lengths[] = {2, 4, 8};
-    uint8_t *steps = (uint8_t *)choice; /* each column's number of a step, in the first half */
+    uint8_t *steps = (uint8_t *)choice, *spare = steps + a->cols; /* each column's number of a step; a qn_vq_bits has room for two */
     double least = HUGE_VAL;
     unsigned v = a->v ? a->v : 4, most = QN_VQ_CONSTANT_BITS;
     ladder l;
@@ -166,7 +175,7 @@ unsigned qn_vq_choose(const qn_vq_ask *a, qn_vq_bits *choice)
         for (unsigned m = QN_VQ_CONSTANT_BITS; m <= QN_VQ_BITS; m++) {
             const unsigned length = a->v ? a->v : lengths[i];
             make_ladder(&l, length, m);
-            const double e = i && a->v ? HUGE_VAL : try(&l, a, steps);
+            const double e = i && a->v ? HUGE_VAL : try(&l, a, steps, spare);
             if (e < least) {
                 least = e;
                 v = length;
@@ -174,7 +183,7 @@ unsigned qn_vq_choose(const qn_vq_ask *a, qn_vq_bits *choice)
             }
         }
     make_ladder(&l, v, most);
-    if (!(try(&l, a, steps) < HUGE_VAL))
+    if (!(try(&l, a, steps, spare) < HUGE_VAL))
         memset(steps, 0, a->cols);
     for (uint32_t j = a->cols; j-- > 0;)
         choice[j] = l.step[steps[j]];

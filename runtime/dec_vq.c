@@ -13,7 +13,8 @@ typedef struct plan {
     struct {
         unsigned main_bits, residual_bits, flags;
     } cls[QN_VQ_CLASSES];
-    qn_vq_run run[QN_VQ_CLASSES];
+    uint32_t first[QN_VQ_CLASSES], first2[QN_VQ_CLASSES]; /* where the books of a class begin */
+    bool residual; /* some class has a second book */
     qn_vq_strip strip;
     const uint8_t *row_scale;
     uint64_t bits; /* of a strip */
@@ -45,7 +46,7 @@ static qn_code read_head(plan *p, qn_cur *c, qn_err *err)
         p->cls[i].main_bits = main;
         p->cls[i].residual_bits = residual;
         p->cls[i].flags = flags;
-        p->strip.residual |= residual > 0;
+        p->residual |= residual > 0;
     }
     return QN_OK;
 }
@@ -87,12 +88,11 @@ static qn_code read_books(plan *p, qn_cur *c, const qn_dec_ctx *cx, qn_err *err)
     memset(book, 0, v * sizeof *book);
     memset(book + n, 0, QN_VQ_BOOK_SLACK * sizeof *book);
     for (unsigned i = 0; i < p->n_classes; i++) {
-        qn_vq_run *r = p->run + i;
-        *r = (qn_vq_run){.main_bits = p->cls[i].main_bits, .residual_bits = p->cls[i].residual_bits};
-        if (r->main_bits) {
-            const size_t many = (size_t)v << r->main_bits;
-            const int16_t *constant = qn_vq_constant(v, r->main_bits);
-            r->main = (uint32_t)at;
+        const unsigned bits = p->cls[i].main_bits, bits2 = p->cls[i].residual_bits;
+        if (bits) {
+            const size_t many = (size_t)v << bits;
+            const int16_t *constant = qn_vq_constant(v, bits);
+            p->first[i] = (uint32_t)at;
             if (p->cls[i].flags & QN_VQ_STORED)
                 QN_TRY(read_book(c, book + at, many, i, err));
             else
@@ -100,37 +100,46 @@ static qn_code read_books(plan *p, qn_cur *c, const qn_dec_ctx *cx, qn_err *err)
                     book[at + k] = (float)constant[k] / 4096.0f;
             at += many;
         }
-        if (r->residual_bits) {
-            r->residual = (uint32_t)at;
-            QN_TRY(read_book(c, book + at, (size_t)v << r->residual_bits, i, err));
-            at += (size_t)v << r->residual_bits;
+        if (bits2) {
+            p->first2[i] = (uint32_t)at;
+            QN_TRY(read_book(c, book + at, (size_t)v << bits2, i, err));
+            at += (size_t)v << bits2;
         }
     }
     p->strip.book = book;
-    p->strip.run = p->run;
     return QN_OK;
 }
 
 static qn_code place_columns(plan *p, const uint8_t *of, const uint8_t *scale, const qn_dec_ctx *cx, qn_err *err)
 {
     const uint32_t cols = p->b->cols;
-    uint32_t *bit = of ? qn_arena_get(cx->scratch, (uint64_t)cols * sizeof *bit, 64, err) : NULL;
-    float *col = !of || bit ? qn_arena_get(cx->scratch, (uint64_t)cols * sizeof *col, 64, err) : NULL;
+    qn_vq_fields *a = &p->strip.at;
+    uint32_t **const arrays[] = {&a->byte, &a->shift, &a->mask, &a->base, &a->shift2, &a->mask2, &a->base2};
+    for (unsigned i = 0; i < (p->residual ? 7 : 4); i++)
+        if (!(*arrays[i] = qn_arena_get(cx->scratch, (uint64_t)cols * sizeof **arrays[i], 64, err)))
+            return QN_E_MEMORY;
+    float *col = qn_arena_get(cx->scratch, (uint64_t)cols * sizeof *col, 64, err);
     if (!col)
         return QN_E_MEMORY;
     for (uint32_t j = 0; j < cols; j++) {
         const unsigned k = of ? of[j] : 0;
         if (k >= p->n_classes)
             return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "vq: column %u is of class %u of %u", j, k, p->n_classes);
-        if (of)
-            bit[j] = (uint32_t)p->bits; /* ≤ 24 bits for each of 16 Mi columns at most */
+        a->byte[j] = (uint32_t)(p->bits / 8);
+        a->shift[j] = p->bits % 8;
+        a->mask[j] = (1u << p->cls[k].main_bits) - 1;
+        a->base[j] = p->first[k];
+        if (p->residual) {
+            a->shift2[j] = a->shift[j] + p->cls[k].main_bits;
+            a->mask2[j] = (1u << p->cls[k].residual_bits) - 1;
+            a->base2[j] = p->first2[k];
+        }
         p->bits += p->cls[k].main_bits + p->cls[k].residual_bits;
         col[j] = qn_vq_scale(scale[j], p->fine);
     }
     p->strip.cols = cols;
     p->strip.col = col;
-    p->strip.of = of;
-    p->strip.bit = bit;
+    p->strip.bytes_all = p->n_classes == 1 && p->cls[0].main_bits == 8 && !p->residual;
     return QN_OK;
 }
 

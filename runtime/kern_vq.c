@@ -4,32 +4,23 @@
 #include "runtime/kern_vq_field.h"
 #include "runtime/widths.h"
 
-enum { PIECE = 64 };
-
-static void piece(const qn_vq_strip *s, qn_dtype t, uint32_t m, uint32_t from, uint32_t n, uint8_t *dst, size_t row_bytes)
-{
-    uint32_t main[PIECE], residual[PIECE];
-    qn_vq_places(s, from, n, main, s->residual ? residual : NULL);
-    for (uint32_t c = 0; c < n; c++) {
-        const float scale = s->row * s->col[from + c];
-        for (uint32_t i = 0; i < m; i++) {
-            float x = s->book[main[c] + i];
-            if (s->residual)
-                x += s->book[residual[c] + i];
-            const uint32_t u = qn_f32_bits(x * scale);
-            uint8_t *to = dst + i * row_bytes;
-            if (t == QN_F32)
-                qn_store32(to + 4 * (size_t)(from + c), u);
-            else
-                qn_store16(to + 2 * (size_t)(from + c), t == QN_BF16 ? qn_bf16_narrow(u) : qn_f16_narrow(u));
-        }
-    }
-}
-
 void qn_vq_rows_from(const qn_vq_strip *s, qn_dtype t, uint32_t m, uint32_t from, uint8_t *dst, size_t row_bytes)
 {
-    for (uint32_t c = from; c < s->cols; c += PIECE)
-        piece(s, t, m, c, s->cols - c < PIECE ? s->cols - c : PIECE, dst, row_bytes);
+    for (uint32_t j = from; j < s->cols; j++) {
+        const uint32_t f = qn_vq_field(s, j);
+        const float *c = s->book + s->at.base[j] + (f >> s->at.shift[j] & s->at.mask[j]) * s->v, *r = NULL;
+        const float scale = s->row * s->col[j];
+        if (s->at.base2)
+            r = s->book + s->at.base2[j] + (f >> s->at.shift2[j] & s->at.mask2[j]) * s->v;
+        for (uint32_t i = 0; i < m; i++) {
+            const uint32_t u = qn_f32_bits((r ? c[i] + r[i] : c[i]) * scale);
+            uint8_t *to = dst + i * row_bytes;
+            if (t == QN_F32)
+                qn_store32(to + 4 * (size_t)j, u);
+            else
+                qn_store16(to + 2 * (size_t)j, t == QN_BF16 ? qn_bf16_narrow(u) : qn_f16_narrow(u));
+        }
+    }
 }
 
 void qn_vq_rows_c(const qn_vq_strip *s, qn_dtype t, uint32_t m, uint8_t *dst, size_t row_bytes)

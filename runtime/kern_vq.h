@@ -13,21 +13,20 @@
 
 enum { QN_VQ_BOOK_SLACK = 16 }; /* floats behind the last centroid that may be read */
 
-/* Columns with the same books. */
-typedef struct qn_vq_run {
-    uint32_t main, residual; /* where their centroids begin in `book`; residual bits of 0: one centroid of zeros */
-    unsigned main_bits, residual_bits; /* together ≤ 24 */
-} qn_vq_run;
+/* Where the columns' fields and centroids are: arrays of `cols`. */
+typedef struct qn_vq_fields {
+    uint32_t *byte, *shift; /* a field begins at that bit of that byte; it is at most 24 bits long                       */
+    uint32_t *mask, *base;  /* place of the centroid: base + (field & mask) · v                                        */
+    uint32_t *shift2, *mask2, *base2; /* the same of the residual centroid, shift2 from the bit of the byte; or all NULL */
+} qn_vq_fields;
 
 typedef struct qn_vq_strip {
     unsigned v;
     uint32_t cols;
     const float *book;   /* QN_VQ_BOOK_SLACK floats more than there are centroids */
-    const qn_vq_run *run;
-    const uint8_t *of;   /* (cols): its run; NULL: all are of run[0]               */
-    const uint32_t *bit; /* (cols): where its field begins; NULL: of is NULL       */
+    qn_vq_fields at;
+    bool bytes_all;      /* all fields are one byte, all bases the same, and no residuals */
     const float *col;    /* (cols): scales                                        */
-    bool residual;       /* some run has residual bits                            */
     /* of the strip at hand: */
     const uint8_t *bytes;
     size_t n_bytes;      /* no more may be read */

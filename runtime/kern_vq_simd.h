@@ -6,10 +6,50 @@
  * Vectors down the columns become rows by a 4 × 4 transposition in each 128 bits. */
 #include "runtime/kern_vq_field.h"
 #include "runtime/widths.h"
+#include <string.h>
 
 #define INLINE TARGET static inline __attribute__((always_inline))
 
 enum { NAME(PIECE) = 256 };
+
+typedef uint32_t NAME(u32) __attribute__((vector_size(4 * LANES)));
+
+INLINE NAME(u32) NAME(read)(const uint32_t *p)
+{
+    NAME(u32) v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+/* Places of the centroids of n columns, n a multiple of LANES. Two walks: a vector that is read right behind the small writes that
+ * made it would wait for them. */
+INLINE void NAME(places)(const qn_vq_strip *s, uint32_t from, uint32_t n, uint32_t *main, uint32_t *residual)
+{
+    const qn_vq_fields *a = &s->at;
+    uint32_t field[NAME(PIECE)];
+    if (s->bytes_all) {
+        const uint32_t base = a->base[0];
+        for (uint32_t i = 0; i < n; i++)
+            main[i] = base + s->bytes[from + i] * s->v;
+        return;
+    }
+    if (s->n_bytes - a->byte[from + n - 1] >= 4)
+        for (uint32_t i = 0; i < n; i++)
+            field[i] = qn_load32(s->bytes + a->byte[from + i]);
+    else
+        for (uint32_t i = 0; i < n; i++)
+            field[i] = qn_vq_field(s, from + i);
+    for (uint32_t i = 0; i < n; i += LANES) {
+        const uint32_t j = from + i;
+        const NAME(u32) f = NAME(read)(field + i);
+        const NAME(u32) at = NAME(read)(a->base + j) + (f >> NAME(read)(a->shift + j) & NAME(read)(a->mask + j)) * s->v;
+        memcpy(main + i, &at, sizeof at);
+        if (residual) {
+            const NAME(u32) at2 = NAME(read)(a->base2 + j) + (f >> NAME(read)(a->shift2 + j) & NAME(read)(a->mask2 + j)) * s->v;
+            memcpy(residual + i, &at2, sizeof at2);
+        }
+    }
+}
 
 /* Rows of four coordinates from `place` on. */
 INLINE void NAME(four)(const float *book, const uint32_t *place, VEC *row)
@@ -29,13 +69,13 @@ INLINE void NAME(rows)(const qn_vq_strip *s, qn_dtype t, uint32_t m, uint8_t *ds
     for (uint32_t at = 0; at < whole; at += NAME(PIECE)) {
         uint32_t main[NAME(PIECE)], residual[NAME(PIECE)];
         const uint32_t n = whole - at < NAME(PIECE) ? whole - at : NAME(PIECE);
-        qn_vq_places(s, at, n, main, s->residual ? residual : NULL);
+        NAME(places)(s, at, n, main, s->at.base2 ? residual : NULL);
         for (uint32_t i0 = 0; i0 < m; i0 += 4)
             for (uint32_t c = 0; c < n; c += LANES) {
                 VEC x[4], y[4];
                 const VEC scale = mul(all(s->row), load(s->col + at + c));
                 NAME(four)(s->book + i0, main + c, x);
-                if (s->residual) {
+                if (s->at.base2) {
                     NAME(four)(s->book + i0, residual + c, y);
                     for (unsigned i = 0; i < 4; i++)
                         x[i] = add(x[i], y[i]);
