@@ -16,11 +16,25 @@
 #define all(x) _mm256_set1_ps(x)
 #define load(p) _mm256_loadu_ps(p)
 #define quads(book, place) vq8_quads(book, place)
+#define pairs(book, place) vq8_pairs(book, place)
+#define evens(a, b) _mm256_shuffle_ps(a, b, 0x88)
+#define odds(a, b) _mm256_shuffle_ps(a, b, 0xdd)
 #define store(t, to, v) vq8_store(t, to, v)
 
 TARGET static inline __attribute__((always_inline)) __m256 vq8_quads(const float *book, const uint32_t *place)
 {
     return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(book + place[0])), _mm_loadu_ps(book + place[4]), 1);
+}
+
+TARGET static inline __attribute__((always_inline)) __m128 vq8_pair2(const float *book, const uint32_t *place)
+{
+    const __m128d a = _mm_load_sd((const double *)(const void *)(book + place[0]));
+    return _mm_castpd_ps(_mm_loadh_pd(a, (const double *)(const void *)(book + place[1])));
+}
+
+TARGET static inline __attribute__((always_inline)) __m256 vq8_pairs(const float *book, const uint32_t *place)
+{
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(vq8_pair2(book, place)), vq8_pair2(book, place + 4), 1);
 }
 
 TARGET static inline __attribute__((always_inline)) void vq8_store(qn_dtype t, uint8_t *to, __m256 v)

@@ -16,12 +16,28 @@
 #define all(x) _mm512_set1_ps(x)
 #define load(p) _mm512_loadu_ps(p)
 #define quads(book, place) vq16_quads(book, place)
+#define pairs(book, place) vq16_pairs(book, place)
+#define evens(a, b) _mm512_shuffle_ps(a, b, 0x88)
+#define odds(a, b) _mm512_shuffle_ps(a, b, 0xdd)
 #define store(t, to, v) vq16_store(t, to, v)
 
 TARGET static inline __attribute__((always_inline)) __m512 vq16_quads(const float *book, const uint32_t *place)
 {
     const __m256 a = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(book + place[0])), _mm_loadu_ps(book + place[4]), 1);
     const __m256 b = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(book + place[8])), _mm_loadu_ps(book + place[12]), 1);
+    return _mm512_insertf32x8(_mm512_castps256_ps512(a), b, 1);
+}
+
+TARGET static inline __attribute__((always_inline)) __m128 vq16_pair2(const float *book, const uint32_t *place)
+{
+    const __m128d a = _mm_load_sd((const double *)(const void *)(book + place[0]));
+    return _mm_castpd_ps(_mm_loadh_pd(a, (const double *)(const void *)(book + place[1])));
+}
+
+TARGET static inline __attribute__((always_inline)) __m512 vq16_pairs(const float *book, const uint32_t *place)
+{
+    const __m256 a = _mm256_insertf128_ps(_mm256_castps128_ps256(vq16_pair2(book, place)), vq16_pair2(book, place + 4), 1);
+    const __m256 b = _mm256_insertf128_ps(_mm256_castps128_ps256(vq16_pair2(book, place + 8)), vq16_pair2(book, place + 12), 1);
     return _mm512_insertf32x8(_mm512_castps256_ps512(a), b, 1);
 }
 

@@ -1,7 +1,7 @@
 /* kern_vq_simd.h: the vq kernel for LANES (8 or 16) columns at a time, included once per instruction set by a file that defines
  * TARGET, LANES, NAME(x), VEC (the vector of floats) and, on it, quads(book, place): four coordinates of the centroids of columns
- * 0, 4, 8, … at place[0], place[4], …; low, high, low_pairs, high_pairs: unpack within 128 bits; add, mul, all(x);
- * load(p); store(t, to, v).
+ * 0, 4, 8, … at place[0], place[4], …; pairs(book, place): two coordinates each of columns 0, 1, 4, 5, 8, 9, …; low, high, low_pairs,
+ * high_pairs: unpack within 128 bits; evens, odds: of two vectors, within 128 bits; add, mul, all(x); load(p); store(t, to, v).
  *
  * Vectors down the columns become rows by a 4 × 4 transposition in each 128 bits. */
 #include "runtime/kern_vq_field.h"
@@ -62,29 +62,57 @@ INLINE void NAME(four)(const float *book, const uint32_t *place, VEC *row)
     row[3] = high_pairs(ab2, cd2);
 }
 
-INLINE void NAME(rows)(const qn_vq_strip *s, qn_dtype t, uint32_t m, uint8_t *dst, size_t row_bytes)
+/* Both rows of vectors of two. */
+INLINE void NAME(two)(const float *book, const uint32_t *place, VEC *row)
+{
+    const VEC a = pairs(book, place), b = pairs(book, place + 2);
+    row[0] = evens(a, b);
+    row[1] = odds(a, b);
+}
+
+/* Columns of one piece, rows i0 … i0 + n_rows − 1, of which `m` are wanted. */
+INLINE void NAME(columns)(const qn_vq_strip *s, qn_dtype t, uint32_t i0, unsigned n_rows, uint32_t m, uint32_t at, uint32_t n,
+                          const uint32_t *main, const uint32_t *residual, uint8_t *dst, size_t row_bytes)
 {
     const size_t unit = t == QN_F32 ? 4 : 2;
+    for (uint32_t c = 0; c < n; c += LANES) {
+        VEC x[4], y[4];
+        const VEC scale = mul(all(s->row), load(s->col + at + c));
+        if (n_rows == 2)
+            NAME(two)(s->book, main + c, x);
+        else
+            NAME(four)(s->book + i0, main + c, x);
+        if (residual) {
+            if (n_rows == 2)
+                NAME(two)(s->book, residual + c, y);
+            else
+                NAME(four)(s->book + i0, residual + c, y);
+            for (unsigned i = 0; i < n_rows; i++)
+                x[i] = add(x[i], y[i]);
+        }
+        uint8_t *to = dst + i0 * row_bytes + (at + c) * unit;
+        for (unsigned i = 0; i < n_rows; i++)
+            if (i < m)
+                store(t, to + i * row_bytes, mul(x[i], scale));
+    }
+}
+
+INLINE void NAME(rows)(const qn_vq_strip *s, qn_dtype t, uint32_t m, uint8_t *dst, size_t row_bytes)
+{
     const uint32_t whole = s->cols / LANES * LANES;
     for (uint32_t at = 0; at < whole; at += NAME(PIECE)) {
         uint32_t main[NAME(PIECE)], residual[NAME(PIECE)];
         const uint32_t n = whole - at < NAME(PIECE) ? whole - at : NAME(PIECE);
-        NAME(places)(s, at, n, main, s->at.base2 ? residual : NULL);
-        for (uint32_t i0 = 0; i0 < m; i0 += 4)
-            for (uint32_t c = 0; c < n; c += LANES) {
-                VEC x[4], y[4];
-                const VEC scale = mul(all(s->row), load(s->col + at + c));
-                NAME(four)(s->book + i0, main + c, x);
-                if (s->at.base2) {
-                    NAME(four)(s->book + i0, residual + c, y);
-                    for (unsigned i = 0; i < 4; i++)
-                        x[i] = add(x[i], y[i]);
-                }
-                uint8_t *to = dst + i0 * row_bytes + (at + c) * unit;
-                for (unsigned i = 0; i < 4; i++)
-                    if (i0 + i < m)
-                        store(t, to + i * row_bytes, mul(x[i], scale));
-            }
+        const uint32_t *second = s->at.base2 ? residual : NULL;
+        NAME(places)(s, at, n, main, second ? residual : NULL);
+        if (s->v == 2)
+            NAME(columns)(s, t, 0, 2, m, at, n, main, second, dst, row_bytes);
+        else if (m % 4 == 0)
+            for (uint32_t i = 0; i < m; i += 4)
+                NAME(columns)(s, t, i, 4, 4, at, n, main, second, dst, row_bytes);
+        else
+            for (uint32_t i = 0; i < m; i += 4)
+                NAME(columns)(s, t, i, 4, m - i, at, n, main, second, dst, row_bytes);
     }
     if (whole < s->cols)
         qn_vq_rows_from(s, t, m, whole, dst, row_bytes);
