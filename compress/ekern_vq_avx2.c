@@ -28,7 +28,7 @@ TARGET static inline __attribute__((always_inline)) void vq8_put(uint16_t *to, _
     _mm_storeu_si128((__m128i *)(void *)to, _mm256_castsi256_si128(p));
 }
 
-#include "compress/ekern_vq_simd.h"
+#include "compress/ekern_vq_tmpl.h"
 
 void qn_ekern_vq_avx2(qn_ekern_vq *k)
 {

@@ -22,7 +22,7 @@
     } while (0)
 #define put(to, v) _mm256_storeu_si256((__m256i *)(void *)(to), _mm512_cvtepi32_epi16(v))
 
-#include "compress/ekern_vq_simd.h"
+#include "compress/ekern_vq_tmpl.h"
 
 void qn_ekern_vq_avx512(qn_ekern_vq *k)
 {

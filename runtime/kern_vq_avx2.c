@@ -51,7 +51,7 @@ TARGET static inline __attribute__((always_inline)) void vq8_store(qn_dtype t, u
     }
 }
 
-#include "runtime/kern_vq_simd.h"
+#include "runtime/kern_vq_tmpl.h"
 
 void qn_kern_vq_avx2(qn_kern_vq *k)
 {

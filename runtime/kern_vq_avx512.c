@@ -54,7 +54,7 @@ TARGET static inline __attribute__((always_inline)) void vq16_store(qn_dtype t, 
     }
 }
 
-#include "runtime/kern_vq_simd.h"
+#include "runtime/kern_vq_tmpl.h"
 
 void qn_kern_vq_avx512(qn_kern_vq *k)
 {

@@ -1,4 +1,4 @@
-/* ekern_vq_simd.h: nearest centroids for GROUPS × LANES vectors at a time, included once per instruction set by a file that defines
+/* ekern_vq_tmpl.h: nearest centroids for GROUPS × LANES vectors at a time, included once per instruction set by a file that defines
  * TARGET, LANES, GROUPS, NAME(x), the vectors VEC (floats) and INTS, load, mul, sub, all, ints(x) and
  * closer(d, least, best, index): where d < least, least = d and best = index; put(to, best): LANES numbers as uint16_t. */
 #include "compress/ekern_vq.h"

@@ -1,4 +1,4 @@
-/* kern_vq_simd.h: the vq kernel for LANES (8 or 16) columns at a time, included once per instruction set by a file that defines
+/* kern_vq_tmpl.h: the vq kernel for LANES (8 or 16) columns at a time, included once per instruction set by a file that defines
  * TARGET, LANES, NAME(x), VEC (the vector of floats) and, on it, quads(book, place): four coordinates of the centroids of columns
  * 0, 4, 8, … at place[0], place[4], …; pairs(book, place): two coordinates each of columns 0, 1, 4, 5, 8, 9, …; low, high, low_pairs,
  * high_pairs: unpack within 128 bits; evens, odds: of two vectors, within 128 bits; add, mul, all(x); load(p); store(t, to, v).
