@@ -9,7 +9,7 @@
 const qn_setting qn_setting_tab[QN_N_SETTINGS] = {
 #define QN_SETTING(field, name, kind, least, most, codecs, arg, help) \
     {name, QN_SETTING_##kind, offsetof(qn_quant_settings, field), least, most, codecs},
-#include "compress/settings_rows.h"
+#include "compress/settings_tmpl.h"
 #undef QN_SETTING
 };
 

@@ -1,6 +1,6 @@
 /* settings.h: what a quantizer can be told, and its written form: "bits=3 group=64 asymmetric".
  *
- * The rows are in settings_rows.h. A setting that was not given is zero; a quantizer then has its own default. Names are those of
+ * The rows are in settings_tmpl.h. A setting that was not given is zero; a quantizer then has its own default. Names are those of
  * recipes; the command line's options are called the same. */
 #ifndef QN_COMPRESS_SETTINGS_H
 #define QN_COMPRESS_SETTINGS_H
@@ -33,7 +33,7 @@ typedef struct qn_setting {
 
 enum {
 #define QN_SETTING(field, name, kind, least, most, codecs, arg, help) QN_SETTING_AT_##field,
-#include "compress/settings_rows.h"
+#include "compress/settings_tmpl.h"
 #undef QN_SETTING
     QN_N_SETTINGS
 };

@@ -1,4 +1,4 @@
-/* settings_rows.h: one row for each thing that a quantizer can be told: qn_quant_settings, options of the command line, keys of recipes
+/* settings_tmpl.h: one row for each thing that a quantizer can be told: qn_quant_settings, options of the command line, keys of recipes
  * and the recipe that is stored in the output are all made from it. Included several times, with QN_SETTING defined as needed.
  *
  * QN_SETTING(field of qn_quant_settings, name, KIND, least, most, codecs that know it ("": all), argument, help) */
