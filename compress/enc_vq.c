@@ -16,7 +16,7 @@ enum { PASSES = 2,             /* trainings on targets, after the one on weights
        SIDE_BITS = 8,          /* what scale and class of a column come to, packed, about    */
        TRAIN_VECTORS = 64,     /* for a centroid                                            */
        TRAIN_LEAST = 1 << 14,  /* vectors                                                   */
-       TRAIN_MOST = 1 << 21 }; /* weights                                                   */
+       TRAIN_MOST = 1 << 20 }; /* weights                                                   */
 
 /* A column that calibration never saw counts that much of a mean one. */
 #define DEAD_WEIGHT 1e-4

@@ -8,7 +8,7 @@
 #include "base/alloc.h"
 
 typedef struct qn_quant_settings {
-    double bits;      /* per weight: whole numbers for a grid, what the whole payload takes for ect */
+    double bits;      /* per weight: whole numbers for a grid, what the whole payload takes for ect, vq */
     uint32_t group;   /* grid: columns that share a scale; UINT32_MAX: a whole row                  */
     bool asymmetric;  /* grid: a zero point for each group                                          */
     double gain;      /* grid: scales are multiplied by it after the search                         */
