@@ -97,13 +97,13 @@ for cpu in scalar avx2 avx512; do
     QUERN_CPU=$cpu "$quern" decompress v.quern -o vq-$cpu -q 2>err || { err_has 'does not have\|has not' && continue; }
     [ -d vq-scalar ] && ok "… $cpu decodes to the same" diff -r vq-scalar vq-$cpu
 done
-run compress "$model" --codec=vq --bits=2 --vector=8 --stats m.qstats -o x.quern -f -q
+run compress "$model" --codec=vq --bits=2 --vector=8 --stats m.qstats -o v8.quern -q
 ok "… of eight rows" is 0
-run inspect x.quern
+run inspect v8.quern
 ok "… as the recipe tells" out_has 'vq bits=2 vector=8'
-run compress "$model" --codec=vq --bits=0.2 -o x.quern -f
-ok "… too many bits" fails 2 'allowed are 0.25 to'
-run compress "$model" --codec=vq --bits=2 --vector=3 -o x.quern -f
+run compress "$model" --codec=vq --bits=0.2 -o x.quern
+ok "… too few bits" fails 2 'allowed are 0.25 to'
+run compress "$model" --codec=vq --bits=2 --vector=3 -o x.quern
 ok "… of three rows" fails 2 'allowed are 2, 4, 6'
 
 # Recipes, plans, sizes.
