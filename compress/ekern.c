@@ -5,4 +5,5 @@ void qn_ekern_init(qn_ekern *k, unsigned cpu)
 {
     qn_ekern_fast_init(&k->fast, cpu);
     qn_ekern_dense_init(&k->dense, cpu);
+    qn_ekern_vq_init(&k->vq, cpu);
 }

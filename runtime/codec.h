@@ -35,7 +35,7 @@ enum qn_codec {
     QN_CODEC_GRID = 14,   /* lossy: integers and scales, group by group                               */
     QN_CODEC_ECT = 15,    /* lossy: entropy-coded trellis                                             */
     QN_CODEC_PVQ = 16,    /* lossy: points of pyramids down the columns, and their lengths            */
-    QN_CODEC_VQ = 17,
+    QN_CODEC_VQ = 17,     /* lossy: centroids of vectors down the columns                             */
     QN_CODEC_TRELLIS = 18,
     QN_CODEC_GAIN = 19,
     QN_CODEC_TURN = 20,
@@ -100,6 +100,7 @@ qn_code qn_dec_max(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t
 qn_code qn_dec_sparse(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, uint8_t *, qn_err *);
 qn_code qn_dec_grid(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, uint8_t *, qn_err *);
 qn_code qn_dec_pvq(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, uint8_t *, qn_err *);
+qn_code qn_dec_vq(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, uint8_t *, qn_err *);
 
 /* Codecs whose chunks decode to approximations of what was packed. */
 static inline bool qn_codec_is_lossy(unsigned codec)

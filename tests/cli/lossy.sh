@@ -86,6 +86,26 @@ done
 run compress "$model" --codec=pvq --bits=6 -o x.quern
 ok "… too many bits" fails 2 'allowed are 0.25 to'
 
+run compress "$model" --codec=vq --bits=2.25 --stats m.qstats -o v.quern
+ok "centroids" is 0
+ok "… for the layers" out_has 'vq .*centroids of vectors'
+run compress "$model" --codec=vq --bits=2.25 --stats m.qstats -o t.quern -f -q -t 3
+ok "… the same bytes on three threads" cmp -s v.quern t.quern
+run verify v.quern
+ok "… intact" out_has 'intact'
+for cpu in scalar avx2 avx512; do
+    QUERN_CPU=$cpu "$quern" decompress v.quern -o vq-$cpu -q 2>err || { err_has 'does not have\|has not' && continue; }
+    [ -d vq-scalar ] && ok "… $cpu decodes to the same" diff -r vq-scalar vq-$cpu
+done
+run compress "$model" --codec=vq --bits=2 --vector=8 --stats m.qstats -o v8.quern -q
+ok "… of eight rows" is 0
+run inspect v8.quern
+ok "… as the recipe tells" out_has 'vq bits=2 vector=8'
+run compress "$model" --codec=vq --bits=0.2 -o x.quern
+ok "… too few bits" fails 2 'allowed are 0.25 to'
+run compress "$model" --codec=vq --bits=2 --vector=3 -o x.quern
+ok "… of three rows" fails 2 'allowed are 2, 4, 6'
+
 # Recipes, plans, sizes.
 cat >r.yaml <<END
 codec: ect

@@ -161,6 +161,14 @@ static qn_code enc_ect(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *s
     return enc_lossy("ect", &set, cx, b, src, dst, cap, n_out, err);
 }
 
+/* Constant books, stored ones (there are no constant ones for six rows), and residuals. */
+static qn_code enc_vq(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src, uint8_t *dst, size_t cap, size_t *n_out,
+                      qn_err *err)
+{
+    static const qn_quant_settings set[] = {{.bits = 2}, {.bits = 7, .vector = 2}, {.bits = 8, .vector = 6}, {.bits = 4, .vector = 8}};
+    return enc_lossy("vq", &set[src[0] & 3], cx, b, src, dst, cap, n_out, err);
+}
+
 static qn_encode_fn encoder(void)
 {
     const qn_encode_fn tab[QN_CODEC_COUNT] = {
@@ -169,7 +177,7 @@ static qn_encode_fn encoder(void)
         [QN_CODEC_NARROW] = qn_enc_narrow,   [QN_CODEC_DEQUANT] = qn_enc_dequant, [QN_CODEC_PALETTE] = qn_enc_palette,
         [QN_CODEC_ROWDUP] = qn_enc_rowdup,   [QN_CODEC_DELTA] = qn_enc_delta,     [QN_CODEC_MAX] = qn_enc_max,
         [QN_CODEC_SPARSE] = qn_enc_sparse,   [QN_CODEC_GRID] = enc_grid,
-        [QN_CODEC_ECT] = enc_ect,
+        [QN_CODEC_ECT] = enc_ect,            [QN_CODEC_VQ] = enc_vq,
     };
     /* named so that the linker takes what it tries: weak names alone would bring nothing in */
     static qn_code (*volatile keep)(const qn_enc_ctx *, const qn_block *, const uint8_t *, uint8_t *, size_t, unsigned *,

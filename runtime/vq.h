@@ -1,0 +1,43 @@
+/* vq.h: what decoder and encoder of the vq codec share: docs/codecs/vq.md. */
+#ifndef QN_RUNTIME_VQ_H
+#define QN_RUNTIME_VQ_H
+
+#include "base/num.h"
+#include "base/shape.h"
+#include "quern/base.h"
+
+enum {
+    QN_VQ_CLASSES = 64,     /* most classes of columns                          */
+    QN_VQ_VECTOR_MAX = 16,  /* rows of a vector: 2, 4, 6, 8, 12, 16               */
+    QN_VQ_BITS = 12,        /* most bits of an index                            */
+    QN_VQ_CONSTANT_BITS = 8 /* books of more centroids are always stored        */
+};
+
+#define QN_VQ_BASE_MIN 0x1p-64f
+#define QN_VQ_BASE_MAX 0x1p+64f
+
+enum { QN_VQ_STORED = 1 }; /* flag of a class: its first book is in the payload */
+
+static inline bool qn_vq_dtype(qn_dtype t)
+{
+    return t == QN_F32 || t == QN_F16 || t == QN_BF16;
+}
+
+static inline bool qn_vq_vector_ok(unsigned v)
+{
+    return v == 2 || v == 4 || v == 6 || v == 8 || v == 12 || v == 16;
+}
+
+/* Scale of a code: 0 for 0, else 2^((code − 255) / (16 · 2^fine)) in 25 significant bits. */
+float qn_vq_scale(uint8_t code, unsigned fine);
+
+/* The constant book of 2^bits centroids of v coordinates, in units of 1/4096; NULL when there is none: v is 2, 4 or 8 and bits 1 … 8. */
+const int16_t *qn_vq_constant(unsigned v, unsigned bits);
+
+/* f32 factor of a vector's coordinates: the row's part first. */
+static inline float qn_vq_factor(float base, float row, float col)
+{
+    return base * row * col;
+}
+
+#endif
