@@ -68,6 +68,27 @@ Test(grid, middle_and_level)
     cr_assert(out[0] == -4 && out[1] == -2 && out[2] == 0 && out[3] == 2);
 }
 
+/* Three rows of 2, groups of two rows of a column: scales 1, 2 for the first two rows, −1, 0.5 for the third. */
+Test(grid, columnwise_by_hand)
+{
+    static const uint8_t p[] = {2, QN_GRID_ZERO_LEVEL, QN_GRID_PACKED | QN_GRID_COLUMNWISE, 0, 2,
+                                QN_CODEC_RAW, 8, 0x00, 0x3c, 0x00, 0x40, 0x00, 0xbc, 0x00, 0x38,
+                                0x0c, 0x01, 0x0b}; /* codes 0 3 | 1 0 | 3 2: levels −2 1 | −1 −2 | 1 0 */
+    static const float want[] = {-2, 2, -1, -4, -1, 0};
+    const qn_block b = {QN_F32, 6, 2}, cut = {QN_F32, 5, 2};
+    unsigned cpu[4];
+    const unsigned n_cpu = qt_cpu_variants(cpu);
+    for (unsigned c = 0; c < n_cpu; c++) {
+        float out[6];
+        cr_assert_eq(decode(cpu[c], &b, p, sizeof p, (uint8_t *)out), QN_OK);
+        cr_assert_eq(memcmp(out, want, sizeof want), 0, "variant %x", cpu[c]);
+    }
+    float out[6];
+    for (size_t n = 0; n < sizeof p; n++)
+        cr_assert_eq(decode(0, &b, p, n, (uint8_t *)out), QN_E_INPUT, "cut at %zu", n);
+    cr_assert_eq(decode(0, &cut, p, sizeof p, (uint8_t *)out), QN_E_INPUT); /* bits behind the end of the short row */
+}
+
 Test(grid, every_field_is_checked)
 {
     static const struct {
