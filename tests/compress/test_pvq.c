@@ -312,7 +312,7 @@ Test(pvq, refused)
         unsigned at, v;
         const char *what;
     } one[] = {{0, 3, "groups of"},    {0, 200, "groups of"}, {4, 0x7f, "scale"}, {4, 0xbf, "scale"}, {4, 0, "scale"},
-               {5, 0, "classes"},      {5, 65, "classes"},    {6, 128, "pulses"}, {6, 127, "pulses"}, {7, 6, "gain"},
+               {5, 0, "classes"},      {5, 65, "classes"},    {6, 128, "pulses"}, {6, 127, "bytes of groups"}, {7, 6, "gain"},
                {15, 0x07, "bits behind"}, {8, 77, "codec"}};
     for (size_t i = 0; i < sizeof one / sizeof one[0]; i++) {
         memcpy(bad, good, sizeof good);
