@@ -6,7 +6,8 @@
  * R: bits of index and level for each weight. D: mean squared error, with one scale for all groups. gap: ½ log2(D 4^R),
  * bits above the rate-distortion bound. Speeds: one thread, Mweights/s to find points and indices, Gweights/s back to rows
  * of bf16 by the kernels of this processor. A second table is of whole payloads: a chunk of bf16, 1024 rows of 1024, through
- * quantizer and decoder; "mixed": columns whose errors cost differently, so that they are of many classes. */
+ * quantizer and decoder; "mixed": columns whose errors cost differently, so that they are of many classes. The third is of shells,
+ * 1024 rows of 512, with D relative to the variance of the weights and the gap as above. */
 #include "base/alloc.h"
 #include "base/cpu.h"
 #include "base/half.h"
@@ -223,64 +224,63 @@ static float draw(uint64_t *seed, unsigned kind, double scale)
 
 static void shells(void)
 {
-    /* ½ log2 of variance over the least distortion at high rates, bits: differential entropies less a normal density's */
-    static const double below[] = {0, 0.1044, 0};
     static const char *const name[] = {"normal", "Laplace", "normal, scales"};
     static struct whole w;
     float *by_row = get((size_t)SHELL_ROWS * SHELL_COLS * 4), *col = get(SHELL_ROWS * 4), *recon = get(SHELL_ROWS * 4);
     w.payload = get(4 * SHELL_ROWS * SHELL_COLS);
     w.dst = get(2 * SHELL_ROWS * SHELL_COLS);
-    printf("\n| weights | N | bits asked | stored | D | gap | encode Mw/s | decode Gw/s: C | AVX2 | best |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n");
+    printf("\n| weights | bits asked | stored | D | gap | encode Mw/s | decode Gw/s: C | AVX2 | best |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|\n");
     for (unsigned kind = 0; kind < 3; kind++) {
         uint64_t seed = 5;
-        double log_var = 0;
+        double square = 0;
         for (uint32_t j = 0; j < SHELL_COLS; j++)
             for (uint32_t b = 0; b < SHELL_ROWS / 16; b++) {
                 const double scale = kind == 2 ? exp(0.4 * (double)draw(&seed, 0, 1)) : 1;
-                log_var += log2(scale * scale) / (SHELL_COLS * (SHELL_ROWS / 16));
-                for (uint32_t i = 0; i < 16; i++)
-                    by_row[(size_t)(16 * b + i) * SHELL_COLS + j] = draw(&seed, kind, scale);
-            }
-        for (unsigned n = 16; n <= 32; n += 16)
-            for (unsigned r = 0; r < 6; r++) {
-                static const double rate[] = {1, 1.6, 2, 2.2, 3, 4};
-                const qn_quant_settings set = {.bits = rate[r], .shells = true, .group = n};
-                qn_arena arena;
-                qn_ldl ldl = QN_LDL_EMPTY;
-                const void *plan;
-                void *state;
-                const double t0 = bench_cpu_now();
-                qn_arena_init(&arena, NULL);
-                check(qn_ldl_make(&ldl, NULL, SHELL_COLS, NULL, NULL, 1, QN_ORDER_NATURAL, 0, NULL));
-                w.layer = (qn_quant_layer){.name = "w", .rows = SHELL_ROWS, .cols = SHELL_COLS, .dtype = QN_F32, .sample = by_row,
-                                           .n_sample = 64, .ldl = &ldl};
-                const qn_quant_segment s = {.rows = SHELL_ROWS, .w = by_row, .scratch = &arena};
-                double error = 0;
-                check(qn_quantizer_open("pvq", &set, qn_cpu_detect(), &arena, &w.q, NULL));
-                check(w.q->ops->begin(w.q, &w.layer, &arena, &plan, NULL));
-                check(w.q->ops->segment(w.q, &w.layer, plan, &s, &state, NULL));
-                for (uint32_t j = 0; j < SHELL_COLS; j++) {
-                    for (uint32_t i = 0; i < SHELL_ROWS; i++)
-                        col[i] = by_row[(size_t)i * SHELL_COLS + j];
-                    check(w.q->ops->column(state, j, col, recon, NULL));
-                    for (uint32_t i = 0; i < SHELL_ROWS; i++)
-                        error += ((double)col[i] - (double)recon[i]) * ((double)col[i] - (double)recon[i]);
+                for (uint32_t i = 0; i < 16; i++) {
+                    const float v = draw(&seed, kind, scale);
+                    by_row[(size_t)(16 * b + i) * SHELL_COLS + j] = v;
+                    square += (double)v * (double)v;
                 }
-                check(w.q->ops->finish(state, w.payload, 4 * SHELL_ROWS * SHELL_COLS, &w.n_bytes, NULL));
-                const double t_encode = bench_cpu_now() - t0, n_w = (double)SHELL_ROWS * SHELL_COLS;
-                const double d = error / n_w, bits = (double)w.n_bytes * 8 / n_w;
-                double t[3];
-                for (unsigned c = 0; c < 3; c++) {
-                    const unsigned cpus[] = {0, QN_CPU_AVX2, qn_cpu_detect()};
-                    qn_kern_init(&w.kern, cpus[c] & qn_cpu_detect());
-                    t[c] = bench_time(decode_shells, &w, 3);
-                }
-                printf("| %s | %u | %.1f | %.4f | %.5f | %.3f | %.1f | %.3f | %.3f | %.3f |\n", name[kind], n, rate[r], bits, d,
-                       0.5 * log2(d) + bits - 0.5 * log_var + below[kind], n_w / t_encode * 1e-6, n_w / t[0] * 1e-9,
-                       n_w / t[1] * 1e-9, n_w / t[2] * 1e-9);
-                qn_ldl_release(&ldl);
-                qn_arena_release(&arena);
             }
+        for (unsigned r = 0; r < 6; r++) {
+            static const double rate[] = {1, 1.6, 2, 2.2, 3, 4};
+            const qn_quant_settings set = {.bits = rate[r], .shells = true};
+            qn_arena arena;
+            qn_ldl ldl = QN_LDL_EMPTY;
+            const void *plan;
+            void *state;
+            const double t0 = bench_cpu_now();
+            qn_arena_init(&arena, NULL);
+            check(qn_ldl_make(&ldl, NULL, SHELL_COLS, NULL, NULL, 1, QN_ORDER_NATURAL, 0, NULL));
+            w.layer = (qn_quant_layer){.name = "w", .rows = SHELL_ROWS, .cols = SHELL_COLS, .dtype = QN_F32, .sample = by_row,
+                                       .n_sample = 64, .ldl = &ldl};
+            const qn_quant_segment s = {.rows = SHELL_ROWS, .w = by_row, .scratch = &arena};
+            double error = 0;
+            check(qn_quantizer_open("pvq", &set, qn_cpu_detect(), &arena, &w.q, NULL));
+            check(w.q->ops->begin(w.q, &w.layer, &arena, &plan, NULL));
+            check(w.q->ops->segment(w.q, &w.layer, plan, &s, &state, NULL));
+            for (uint32_t j = 0; j < SHELL_COLS; j++) {
+                for (uint32_t i = 0; i < SHELL_ROWS; i++)
+                    col[i] = by_row[(size_t)i * SHELL_COLS + j];
+                check(w.q->ops->column(state, j, col, recon, NULL));
+                for (uint32_t i = 0; i < SHELL_ROWS; i++)
+                    error += ((double)col[i] - (double)recon[i]) * ((double)col[i] - (double)recon[i]);
+            }
+            check(w.q->ops->finish(state, w.payload, 4 * SHELL_ROWS * SHELL_COLS, &w.n_bytes, NULL));
+            const double t_encode = bench_cpu_now() - t0, n_w = (double)SHELL_ROWS * SHELL_COLS;
+            const double d = error / square, bits = (double)w.n_bytes * 8 / n_w;
+            double t[3];
+            for (unsigned c = 0; c < 3; c++) {
+                const unsigned cpus[] = {0, QN_CPU_AVX2, qn_cpu_detect()};
+                qn_kern_init(&w.kern, cpus[c] & qn_cpu_detect());
+                t[c] = bench_time(decode_shells, &w, 3);
+            }
+            printf("| %s | %.1f | %.4f | %.5f | %.3f | %.1f | %.3f | %.3f | %.3f |\n", name[kind], rate[r], bits, d,
+                   0.5 * log2(d) + bits, n_w / t_encode * 1e-6, n_w / t[0] * 1e-9,
+                   n_w / t[1] * 1e-9, n_w / t[2] * 1e-9);
+            qn_ldl_release(&ldl);
+            qn_arena_release(&arena);
+        }
     }
     free(by_row);
     free(col);

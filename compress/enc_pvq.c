@@ -324,19 +324,17 @@ qn_code qn_quantizer_pvq(qn_quantizer *q, const qn_quant_settings *set, qn_arena
     const double most = (double)qn_pvq_offers[qn_pvq_n_offers - 1].bits / N;
     if (!(set->bits >= 0.25 && set->bits <= most))
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "pvq: %g bits found, allowed are 0.25 to %.2f", set->bits, most);
-    if (set->asymmetric)
-        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "pvq: has no zero points");
-    if (set->group && set->group != 16 && (set->group != 32 || !set->shells))
-        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "pvq: groups of %u found, allowed are 16, and 32 with shells", set->group);
+    if (set->asymmetric || set->group)
+        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "pvq: has no zero points and no groups of columns");
     qn_pvq_settings *p = qn_arena_get(arena, sizeof *p, 64, err);
     if (!p)
         return QN_E_MEMORY;
-    *p = (qn_pvq_settings){.bits = set->bits, .n = set->group == 32 ? 32 : 16};
+    p->bits = set->bits;
     q->ops = set->shells ? &qn_pvq_shells_ops : &ops;
     q->codec = QN_CODEC_PVQ;
     q->group_cols = 1;
     q->segment_bytes = SEGMENT_BYTES;
-    q->row_multiple = p->n;
+    q->row_multiple = N;
     q->order_free = true;
     q->self = p;
     return QN_OK;

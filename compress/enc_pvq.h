@@ -6,7 +6,6 @@
 
 typedef struct qn_pvq_settings {
     double bits;
-    uint32_t n; /* rows of a group */
 } qn_pvq_settings;
 
 extern const qn_quant_ops qn_pvq_shells_ops;

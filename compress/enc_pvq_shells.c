@@ -1,4 +1,4 @@
-/* enc_pvq_shells.c: the quantizer of shells: whole numbers of steps, 16 or 32 down a column at a time, as their norm K and a number
+/* enc_pvq_shells.c: the quantizer of shells: whole numbers of steps, 16 down a column at a time, as their norm K and a number
  * inside the shell of that norm. docs/codecs/pvq.md.
  *
  * The step of column j is Δ / L_jj with one Δ for all, so that an error costs the same everywhere (reverse water-filling); K then
@@ -15,7 +15,11 @@
 #include <string.h>
 
 /* Bits of the payload that belong to no group: about. */
-enum { TRIALS = 6, HEAD_BITS = 200, CONTEXT_BITS = 56, SCALE_STEPS = 16 };
+enum { N = QN_PVQ_SHELL_N, TRIALS = 6, HEAD_BITS = 200, CONTEXT_BITS = 56, SCALE_STEPS = 16 };
+/* Columns that would need more pulses than there are get larger steps: octaves kept for that; what a group may have in the mean, and
+ * at most. */
+enum { SPARE = 3 };
+static const float mean_most = 64, one_most = 150;
 /* A column that calibration never saw counts that much of a mean one. */
 #define DEAD_WEIGHT 1e-4
 /* What a bit is worth, in squares of the step: −dD/dR of a uniform quantizer is ln 2 / 6 when steps are small. */
@@ -43,7 +47,8 @@ typedef struct tally {
 typedef struct state {
     const qn_quantizer *q;
     const plan *p;
-    uint32_t rows, cols, n, n_blocks;
+    uint32_t rows, cols, n_blocks;
+    uint8_t *step;     /* (cols): codes    */
     uint8_t *k;        /* (cols, n_blocks) */
     qn_u128 *index;    /* (cols, n_blocks); NULL in a trial */
     float *x;          /* (n)  */
@@ -96,12 +101,12 @@ static void set_steps(plan *p, const qn_quant_layer *l, double delta)
         const double w = l->weight && mean > 0 ? fmax(l->weight[j] / mean, DEAD_WEIGHT) : 1;
         least = fmin(least, w);
     }
-    p->base = (float)(delta / sqrt(least));
+    p->base = (float)(delta / sqrt(least) * (1 << SPARE));
     p->base = p->base < QN_PVQ_BASE_MIN ? QN_PVQ_BASE_MIN : p->base > QN_PVQ_BASE_MAX ? QN_PVQ_BASE_MAX : p->base;
     for (uint32_t j = 0; j < l->cols; j++) {
         const double w = l->weight && mean > 0 ? fmax(l->weight[j] / mean, DEAD_WEIGHT) : 1;
         const double below = SCALE_STEPS * 0.5 * log2(w / least) + 0.5;
-        p->step[j] = (uint8_t)(255 - (below < 254 ? below : 254));
+        p->step[j] = (uint8_t)(255 - SCALE_STEPS * SPARE - (below < 200 ? below : 200));
     }
 }
 
@@ -159,10 +164,10 @@ static qn_code shells_begin(const qn_quantizer *q, const qn_quant_layer *l, qn_a
     p->step = qn_arena_get(arena, l->cols, 64, err);
     if (!p->step)
         return QN_E_MEMORY;
-    QN_TRY(qn_pvq_tab_make(&p->tab, set->n, set->n == 16 ? QN_PVQ_PULSES : 105, arena, err));
-    QN_TRY(prices(p, set->n, 0, arena, err));
-    if (l->rows % set->n)
-        QN_TRY(prices(p, l->rows % set->n, 1, arena, err));
+    QN_TRY(qn_pvq_tab_make(&p->tab, N, QN_PVQ_PULSES, arena, err));
+    QN_TRY(prices(p, N, 0, arena, err));
+    if (l->rows % N)
+        QN_TRY(prices(p, l->rows % N, 1, arena, err));
     p->shift[0] = p->shift[1] = -10;
     set_shift(p);
     double at = log2(first_delta(l, set->bits)), last_at = 0, last_bits = 0;
@@ -186,33 +191,51 @@ static qn_code shells_segment(const qn_quantizer *q, const qn_quant_layer *l, co
                               void **out, qn_err *err)
 {
     qn_arena *a = seg->scratch;
-    const qn_pvq_settings *set = q->self;
     state *s = qn_arena_get(a, sizeof *s, 64, err);
     if (!s)
         return QN_E_MEMORY;
-    *s = (state){.q = q, .p = plan_of, .rows = seg->rows, .cols = l->cols, .n = set->n, .n_blocks = (seg->rows - 1) / set->n + 1,
+    *s = (state){.q = q, .p = plan_of, .rows = seg->rows, .cols = l->cols, .n_blocks = (seg->rows - 1) / N + 1,
                  .scratch = a};
     const uint64_t groups = (uint64_t)s->cols * s->n_blocks;
     s->k = qn_arena_get(a, groups, 64, err);
-    s->x = s->k ? qn_arena_get(a, s->n * sizeof *s->x, 64, err) : NULL;
+    s->step = s->k ? qn_arena_get(a, s->cols, 64, err) : NULL;
+    s->x = s->step ? qn_arena_get(a, N * sizeof *s->x, 64, err) : NULL;
     s->index = s->x && !s->p->trial ? qn_arena_get(a, groups * sizeof *s->index, 64, err) : NULL;
     *out = s;
     return s->x && (s->index || s->p->trial) ? QN_OK : QN_E_MEMORY;
+}
+
+/* The step that is wanted, or a larger one. */
+static uint8_t step_for(const state *s, uint8_t wanted, const float *t)
+{
+    const float step = s->p->base * qn_pvq_scale(wanted);
+    float sum = 0, most = 0;
+    for (uint32_t i = 0; i < s->rows;) {
+        float group = 0;
+        for (const uint32_t end = i + N; i < s->rows && i < end; i++)
+            group += t[i] < 0 ? -t[i] : t[i];
+        sum += group;
+        most = group > most ? group : most;
+    }
+    const float over = fmaxf(sum / (float)s->n_blocks / mean_most, most / one_most) / step;
+    const float raise = over > 1 ? ceilf(SCALE_STEPS * log2f(over)) : 0;
+    return (uint8_t)(raise < (float)(255 - wanted) ? (float)wanted + raise : 255);
 }
 
 static qn_code shells_column(void *of, uint32_t j, const float *t, float *recon, qn_err *err)
 {
     state *s = of;
     const plan *p = s->p;
-    const float step = p->base * qn_pvq_scale(p->step[j]), inverse = 1 / step;
+    s->step[j] = step_for(s, p->step[j], t);
+    const float step = p->base * qn_pvq_scale(s->step[j]), inverse = 1 / step;
     (void)err;
     for (uint32_t b = 0; b < s->n_blocks; b++) {
-        const uint32_t m = s->rows - b * s->n < s->n ? s->rows - b * s->n : s->n;
-        const float *from = t + (size_t)b * s->n;
-        float *to = recon + (size_t)b * s->n;
+        const uint32_t m = s->rows - b * N < N ? s->rows - b * N : N;
+        const float *from = t + (size_t)b * N;
+        float *to = recon + (size_t)b * N;
         int16_t y[32];
-        qn_pvq_price price = p->price[m < s->n];
-        const double *length = p->length[m < s->n];
+        qn_pvq_price price = p->price[m < N];
+        const double *length = p->length[m < N];
         if (!price.cost || price.n != m) { /* the sample ends elsewhere than the tensor does */
             price = p->price[0];
             price.n = m;
@@ -224,7 +247,7 @@ static qn_code shells_column(void *of, uint32_t j, const float *t, float *recon,
         s->k[(size_t)j * s->n_blocks + b] = (uint8_t)k;
         if (s->index)
             s->index[(size_t)j * s->n_blocks + b] = qn_pvq_index(&p->tab, y, m, k);
-        s->length += length[k] * (price.cost == p->price[0].cost ? (double)m / s->n : 1);
+        s->length += length[k] * (price.cost == p->price[0].cost ? (double)m / N : 1);
         for (uint32_t i = 0; i < m; i++) {
             to[i] = qn_pvq_shell_value(price.shift, y[i]) * step;
             const int abs = y[i] < 0 ? -y[i] : y[i];
@@ -382,7 +405,7 @@ static void put_bits(uint8_t *dst, uint64_t at, unsigned width, qn_u128 v)
 
 static void put_block(const state *s, uint32_t b, qn_sink *sink)
 {
-    const uint32_t m = s->rows - b * s->n < s->n ? s->rows - b * s->n : s->n;
+    const uint32_t m = s->rows - b * N < N ? s->rows - b * N : N;
     const uint64_t most = (uint64_t)s->cols * 16; /* bytes */
     uint8_t *dst = sink->p + sink->n;
     uint64_t at = 0;
@@ -425,18 +448,18 @@ static qn_code shells_finish(void *of, uint8_t *dst, size_t cap, size_t *n_out, 
     *n_out = 0;
     QN_TRY(choose_contexts(s, &x, err));
     if (p->trial) {
-        const tally c = {s->length + x.bits, x.bits_of_columns + side_bits(p->step, s->cols), s->seen};
+        const tally c = {s->length + x.bits, x.bits_of_columns + side_bits(s->step, s->cols), s->seen};
         memcpy(dst, &c, sizeof c);
         *n_out = sizeof c;
         return QN_OK;
     }
     qn_sink sink = qn_sink_over(dst, cap);
     qn_store32(base, qn_f32_bits(p->base));
-    qn_sink_u8(&sink, QN_PVQ_SHELLS | (s->n == 16 ? 4 : 5));
+    qn_sink_u8(&sink, QN_PVQ_SHELLS | 4);
     qn_sink_put(&sink, base, 4);
     for (unsigned i = 0; i < 2; i++)
         qn_sink_u8(&sink, (uint8_t)p->shift[i]);
-    QN_TRY(qn_nest_encode(&cx, &sink, &per_col, p->step, true, err));
+    QN_TRY(qn_nest_encode(&cx, &sink, &per_col, s->step, true, err));
     qn_sink_varint(&sink, x.n);
     if (x.n > 1) {
         QN_TRY(qn_nest_encode(&cx, &sink, &per_col, x.col, true, err));

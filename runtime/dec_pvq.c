@@ -118,6 +118,8 @@ static qn_code read_groups(plan *p, const qn_pvq_class *k, uint32_t m, uint8_t r
             g = v >> bits & level_mask;
             over |= index > last.lo;
             p->walk.from_end[i] = last.lo - index;
+            if (p->walk.wide) /* short groups of a class whose whole ones are wide */
+                p->walk.wide[i] = qn_u128_of(last.lo - index);
         } else {
             const unsigned low = bits < 64 ? bits : 64;
             const qn_u128 index = {qn_pvq_field(bytes, n_bytes, bit, low), qn_pvq_field(bytes, n_bytes, bit + low, bits - low)};
@@ -192,13 +194,13 @@ qn_code qn_dec_pvq(const qn_dec_ctx *cx, const qn_block *b, const uint8_t *paylo
                        qn_dtype_name(b->dtype), b->cols);
     const unsigned form = qn_cur_u8(&c), log2_n = form & ~QN_PVQ_SHELLS;
     p.base = qn_bits_f32(qn_cur_u32(&c));
-    if (c.failed || (log2_n != 4 && log2_n != 5))
-        return QN_FAIL(err, QN_E_INPUT, 0, "pvq: form %u: known are groups of 2^4 and 2^5 rows", form);
+    if (c.failed || (log2_n != 4 && (log2_n != 5 || form & QN_PVQ_SHELLS)))
+        return QN_FAIL(err, QN_E_INPUT, 0, "pvq: form %u: known are 4, 5 and 132", form);
     if (!(p.base >= QN_PVQ_BASE_MIN && p.base <= QN_PVQ_BASE_MAX))
         return QN_FAIL(err, QN_E_INPUT, 1, "pvq: scale %g: allowed are 2^-64 to 2^64", (double)p.base);
     p.n = 1u << log2_n;
     if (form & QN_PVQ_SHELLS)
-        return qn_pvq_shells(cx, b, p.n, p.base, &c, dst, err);
+        return qn_pvq_shells(cx, b, p.base, &c, dst, err);
     QN_TRY(read_classes(&p, &c, cx->scratch, err));
     const uint32_t n_blocks = (uint32_t)qn_ceil_div(p.rows, p.n);
     const qn_block per_col = {QN_U8, b->cols, b->cols}, per_row = {QN_U8, n_blocks, n_blocks};

@@ -158,9 +158,9 @@ static qn_code read_numbers(plan *p, bool whole, qn_cur *c, qn_err *err)
     return QN_OK;
 }
 
-qn_code qn_pvq_shells(const qn_dec_ctx *cx, const qn_block *b, uint32_t n, float base, qn_cur *c, uint8_t *dst, qn_err *err)
+qn_code qn_pvq_shells(const qn_dec_ctx *cx, const qn_block *b, float base, qn_cur *c, uint8_t *dst, qn_err *err)
 {
-    const uint32_t rows = b->n / b->cols, n_blocks = (uint32_t)qn_ceil_div(rows, n), limit = n == 16 ? 127 : 105;
+    const uint32_t n = QN_PVQ_SHELL_N, rows = b->n / b->cols, n_blocks = (uint32_t)qn_ceil_div(rows, n);
     const qn_block per_col = {QN_U8, b->cols, b->cols};
     plan p = {.b = b};
     uint32_t most, first[QN_PVQ_TIERS + 1];
@@ -172,8 +172,8 @@ qn_code qn_pvq_shells(const qn_dec_ctx *cx, const qn_block *b, uint32_t n, float
         return rc;
     QN_TRY(read_contexts(&p, c, cx, n_blocks, err));
     QN_TRY(read_norms(&p, c, cx, n_blocks, &most, err));
-    if (most > limit)
-        return QN_FAIL(err, QN_E_INPUT, c->at, "pvq: a group of %u rows has %u pulses: allowed are 0 to %u", n, most, limit);
+    if (most > QN_PVQ_PULSES)
+        return QN_FAIL(err, QN_E_INPUT, c->at, "pvq: a group of %u rows has %u pulses: allowed are 0 to %d", n, most, QN_PVQ_PULSES);
     QN_TRY(qn_pvq_walk_open(&p.walk, n, rows, b->cols, most, cx->scratch, err));
     QN_TRY(count_short(&p, cx, err));
     if (!(p.k = qn_arena_get(cx->scratch, b->cols, 64, err)))
@@ -185,8 +185,7 @@ qn_code qn_pvq_shells(const qn_dec_ctx *cx, const qn_block *b, uint32_t n, float
         place(&p, block, first);
         QN_TRY(read_numbers(&p, m == n, c, err));
         for (unsigned t = 0; t < QN_PVQ_TIERS; t++)
-            if (first[t + 1] > first[t])
-                qn_pvq_walk_points(&p.walk, cx->kern, m, t, first[t], first[t + 1] - first[t]);
+            qn_pvq_walk_points(&p.walk, cx->kern, m, t, first[t], first[t + 1] - first[t]);
         qn_pvq_walk_rows(&p.walk, cx->kern, m, b->dtype, p.shift, dst + (size_t)block * n * b->cols * qn_unit_bytes(b->dtype));
     }
     return qn_nest_end(c, "pvq", err);

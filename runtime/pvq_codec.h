@@ -9,6 +9,7 @@
 #define QN_PVQ_CLASSES 64 /* most classes of columns                             */
 #define QN_PVQ_PULSES  127 /* largest K: coordinates fit in an int8_t            */
 #define QN_PVQ_SHELLS  0x80u /* beside log2 N in the first byte: K is told for each group */
+#define QN_PVQ_SHELL_N 16  /* rows of a group then                              */
 #define QN_PVQ_CONTEXTS 64 /* most contexts of K in that form                     */
 
 /* Columns that are quantized alike. */

@@ -5,8 +5,8 @@
 #include "base/num.h"
 #include "runtime/codec.h"
 
-/* The rest of a payload, behind N and base, whose form and block were checked. */
-qn_code qn_pvq_shells(const qn_dec_ctx *cx, const qn_block *b, uint32_t n, float base, qn_cur *c, uint8_t *dst,
+/* The rest of a payload, behind base, whose form and block were checked. */
+qn_code qn_pvq_shells(const qn_dec_ctx *cx, const qn_block *b, float base, qn_cur *c, uint8_t *dst,
                       qn_err *err) QN_MUST_CHECK;
 
 #endif

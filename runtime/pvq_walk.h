@@ -2,7 +2,7 @@
  *
  * The groups of a block have *places*: those whose tables are equally wide lie together, so that a kernel has many of them at once
  * and each looks into the smallest table that holds its K. These ranges of K are *tiers*: indices of 32 bits; of 64, with up to 15,
- * 31 and more pulses; of two limbs, which are walked one by one. */
+ * 31 and more pulses; of two limbs, whose first coordinates are walked one by one, until one limb is left. */
 #ifndef QN_RUNTIME_PVQ_WALK_H
 #define QN_RUNTIME_PVQ_WALK_H
 
@@ -22,6 +22,8 @@ typedef struct qn_pvq_index_of {
 typedef struct qn_pvq_walk {
     uint32_t n, cols, rows, tail, k_most; /* tail: rows mod n */
     qn_pvq_tab tab[QN_PVQ_TIERS];   /* those that some K ≤ k_most needs */
+    uint32_t n_rest;                /* of the last tier: the most coordinates with 64-bit indices; their table is `rest` */
+    qn_pvq_tab rest;
     qn_pvq_index_of *of[2];         /* (k_most + 1): of whole groups, of those of `tail` rows */
     /* of one block of rows, by place */
     qn_u128 *wide;                  /* (cols): index from the end, of the last tier; NULL when no K is of it */
