@@ -1,7 +1,7 @@
 /* quant_pvq.c: distortion and speed of pyramid vector quantization of normal numbers of variance 1. Markdown on stdout.
  *
  *     bench/quant_pvq [GROUPS]          for chosen (N, K, gain bits)
- *     bench/quant_pvq GROUPS N          tab-separated, all K with 64-bit indices and all gains: N, K, gain bits, bits, distortion
+ *     bench/quant_pvq GROUPS N          tab-separated, all K up to 127 and all gains: N, K, gain bits, bits, distortion
  *
  * R: bits of index and level for each weight. D: mean squared error, with one scale for all groups. gap: ½ log2(D 4^R),
  * bits above the rate-distortion bound. Speeds: one thread, Mweights/s to find points and indices, Gweights/s back to rows
@@ -313,7 +313,7 @@ int main(int argc, char **argv)
         m.x[i] = (float)(sqrt(-2 * log(uniform(&seed))) * cos(6.283185307179586 * uniform(&seed)));
     qn_kern_init(&m.kern, qn_cpu_detect());
     if (n_all) {
-        for (uint32_t k = 1; qn_pvq_bits(n_all, k) <= 64; k++) {
+        for (uint32_t k = 1; k <= QN_PVQ_PULSES && qn_pvq_bits(n_all, k) <= 128; k++) {
             prepare(&m, n_all, k, &arena);
             find(&m);
             for (unsigned g = 0; g <= QN_PVQ_GAIN_BITS; g++)

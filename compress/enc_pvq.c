@@ -36,7 +36,7 @@ struct state {
     float base;
     uint8_t *row_scale; /* (n_blocks)                        */
     uint8_t *col_scale; /* (cols)                            */
-    uint64_t *index;    /* (cols, n_blocks)                  */
+    qn_u128 *index;     /* (cols, n_blocks)                  */
     uint8_t *level;     /* (cols, n_blocks)                  */
     int16_t *y;         /* (n_blocks, N): of the column at hand */
     float *length;      /* (n_blocks) likewise               */
@@ -232,7 +232,7 @@ static qn_code pvq_column(void *state, uint32_t j, const float *t, float *recon,
         const uint32_t m = s->rows - b * N < N ? tail : N, pulses = m == N ? k->pulses : short_k;
         int16_t *y = s->y + (size_t)b * N;
         s->length[b] = qn_pvq_nearest(t + (size_t)b * N, m, pulses, MOVES, y);
-        s->index[(size_t)j * s->n_blocks + b] = qn_pvq_index(&s->plan->tab, y, m, pulses).lo;
+        s->index[(size_t)j * s->n_blocks + b] = qn_pvq_index(&s->plan->tab, y, m, pulses);
     }
     fit(s, j, k->gain_bits, chosen);
     const uint16_t *const level = qn_pvq_gain_levels(N, k->gain_bits);
@@ -246,16 +246,6 @@ static qn_code pvq_column(void *state, uint32_t j, const float *t, float *recon,
             recon[b * N + i] = (float)s->y[b * N + i] * scale;
     }
     return QN_OK;
-}
-
-/* dst: zeros, and one byte more than the field needs may be touched. */
-static void put_field(uint8_t *dst, uint64_t at, unsigned width, uint64_t v)
-{
-    for (unsigned done = 0; done < width;) {
-        const unsigned shift = (unsigned)((at + done) % 8), room = 8 - shift;
-        dst[(at + done) / 8] |= (uint8_t)(v >> done << shift);
-        done += room;
-    }
 }
 
 /* The groups of block b. Returns the bytes; *full when there is no room. */
@@ -282,8 +272,8 @@ static size_t put_block(const struct state *s, uint32_t b, uint8_t *dst, size_t 
                 continue;
             const size_t g = (size_t)j * s->n_blocks + b;
             const unsigned index_bits = width[k] - p->cls[k].gain_bits;
-            put_field(dst, at, index_bits, s->index[g]);
-            put_field(dst, at + index_bits, p->cls[k].gain_bits, s->level[g]);
+            qn_pvq_put(dst, at, index_bits, s->index[g]);
+            qn_pvq_put(dst, at + index_bits, p->cls[k].gain_bits, qn_u128_of(s->level[g]));
             at += width[k];
         }
     return n_bytes;

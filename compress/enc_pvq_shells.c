@@ -19,7 +19,7 @@ enum { N = QN_PVQ_SHELL_N, TRIALS = 6, HEAD_BITS = 200, CONTEXT_BITS = 56, SCALE
 /* Columns that would need more pulses than there are get larger steps: octaves kept for that; what a group may have in the mean, and
  * at most. */
 enum { SPARE = 3 };
-static const float mean_most = 64, one_most = 150;
+static const float mean_most = 85, one_most = 140;
 /* A column that calibration never saw counts that much of a mean one. */
 #define DEAD_WEIGHT 1e-4
 /* What a bit is worth, in squares of the step: −dD/dR of a uniform quantizer is ln 2 / 6 when steps are small. */
@@ -391,18 +391,6 @@ static qn_code put_norms(const state *s, const qn_enc_ctx *cx, const contexts *x
     return QN_OK;
 }
 
-/* dst: zeros */
-static void put_bits(uint8_t *dst, uint64_t at, unsigned width, qn_u128 v)
-{
-    for (unsigned i = 0; i < width;) {
-        const unsigned shift = (unsigned)((at + i) % 8);
-        const uint64_t limb = i < 64 ? v.lo >> i | (i ? v.hi << (64 - i) : 0) : v.hi >> (i - 64);
-        const unsigned room = 8 - shift, take = width - i < room ? width - i : room;
-        dst[(at + i) / 8] |= (uint8_t)((limb & ((1u << take) - 1)) << shift);
-        i += take;
-    }
-}
-
 static void put_block(const state *s, uint32_t b, qn_sink *sink)
 {
     const uint32_t m = s->rows - b * N < N ? s->rows - b * N : N;
@@ -426,11 +414,11 @@ static void put_block(const state *s, uint32_t b, qn_sink *sink)
         if (qn_u128_le(n_short, v)) {
             bool ovf = false;
             v = qn_u128_add(v, n_short, &ovf); /* bits − 1 high ones, then the lowest */
-            put_bits(dst, at, bits - 1, qn_u128_half(v));
-            put_bits(dst, at + bits - 1, 1, qn_u128_of(v.lo & 1));
+            qn_pvq_put(dst, at, bits - 1, qn_u128_half(v));
+            qn_pvq_put(dst, at + bits - 1, 1, qn_u128_of(v.lo & 1));
             at += bits;
         } else {
-            put_bits(dst, at, bits - 1, v);
+            qn_pvq_put(dst, at, bits - 1, v);
             at += bits - 1;
         }
     }

@@ -623,7 +623,7 @@ Test(pvq, rate_and_distortion)
 
 Test(pvq, settings)
 {
-    static const qn_quant_settings bad[] = {{.bits = 0}, {.bits = 4.5}, {.bits = -1}, {.bits = (double)NAN}, {.bits = 2, .group = 32},
+    static const qn_quant_settings bad[] = {{.bits = 0}, {.bits = 5.5}, {.bits = -1}, {.bits = (double)NAN}, {.bits = 2, .group = 32},
                                             {.bits = 2, .asymmetric = true}};
     qn_arena arena;
     qn_arena_init(&arena, NULL);
