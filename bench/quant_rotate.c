@@ -172,10 +172,10 @@ static double along_rows(const layer *l, uint32_t k, unsigned gain_bits)
     for (uint32_t i = 0; i < n; i++)
         c[(size_t)i * n + i] += 1e-3;
     if (LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'L', (lapack_int)n, c, (lapack_int)n) != 0)
-        return NAN;
+        return (double)NAN;
     for (size_t i = 0; i < (size_t)l->rows * n; i++)
         square += (double)l->w[i] * (double)l->w[i] / ((double)l->rows * n);
-    for (double factor = 0.8; factor < 1.3; factor *= 1.1) { /* the matrix's one scale */
+    for (double factor = 0.9; factor < 1.15; factor *= 1.1) { /* the matrix's one scale */
         double loss = 0, energy = 0;
         for (uint32_t i = 0; i < l->rows; i++) {
             for (uint32_t j = 0; j < n; j++)
