@@ -5,6 +5,7 @@
  * one scale and the levels that the lengths ⟨x, y⟩ / |y| of all its groups lose least with. */
 #include "base/err.h"
 #include "base/half.h"
+#include "compress/enc_pvq.h"
 #include "compress/nest.h"
 #include "compress/pvq_point.h"
 #include "compress/pvq_rate.h"
@@ -21,11 +22,8 @@ enum { N = QN_PVQ_RATE_N, MOVES = 4, ROUNDS = 4 };
 /* A column that calibration never saw counts that much of a mean one. */
 #define DEAD_WEIGHT 1e-4
 
-struct pvq {
-    double bits;
-};
-
 struct plan {
+    qn_pvq_tab tab;          /* P(N, the most pulses of a class)        */
     const uint8_t *class_of; /* (cols)                                  */
     unsigned n_classes;
     qn_pvq_class cls[QN_PVQ_CLASSES];
@@ -38,7 +36,7 @@ struct state {
     float base;
     uint8_t *row_scale; /* (n_blocks)                        */
     uint8_t *col_scale; /* (cols)                            */
-    uint64_t *index;    /* (cols, n_blocks)                  */
+    qn_u128 *index;     /* (cols, n_blocks)                  */
     uint8_t *level;     /* (cols, n_blocks)                  */
     int16_t *y;         /* (n_blocks, N): of the column at hand */
     float *length;      /* (n_blocks) likewise               */
@@ -56,7 +54,7 @@ static double variance(const qn_quant_layer *l, uint32_t j)
 }
 
 /* Bits for a whole group of a column, after what the column's scale and class cost a group. */
-static double group_bits(const struct pvq *set, const qn_quant_layer *l)
+static double group_bits(const qn_pvq_settings *set, const qn_quant_layer *l)
 {
     const uint64_t in_segment = SEGMENT_BYTES / ((uint64_t)l->cols * qn_unit_bytes(l->dtype));
     const double rows = (double)qn_max_u64(1, qn_min_u64(l->rows, in_segment));
@@ -77,8 +75,9 @@ static qn_code make_classes(struct plan *p, uint8_t *choice, const qn_quant_laye
         qn_pvq_class *k = p->cls + p->n_classes;
         class_of[i] = (uint8_t)p->n_classes++;
         k->gain_bits = qn_pvq_offers[i].gain_bits;
-        QN_TRY(qn_pvq_tab_make(&k->tab, N, qn_pvq_offers[i].pulses, arena, err));
+        k->pulses = qn_pvq_offers[i].pulses;
     }
+    QN_TRY(qn_pvq_tab_make(&p->tab, N, p->cls[p->n_classes - 1].pulses, arena, err));
     for (uint32_t j = 0; j < l->cols; j++)
         choice[j] = class_of[choice[j]];
     p->class_of = choice;
@@ -227,13 +226,13 @@ static qn_code pvq_column(void *state, uint32_t j, const float *t, float *recon,
     uint8_t *chosen = s->level + (size_t)j * s->n_blocks;
     const uint32_t tail = s->rows % N;
     unsigned width;
-    const uint32_t short_k = tail ? qn_pvq_short_k(&k->tab, k->gain_bits, tail, &width) : 0;
+    const uint32_t short_k = tail ? qn_pvq_short_k(&s->plan->tab, k->pulses, k->gain_bits, tail, &width) : 0;
     (void)err;
     for (uint32_t b = 0; b < s->n_blocks; b++) {
-        const uint32_t m = s->rows - b * N < N ? tail : N, pulses = m == N ? k->tab.k : short_k;
+        const uint32_t m = s->rows - b * N < N ? tail : N, pulses = m == N ? k->pulses : short_k;
         int16_t *y = s->y + (size_t)b * N;
         s->length[b] = qn_pvq_nearest(t + (size_t)b * N, m, pulses, MOVES, y);
-        s->index[(size_t)j * s->n_blocks + b] = qn_pvq_index(&k->tab, y, m, pulses).lo;
+        s->index[(size_t)j * s->n_blocks + b] = qn_pvq_index(&s->plan->tab, y, m, pulses);
     }
     fit(s, j, k->gain_bits, chosen);
     const uint16_t *const level = qn_pvq_gain_levels(N, k->gain_bits);
@@ -249,16 +248,6 @@ static qn_code pvq_column(void *state, uint32_t j, const float *t, float *recon,
     return QN_OK;
 }
 
-/* dst: zeros, and one byte more than the field needs may be touched. */
-static void put_field(uint8_t *dst, uint64_t at, unsigned width, uint64_t v)
-{
-    for (unsigned done = 0; done < width;) {
-        const unsigned shift = (unsigned)((at + done) % 8), room = 8 - shift;
-        dst[(at + done) / 8] |= (uint8_t)(v >> done << shift);
-        done += room;
-    }
-}
-
 /* The groups of block b. Returns the bytes; *full when there is no room. */
 static size_t put_block(const struct state *s, uint32_t b, uint8_t *dst, size_t cap, bool *full)
 {
@@ -267,7 +256,7 @@ static size_t put_block(const struct state *s, uint32_t b, uint8_t *dst, size_t 
     unsigned width[QN_PVQ_CLASSES];
     uint64_t bits = 0;
     for (unsigned k = 0; k < p->n_classes; k++)
-        (void)qn_pvq_short_k(&p->cls[k].tab, p->cls[k].gain_bits, m, &width[k]);
+        (void)qn_pvq_short_k(&p->tab, p->cls[k].pulses, p->cls[k].gain_bits, m, &width[k]);
     for (uint32_t j = 0; j < s->cols; j++)
         bits += width[p->class_of[j]];
     const size_t n_bytes = (size_t)((bits + 7) / 8);
@@ -283,8 +272,8 @@ static size_t put_block(const struct state *s, uint32_t b, uint8_t *dst, size_t 
                 continue;
             const size_t g = (size_t)j * s->n_blocks + b;
             const unsigned index_bits = width[k] - p->cls[k].gain_bits;
-            put_field(dst, at, index_bits, s->index[g]);
-            put_field(dst, at + index_bits, p->cls[k].gain_bits, s->level[g]);
+            qn_pvq_put(dst, at, index_bits, s->index[g]);
+            qn_pvq_put(dst, at + index_bits, p->cls[k].gain_bits, qn_u128_of(s->level[g]));
             at += width[k];
         }
     return n_bytes;
@@ -305,7 +294,7 @@ static qn_code pvq_finish(void *state, uint8_t *dst, size_t cap, size_t *n_out, 
     qn_sink_put(&sink, base, 4);
     qn_sink_varint(&sink, s->plan->n_classes);
     for (unsigned k = 0; k < s->plan->n_classes; k++) {
-        qn_sink_u8(&sink, s->plan->cls[k].tab.k);
+        qn_sink_u8(&sink, s->plan->cls[k].pulses);
         qn_sink_u8(&sink, s->plan->cls[k].gain_bits);
     }
     if (s->plan->n_classes > 1)
@@ -327,11 +316,11 @@ qn_code qn_quantizer_pvq(qn_quantizer *q, const qn_quant_settings *set, qn_arena
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "pvq: %g bits found, allowed are 0.25 to %.2f", set->bits, most);
     if (set->asymmetric || set->group)
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "pvq: has no zero points and no groups of columns");
-    struct pvq *p = qn_arena_get(arena, sizeof *p, 64, err);
+    qn_pvq_settings *p = qn_arena_get(arena, sizeof *p, 64, err);
     if (!p)
         return QN_E_MEMORY;
     p->bits = set->bits;
-    q->ops = &ops;
+    q->ops = set->shells ? &qn_pvq_shells_ops : &ops;
     q->codec = QN_CODEC_PVQ;
     q->group_cols = 1;
     q->segment_bytes = SEGMENT_BYTES;

@@ -22,6 +22,17 @@ qn_u128 qn_pvq_index(const qn_pvq_tab *t, const int16_t *y, uint32_t m, uint32_t
     return qn_u128_sub(qn_u128_sub(v, r), qn_u128_of(1));
 }
 
+void qn_pvq_put(uint8_t *dst, uint64_t at, unsigned width, qn_u128 v)
+{
+    for (unsigned i = 0; i < width;) {
+        const unsigned shift = (unsigned)((at + i) % 8);
+        const uint64_t limb = i < 64 ? v.lo >> i | (i ? v.hi << (64 - i) : 0) : v.hi >> (i - 64);
+        const unsigned room = 8 - shift, take = width - i < room ? width - i : room;
+        dst[(at + i) / 8] |= (uint8_t)((limb & ((1u << take) - 1)) << shift);
+        i += take;
+    }
+}
+
 typedef struct search {
     float x[QN_PVQ_NEAREST_N]; /* |x|, zeros behind n */
     float y[QN_PVQ_NEAREST_N]; /* counts of pulses: small whole numbers */

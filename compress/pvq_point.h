@@ -7,6 +7,9 @@
 /* The index of y[0 … m), a point of P(m, j): m ≤ t->n, j = Σ|y_i| ≤ t->k. */
 qn_u128 qn_pvq_index(const qn_pvq_tab *t, const int16_t *y, uint32_t m, uint32_t j);
 
+/* Bits [at, at + width) of dst, which are zero, become the lowest ones of v; width ≤ 128. */
+void qn_pvq_put(uint8_t *dst, uint64_t at, unsigned width, qn_u128 v);
+
 #define QN_PVQ_NEAREST_N 64
 
 /* A point of P(n, k) whose direction is close to x's: ⟨x, y⟩ / |y| nearly as large as any point's. x[0 … n) finite, n ≤

@@ -16,6 +16,7 @@ typedef struct qn_quant_settings {
     bool packed;      /* grid: codes as kernels multiply with them, though they could be smaller  */
     uint32_t states;  /* ect: of the trellis                                                        */
     uint32_t vector;  /* vq: rows of a vector                                                       */
+    bool shells;      /* pvq: the norm of each group is told, instead of a length                   */
 } qn_quant_settings;
 
 typedef enum qn_setting_kind {

@@ -7,8 +7,8 @@
     do {                                                                                                                   \
         const word_t *const w = t->w;                                                                                      \
         for (size_t c = 0; c < count; c++) {                                                                               \
-            word_t r = (word_t)(last - index[c]);                                                                          \
-            uint32_t k = j;                                                                                                \
+            word_t r = (word_t)from_end[c];                                                                          \
+            uint32_t k = of[c];                                                                                            \
             for (uint32_t left = m; left > 0; left--) {                                                                    \
                 const word_t *const row = w + (size_t)left * t->stride;                                                    \
                 uint32_t rest = k;                                                                                         \
@@ -28,9 +28,8 @@
         }                                                                                                                  \
     } while (0)
 
-void qn_pvq_points_c(const qn_pvq_tab *t, uint32_t m, uint32_t j, const uint64_t *index, size_t count, int8_t *y, size_t ld)
+void qn_pvq_points_c(const qn_pvq_tab *t, uint32_t m, const uint64_t *from_end, const uint8_t *of, size_t count, int8_t *y, size_t ld)
 {
-    const uint64_t last = qn_u128_sub(qn_pvq_tab_size(t, m, j), qn_u128_of(1)).lo;
     if (t->word == 4)
         WALK(uint32_t);
     else
@@ -42,9 +41,9 @@ static void norms_c(const int8_t *y, size_t ld, uint32_t m, size_t count, uint32
     qn_pvq_norms_any(y, ld, m, count, norm2);
 }
 
-static void row_c(qn_dtype t, const int8_t *y, const float *scale, const uint32_t *pos, size_t n, uint8_t *dst)
+static void row_c(qn_dtype t, const int8_t *y, const float shift[2], const float *scale, const uint32_t *pos, size_t n, uint8_t *dst)
 {
-    qn_pvq_row_any(t, y, scale, pos, n, dst);
+    qn_pvq_row_any(t, y, shift, scale, pos, n, dst);
 }
 
 void qn_kern_pvq_init(qn_kern_pvq *k, unsigned cpu)

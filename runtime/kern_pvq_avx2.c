@@ -27,6 +27,9 @@ INLINE vec64 look64(const uint64_t *row, vec64 at, uint32_t stride)
     return (vec64)_mm256_i64gather_epi64((const long long *)(const void *)row, (__m256i)at, 8);
 }
 
+/* Vectors that are walked together: as many groups of one word as of the other. */
+enum { PACKS32 = 2, PACKS64 = 2 };
+
 #define WALK walk32
 #define WORD uint32_t
 #define VEC vec32
@@ -34,7 +37,7 @@ INLINE vec64 look64(const uint64_t *row, vec64 at, uint32_t stride)
 #define LOOK look32
 #define EVERY_8(row, stride) ((vec32){0})
 #define LOOK_8(every, row, at, stride) ((void)(every), look32(row, at, stride))
-#define PACKS 2
+#define PACKS PACKS32
 #include "runtime/kern_pvq_simd.h"
 #define WALK walk64
 #define WORD uint64_t
@@ -43,7 +46,7 @@ INLINE vec64 look64(const uint64_t *row, vec64 at, uint32_t stride)
 #define LOOK look64
 #define EVERY_8(row, stride) ((vec64){0})
 #define LOOK_8(every, row, at, stride) ((void)(every), look64(row, at, stride))
-#define PACKS 2
+#define PACKS PACKS64
 #include "runtime/kern_pvq_simd.h"
 
 #define FILL qn_kern_pvq_avx2

@@ -19,6 +19,14 @@ INLINE vec32 look32(const uint32_t *row, vec32 at, uint32_t stride)
 {
     if (stride == 16)
         return (vec32)_mm512_permutexvar_epi32((__m512i)at, _mm512_loadu_si512(row));
+    if (stride == 32)
+        return (vec32)_mm512_permutex2var_epi32(_mm512_loadu_si512(row), (__m512i)at, _mm512_loadu_si512(row + 16));
+    if (stride == 64) {
+        const __mmask16 high = _mm512_test_epi32_mask((__m512i)at, _mm512_set1_epi32(32));
+        const __m512i low = _mm512_permutex2var_epi32(_mm512_loadu_si512(row), (__m512i)at, _mm512_loadu_si512(row + 16));
+        const __m512i top = _mm512_permutex2var_epi32(_mm512_loadu_si512(row + 32), (__m512i)at, _mm512_loadu_si512(row + 48));
+        return (vec32)_mm512_mask_mov_epi32(low, high, top);
+    }
     return (vec32)_mm512_i32gather_epi32((__m512i)at, row, 4);
 }
 
@@ -59,6 +67,9 @@ INLINE vec64 look_8_64(vec64 every, const uint64_t *row, vec64 at, uint32_t stri
     return look64(row, at, stride);
 }
 
+/* Vectors that are walked together: as many groups of one word as of the other. */
+enum { PACKS32 = 4, PACKS64 = 4 };
+
 #define WALK walk32
 #define WORD uint32_t
 #define VEC vec32
@@ -66,7 +77,7 @@ INLINE vec64 look_8_64(vec64 every, const uint64_t *row, vec64 at, uint32_t stri
 #define LOOK look32
 #define EVERY_8(row, stride) ((vec32){0})
 #define LOOK_8(every, row, at, stride) ((void)(every), look32(row, at, stride))
-#define PACKS 4
+#define PACKS PACKS32
 #include "runtime/kern_pvq_simd.h"
 #define WALK walk64
 #define WORD uint64_t
@@ -75,7 +86,7 @@ INLINE vec64 look_8_64(vec64 every, const uint64_t *row, vec64 at, uint32_t stri
 #define LOOK look64
 #define EVERY_8 every_8_64
 #define LOOK_8 look_8_64
-#define PACKS 4
+#define PACKS PACKS64
 #include "runtime/kern_pvq_simd.h"
 
 #define FILL qn_kern_pvq_avx512

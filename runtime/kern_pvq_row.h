@@ -16,10 +16,12 @@ static inline __attribute__((always_inline)) void qn_pvq_norms_any(const int8_t 
             norm2[c] += (uint32_t)(y[i * ld + c] * y[i * ld + c]);
 }
 
-static inline __attribute__((always_inline)) void qn_pvq_row_any(qn_dtype t, const int8_t *restrict y, const float *restrict scale,
-                                                                 const uint32_t *restrict pos, size_t n, uint8_t *restrict dst)
+static inline __attribute__((always_inline)) void qn_pvq_row_any(qn_dtype t, const int8_t *restrict y, const float shift[2],
+                                                                 const float *restrict scale, const uint32_t *restrict pos, size_t n, uint8_t *restrict dst)
 {
     enum { PIECE = 128 };
+    const float one = shift[0], beyond = shift[1];
+    const bool moves = one != 0 || beyond != 0;
     for (size_t at = 0; at < n; at += PIECE) {
         const size_t len = n - at < PIECE ? n - at : PIECE;
         int8_t picked[PIECE];
@@ -31,8 +33,16 @@ static inline __attribute__((always_inline)) void qn_pvq_row_any(qn_dtype t, con
                 picked[i] = y[pos[at + i]];
             from = picked;
         }
-        for (size_t i = 0; i < len; i++)
-            v[i] = (float)from[i] * scale[at + i];
+        if (moves) {
+            for (size_t i = 0; i < len; i++) {
+                const int32_t n1 = from[i];
+                const float by = n1 > 1 || n1 < -1 ? beyond : one;
+                v[i] = ((float)n1 + (n1 > 0 ? by : n1 < 0 ? -by : 0.0f)) * scale[at + i];
+            }
+        } else {
+            for (size_t i = 0; i < len; i++)
+                v[i] = (float)from[i] * scale[at + i];
+        }
         if (t == QN_F32) {
             for (size_t i = 0; i < len; i++)
                 qn_store32(dst + 4 * (at + i), qn_f32_bits(v[i]));

@@ -2,29 +2,32 @@
  * set by kern_pvq_avx2.c and kern_pvq_avx512.c, which define
  *   WALK      name of the function         WORD      uint32_t or uint64_t, the table's
  *   VEC       vector of LANES words        LANES_8   vector of LANES int8_t
- *   PACKS     vectors that are walked together
+ *   PACKS     vectors that are walked together: PACKS32 or PACKS64
  *   LOOK(row, at, stride)            row[at] lane by lane, at < stride
  *   EVERY_8(row, stride)             something of type VEC from which
  *   LOOK_8(every, row, at, stride)   finds row[at] for multiples of 8
  * The search is binary and without branches: all lanes take as many steps.
- * Included a last time with FILL, the name of the function that puts walk32, walk64 and what the compiler makes of the C code for
- * this instruction set into the table. */
+ * Included a last time with FILL, the name of the function that puts the walk, first of 64 then of 32 bits, and what the compiler
+ * makes of the C code for this instruction set into the table. */
 #if defined(WALK)
 
-/* PACKS·LANES or LANES groups. stride: t->stride, as a constant where that saves work. */
-INLINE void GLUE(WALK, _some)(const WORD *w, const uint32_t stride, uint32_t m, uint32_t j, WORD last, const uint64_t *index,
-                              const unsigned packs, int8_t *y, size_t ld)
+/* `packs` vectors of groups: rows m … stop + 1 of the table w. Unless stop is 0, what is left of r and k is written back. stride is a
+ * constant where that saves work. */
+INLINE void GLUE(WALK, _some)(const WORD *w, const uint32_t stride, uint32_t m, uint32_t stop, const uint64_t *from_end,
+                              const uint8_t *of, const unsigned packs, int8_t *y, size_t ld, uint64_t *r_left, uint8_t *k_left)
 {
     enum { LANES = sizeof(VEC) / sizeof(WORD) };
     VEC r[PACKS], k[PACKS];
     for (unsigned u = 0; u < packs; u++) {
-        WORD from_end[LANES];
-        for (unsigned l = 0; l < LANES; l++)
-            from_end[l] = (WORD)(last - index[u * LANES + l]);
-        memcpy(&r[u], from_end, sizeof r[u]);
-        k[u] = (VEC){0} + (WORD)j;
+        WORD words[LANES], counts[LANES];
+        for (unsigned l = 0; l < LANES; l++) {
+            words[l] = (WORD)from_end[u * LANES + l];
+            counts[l] = of[u * LANES + l];
+        }
+        memcpy(&r[u], words, sizeof r[u]);
+        memcpy(&k[u], counts, sizeof k[u]);
     }
-    for (uint32_t left = m; left > 0; left--) {
+    for (uint32_t left = m; left > stop; left--) {
         const WORD *const row = w + (size_t)left * stride;
         const VEC every = EVERY_8(row, stride);
         VEC pos[PACKS];
@@ -50,41 +53,29 @@ INLINE void GLUE(WALK, _some)(const WORD *w, const uint32_t stride, uint32_t m, 
             memcpy(y + (size_t)(m - left) * ld + u * LANES, &narrow, LANES);
         }
     }
+    for (unsigned u = 0; stop > 0 && u < packs; u++) {
+        WORD words[LANES];
+        memcpy(words, &r[u], sizeof words);
+        for (unsigned l = 0; l < LANES; l++)
+            r_left[u * LANES + l] = words[l];
+        const LANES_8 narrow = __builtin_convertvector(k[u], LANES_8);
+        memcpy(k_left + u * LANES, &narrow, LANES);
+    }
 }
 
-/* PACKS vectors at once hide each other's latency: what is left over is filled up with index 0, unless one is enough. */
-TARGET static void WALK(const qn_pvq_tab *t, const uint32_t stride, uint32_t m, uint32_t j, const uint64_t *index, size_t count,
-                        int8_t *y, size_t ld)
+TARGET static void GLUE(WALK, _all)(const WORD *w, const uint32_t stride, uint32_t m, uint32_t stop, const uint64_t *from_end,
+                                    const uint8_t *of, const unsigned packs, int8_t *y, size_t ld, uint64_t *r_left, uint8_t *k_left)
 {
-    enum { LANES = sizeof(VEC) / sizeof(WORD), ALL = PACKS * LANES };
-    const WORD last = (WORD)qn_u128_sub(qn_pvq_tab_size(t, m, j), qn_u128_of(1)).lo;
-    for (size_t at = 0; at < count; at += ALL) {
-        const size_t n = count - at < ALL ? count - at : ALL;
-        uint64_t some[ALL];
-        int8_t part[QN_PVQ_KERN_N * ALL];
-        const uint64_t *from = index + at;
-        int8_t *to = y + at;
-        size_t to_ld = ld;
-        if (n < ALL) {
-            memset(some, 0, sizeof some);
-            memcpy(some, from, n * sizeof *some);
-            from = some;
-            to = part;
-            to_ld = ALL;
-        }
-        if (n <= LANES)
-            GLUE(WALK, _some)(t->w, stride, m, j, last, from, 1, to, to_ld);
-        else if (stride == 16)
-            GLUE(WALK, _some)(t->w, 16, m, j, last, from, PACKS, to, to_ld);
-        else if (stride == 32)
-            GLUE(WALK, _some)(t->w, 32, m, j, last, from, PACKS, to, to_ld);
-        else if (stride == 64)
-            GLUE(WALK, _some)(t->w, 64, m, j, last, from, PACKS, to, to_ld);
-        else
-            GLUE(WALK, _some)(t->w, stride, m, j, last, from, PACKS, to, to_ld);
-        for (uint32_t i = 0; n < ALL && i < m; i++)
-            memcpy(y + i * ld + at, part + i * ALL, n);
-    }
+    if (packs == 1)
+        GLUE(WALK, _some)(w, stride, m, stop, from_end, of, 1, y, ld, r_left, k_left);
+    else if (stride == 16)
+        GLUE(WALK, _some)(w, 16, m, stop, from_end, of, PACKS, y, ld, r_left, k_left);
+    else if (stride == 32)
+        GLUE(WALK, _some)(w, 32, m, stop, from_end, of, PACKS, y, ld, r_left, k_left);
+    else if (stride == 64)
+        GLUE(WALK, _some)(w, 64, m, stop, from_end, of, PACKS, y, ld, r_left, k_left);
+    else
+        GLUE(WALK, _some)(w, stride, m, stop, from_end, of, PACKS, y, ld, r_left, k_left);
 }
 
 #undef WALK
@@ -97,12 +88,44 @@ TARGET static void WALK(const qn_pvq_tab *t, const uint32_t stride, uint32_t m, 
 #undef PACKS
 #elif defined(FILL)
 
-TARGET static void points(const qn_pvq_tab *t, uint32_t m, uint32_t j, const uint64_t *index, size_t count, int8_t *y, size_t ld)
+/* BATCH groups at once hide each other's latency; what is left over is filled up with zeros, unless one vector is enough. */
+TARGET static void points(const qn_pvq_tab *t, uint32_t m, const uint64_t *from_end, const uint8_t *k, size_t count, int8_t *y, size_t ld)
 {
-    if (t->word == 4)
-        walk32(t, t->stride, m, j, index, count, y, ld);
-    else
-        walk64(t, t->stride, m, j, index, count, y, ld);
+    enum { LANES = sizeof(vec32) / 4, WIDE = sizeof(vec64) / 8, BATCH = PACKS32 * LANES, HALF = PACKS64 * WIDE };
+    const uint32_t stop = t->word == 4 ? m : m < t->n_low ? m : t->n_low, stride = t->stride;
+    for (size_t at = 0; at < count; at += BATCH) {
+        const size_t n = count - at < BATCH ? count - at : BATCH;
+        uint64_t r_in[BATCH], r_left[BATCH];
+        uint8_t k_in[BATCH], k_left[BATCH];
+        int8_t part[QN_PVQ_KERN_N * BATCH];
+        const uint64_t *r = from_end + at;
+        const uint8_t *of = k + at;
+        int8_t *to = y + at;
+        size_t to_ld = ld;
+        if (n < BATCH) {
+            memset(r_in, 0, sizeof r_in);
+            memset(k_in, 0, sizeof k_in);
+            memcpy(r_in, r, n * sizeof *r_in);
+            memcpy(k_in, of, n);
+            r = r_in;
+            of = k_in;
+            to = part;
+            to_ld = BATCH;
+        }
+        if (stop < m) {
+            if (n < BATCH) {
+                memset(r_left, 0, sizeof r_left);
+                memset(k_left, 0, sizeof k_left);
+            }
+            for (size_t i = 0; i < n; i += HALF)
+                walk64_all(t->w, stride, m, stop, r + i, of + i, n - i <= WIDE ? 1 : PACKS64, to + i, to_ld, r_left + i, k_left + i);
+            r = r_left;
+            of = k_left;
+        }
+        walk32_all(t->low, stride, stop, 0, r, of, n <= LANES ? 1 : PACKS32, to + (size_t)(m - stop) * to_ld, to_ld, NULL, NULL);
+        for (uint32_t i = 0; n < BATCH && i < m; i++)
+            memcpy(y + i * ld + at, part + i * BATCH, n);
+    }
 }
 
 TARGET static void norms(const int8_t *y, size_t ld, uint32_t m, size_t count, uint32_t *norm2)
@@ -110,9 +133,9 @@ TARGET static void norms(const int8_t *y, size_t ld, uint32_t m, size_t count, u
     qn_pvq_norms_any(y, ld, m, count, norm2);
 }
 
-TARGET static void row(qn_dtype t, const int8_t *y, const float *scale, const uint32_t *pos, size_t n, uint8_t *dst)
+TARGET static void row(qn_dtype t, const int8_t *y, const float shift[2], const float *scale, const uint32_t *pos, size_t n, uint8_t *dst)
 {
-    qn_pvq_row_any(t, y, scale, pos, n, dst);
+    qn_pvq_row_any(t, y, shift, scale, pos, n, dst);
 }
 
 void FILL(qn_kern_pvq *k)

@@ -52,6 +52,49 @@ static void put(qn_pvq_tab *t, void *w, uint32_t m, uint32_t j, qn_u128 v)
         ((qn_u128 *)w)[at] = v;
 }
 
+qn_u128 qn_pvq_tab_at(const qn_pvq_tab *t, uint32_t m, uint32_t j)
+{
+    const size_t at = (size_t)m * t->stride + j;
+    if (t->word == 4)
+        return qn_u128_of(((const uint32_t *)t->w)[at]);
+    if (t->word == 8)
+        return qn_u128_of(((const uint64_t *)t->w)[at]);
+    return ((const qn_u128 *)t->w)[at];
+}
+
+/* V(m, j) = V(m−1, j) + 2 U(m, j), V(0, j) = 0 for j > 0. */
+qn_u128 qn_pvq_tab_size(const qn_pvq_tab *t, uint32_t m, uint32_t j)
+{
+    qn_u128 v = qn_u128_of(j == 0);
+    bool ovf = false;
+    for (uint32_t i = 1; i <= m; i++)
+        v = qn_u128_add(v, qn_pvq_tab_at(t, i, j), &ovf);
+    return v;
+}
+
+static unsigned bits_of(const qn_pvq_tab *t, uint32_t m, uint32_t j)
+{
+    return qn_u128_bits(qn_u128_sub(qn_pvq_tab_size(t, m, j), qn_u128_of(1)));
+}
+
+static qn_code make_low(qn_pvq_tab *t, qn_arena *arena, qn_err *err)
+{
+    t->n_low = t->n;
+    t->low = t->w;
+    if (t->word == 4)
+        return QN_OK;
+    while (bits_of(t, t->n_low, t->k) > 32)
+        t->n_low--;
+    const size_t n_words = (size_t)(t->n_low + 1) * t->stride;
+    uint32_t *low = qn_arena_get(arena, n_words * sizeof *low, 64, err);
+    if (!low)
+        return QN_E_MEMORY;
+    for (size_t i = 0; i < n_words; i++)
+        low[i] = (uint32_t)qn_pvq_tab_at(t, (uint32_t)(i / t->stride), (uint32_t)(i % t->stride)).lo; /* 2^32 − 1 behind k */
+    t->low = low;
+    return QN_OK;
+}
+
 qn_code qn_pvq_tab_make(qn_pvq_tab *t, uint32_t n, uint32_t k, qn_arena *arena, qn_err *err)
 {
     qn_u128 col[QN_PVQ_N_MAX + 1] = {{0, 0}};
@@ -76,27 +119,7 @@ qn_code qn_pvq_tab_make(qn_pvq_tab *t, uint32_t n, uint32_t k, qn_arena *arena, 
             return QN_BUG(err, "pvq: table of P(%u, %u) overflows", n, k);
     }
     t->w = w;
-    return QN_OK;
-}
-
-qn_u128 qn_pvq_tab_at(const qn_pvq_tab *t, uint32_t m, uint32_t j)
-{
-    const size_t at = (size_t)m * t->stride + j;
-    if (t->word == 4)
-        return qn_u128_of(((const uint32_t *)t->w)[at]);
-    if (t->word == 8)
-        return qn_u128_of(((const uint64_t *)t->w)[at]);
-    return ((const qn_u128 *)t->w)[at];
-}
-
-/* V(m, j) = V(m−1, j) + 2 U(m, j), V(0, j) = 0 for j > 0. */
-qn_u128 qn_pvq_tab_size(const qn_pvq_tab *t, uint32_t m, uint32_t j)
-{
-    qn_u128 v = qn_u128_of(j == 0);
-    bool ovf = false;
-    for (uint32_t i = 1; i <= m; i++)
-        v = qn_u128_add(v, qn_pvq_tab_at(t, i, j), &ovf);
-    return v;
+    return make_low(t, arena, err);
 }
 
 bool qn_pvq_point(const qn_pvq_tab *t, uint32_t m, uint32_t j, qn_u128 index, int16_t *y)
@@ -125,16 +148,11 @@ bool qn_pvq_point(const qn_pvq_tab *t, uint32_t m, uint32_t j, qn_u128 index, in
     return true;
 }
 
-static unsigned bits_of(const qn_pvq_tab *t, uint32_t m, uint32_t j)
+uint32_t qn_pvq_short_k(const qn_pvq_tab *t, uint32_t k, unsigned gain_bits, uint32_t m, unsigned *width)
 {
-    return qn_u128_bits(qn_u128_sub(qn_pvq_tab_size(t, m, j), qn_u128_of(1)));
-}
-
-uint32_t qn_pvq_short_k(const qn_pvq_tab *t, unsigned gain_bits, uint32_t m, unsigned *width)
-{
-    const unsigned whole = t->k ? bits_of(t, t->n, t->k) + gain_bits : 0;
+    const unsigned whole = k ? bits_of(t, t->n, k) + gain_bits : 0;
     const unsigned room = whole * m / t->n;
-    uint32_t j = t->k;
+    uint32_t j = k;
     while (j > 0 && bits_of(t, m, j) + gain_bits > room)
         j--;
     *width = j ? bits_of(t, m, j) + gain_bits : 0;

@@ -25,6 +25,10 @@ typedef struct qn_pvq_tab {
     uint32_t n, k, stride;
     unsigned word;
     const void *w;
+    /* (n_low + 1, stride): the first rows again in 32 bits, as far as V(m, k) ≤ 2^32. Whoever walks many points at once goes
+     * on with half as wide numbers there. n_low is n, and low is w, when all words are that narrow. */
+    uint32_t n_low;
+    const uint32_t *low;
 } qn_pvq_tab;
 
 /* V(n, k). False when it needs more than 128 bits, or n or k is out of range (1 … QN_PVQ_N_MAX, 0 … QN_PVQ_K_MAX). */
@@ -42,10 +46,10 @@ qn_u128 qn_pvq_tab_at(const qn_pvq_tab *t, uint32_t m, uint32_t j);
 /* Index → point: y[0 … m) of P(m, j), m ≤ t->n, j ≤ t->k. False, and y untouched, when index ≥ V(m, j). */
 bool qn_pvq_point(const qn_pvq_tab *t, uint32_t m, uint32_t j, qn_u128 index, int16_t *y);
 
-/* Groups of m ≤ n coordinates, where a column ends: they take the k that costs them no more bits for each coordinate than whole
- * groups have, the largest j ≤ t->k with bits(m, j) + gain_bits ≤ ⌊(bits(n, k) + gain_bits) m / n⌋. *width: bits(m, j) + gain_bits, or
- * 0 when j = 0: such a group is zeros and is not written. For m = n, j = k. */
-uint32_t qn_pvq_short_k(const qn_pvq_tab *t, unsigned gain_bits, uint32_t m, unsigned *width);
+/* Groups of m ≤ n coordinates, where a column ends, k ≤ t->k: they take the k that costs them no more bits for each coordinate than
+ * whole groups have, the largest j ≤ k with bits(m, j) + gain_bits ≤ ⌊(bits(n, k) + gain_bits) m / n⌋. *width: bits(m, j) +
+ * gain_bits, or 0 when j = 0: such a group is zeros and is not written. For m = n, j = k. */
+uint32_t qn_pvq_short_k(const qn_pvq_tab *t, uint32_t k, unsigned gain_bits, uint32_t m, unsigned *width);
 
 /* Amplitudes: the levels of the least-squares quantizer (Lloyd, Max) of the length of a vector of n standard normal numbers, in
  * 1/4096, for 0 … QN_PVQ_GAIN_BITS bits. n is 16 or 32. The length lost to the angle between a group and its point is a

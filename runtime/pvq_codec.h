@@ -7,21 +7,36 @@
 #include "quern/base.h"
 
 #define QN_PVQ_CLASSES 64 /* most classes of columns                             */
-#define QN_PVQ_PULSES  127 /* largest K of a class: coordinates fit in an int8_t */
-#define QN_PVQ_FIELD   64  /* most bits of an index                              */
+#define QN_PVQ_PULSES  127 /* largest K: coordinates fit in an int8_t            */
+#define QN_PVQ_SHELLS  0x80u /* beside log2 N in the first byte: K is told for each group */
+#define QN_PVQ_SHELL_N 16  /* rows of a group then                              */
+#define QN_PVQ_CONTEXTS 64 /* most contexts of K in that form                     */
 
 /* Columns that are quantized alike. */
 typedef struct qn_pvq_class {
-    qn_pvq_tab tab;
-    unsigned gain_bits;
+    uint8_t pulses, gain_bits;
     uint32_t n_cols;      /* columns of this class        */
     uint32_t short_k;     /* of the groups of the last, shorter, block of rows */
     unsigned width, short_width; /* bits of a group: index, then level */
 } qn_pvq_class;
 
+/* Bits that a number below v takes when the first numbers are one bit shorter than the others: ⌊log2 v⌋ or one more. u: so many
+ * are short. last: v − 1; bits: of it, 1 at least. */
+static inline qn_u128 qn_pvq_n_short(qn_u128 last, unsigned bits)
+{
+    const qn_u128 all = bits < 64 ? qn_u128_of((UINT64_C(1) << bits) - 1) : bits == 64 ? qn_u128_of(UINT64_MAX)
+                      : (qn_u128){UINT64_MAX, bits < 128 ? (UINT64_C(1) << (bits - 64)) - 1 : UINT64_MAX};
+    return qn_u128_sub(all, last);
+}
+
 static inline bool qn_pvq_dtype(qn_dtype t)
 {
     return t == QN_F32 || t == QN_F16 || t == QN_BF16;
+}
+
+static inline unsigned qn_pvq_context(unsigned col, unsigned row, unsigned n)
+{
+    return col + row < n ? col + row : n - 1;
 }
 
 /* The f32 nearest to 1/√q, 1 ≤ q ≤ QN_PVQ_PULSES². Newton's iteration in f64 from a guess by exponent; tests/runtime/test_pvq.c

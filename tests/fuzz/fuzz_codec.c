@@ -285,7 +285,7 @@ static void emit_encoded(void (*emit)(void *, const uint8_t *, size_t), void *ct
 static void emit_quantized(void (*emit)(void *, const uint8_t *, size_t), void *ctx, qn_dtype t, double bits, unsigned kind)
 {
     enum { ROWS = 40, COLS = 16, CAP = 3000 };
-    const qn_quant_settings set = {.bits = bits};
+    const qn_quant_settings set = {.bits = bits, .shells = FUZZ_CODEC == QN_CODEC_PVQ && kind >= 3};
     float w[ROWS * COLS], col[ROWS], recon[ROWS];
     double weight[COLS];
     uint8_t out[HEAD + CAP];

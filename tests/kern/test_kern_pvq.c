@@ -6,19 +6,23 @@
 
 static void compare_points(qt_rng *r, const qn_pvq_tab *t, uint32_t m, uint32_t j, size_t count)
 {
-    const uint64_t last = qn_u128_sub(qn_pvq_tab_size(t, m, j), qn_u128_of(1)).lo;
     const size_t ld = count + qt_below(r, 3), n_out = (m - 1) * ld + count;
-    qt_guarded index = qt_guard_tail(count * sizeof(uint64_t)), want = qt_guard_tail(n_out), got = qt_guard_tail(n_out);
-    uint64_t *x = (uint64_t *)(void *)index.p;
+    qt_guarded from_end = qt_guard_tail(count * sizeof(uint64_t)), of = qt_guard_tail(count), want = qt_guard_tail(n_out),
+               got = qt_guard_tail(n_out);
+    uint64_t *x = (uint64_t *)(void *)from_end.p;
     unsigned cpu[4];
     const unsigned n_cpu = qt_cpu_variants(cpu);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        of.p[i] = (uint8_t)(i % 2 ? qt_below(r, j + 1) : j);
+        const uint64_t last = qn_u128_sub(qn_pvq_tab_size(t, m, of.p[i]), qn_u128_of(1)).lo;
         x[i] = i % 7 == 0 ? last : i % 7 == 1 ? 0 : last == UINT64_MAX ? qt_next(r) : qt_below(r, last + 1);
+    }
     memset(want.p, 0x55, n_out);
-    qn_pvq_points_c(t, m, j, x, count, (int8_t *)want.p, ld);
+    qn_pvq_points_c(t, m, x, of.p, count, (int8_t *)want.p, ld);
     for (size_t i = 0; i < count; i += 3) {
+        const qn_u128 last = qn_u128_sub(qn_pvq_tab_size(t, m, of.p[i]), qn_u128_of(1));
         int16_t y[64];
-        cr_assert(qn_pvq_point(t, m, j, qn_u128_of(x[i]), y));
+        cr_assert(qn_pvq_point(t, m, of.p[i], qn_u128_sub(last, qn_u128_of(x[i])), y));
         for (uint32_t a = 0; a < m; a++)
             cr_assert_eq(y[a], (int8_t)want.p[a * ld + i]);
     }
@@ -26,12 +30,12 @@ static void compare_points(qt_rng *r, const qn_pvq_tab *t, uint32_t m, uint32_t 
         qn_kern k;
         qn_kern_init(&k, cpu[v]);
         memset(got.p, 0x55, n_out);
-        k.pvq.points(t, m, j, x, count, (int8_t *)got.p, ld);
+        k.pvq.points(t, m, x, of.p, count, (int8_t *)got.p, ld);
         cr_assert(memcmp(want.p, got.p, n_out) == 0, "variant %x, P(%u, %u), %zu groups", cpu[v], m, j, count);
     }
-    qt_guard_free(&index);
-    qt_guard_free(&want);
-    qt_guard_free(&got);
+    qt_guarded *const all[] = {&from_end, &of, &want, &got};
+    for (size_t i = 0; i < 4; i++)
+        qt_guard_free(all[i]);
 }
 
 Test(kern_pvq, points)
@@ -67,16 +71,19 @@ static void compare_rows(qt_rng *r, qn_dtype type, size_t n, bool moved)
         memcpy(pos.p + 4 * i, &p, 4);
     }
     const uint32_t *at = moved ? (const uint32_t *)(const void *)pos.p : NULL;
+    const float shift[2] = {n % 3 ? -0.125f : 0, n % 3 == 2 ? 0.0625f : 0};
     for (size_t i = 0; i < n; i++) { /* one by one, by the bulk conversions' element form */
         float s;
         memcpy(&s, scale.p + 4 * i, 4);
-        qt_put(type, (double)((float)(int8_t)y.p[moved ? n - 1 - i : i] * s), want.p + i * unit);
+        const int v = (int8_t)y.p[moved ? n - 1 - i : i];
+        const float by = v == 0 ? 0 : v == 1 || v == -1 ? shift[0] : shift[1];
+        qt_put(type, (double)(((float)v + (v < 0 ? -by : by)) * s), want.p + i * unit);
     }
     for (unsigned v = 0; v < n_cpu; v++) {
         qn_kern k;
         qn_kern_init(&k, cpu[v]);
         memset(got.p, 0x55, n * unit);
-        k.pvq.row(type, (const int8_t *)y.p, (const float *)(const void *)scale.p, at, n, got.p);
+        k.pvq.row(type, (const int8_t *)y.p, shift, (const float *)(const void *)scale.p, at, n, got.p);
         cr_assert(memcmp(want.p, got.p, n * unit) == 0, "variant %x, %zu weights", cpu[v], n);
     }
     qt_guarded *const all[] = {&y, &scale, &pos, &want, &got};

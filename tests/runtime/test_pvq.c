@@ -237,7 +237,7 @@ Test(pvq, short_groups)
             const unsigned whole = k ? qn_pvq_bits(16, k) + gain : 0;
             for (uint32_t m = 1; m <= 16; m++) {
                 unsigned width;
-                const uint32_t j = qn_pvq_short_k(&t, gain, m, &width);
+                const uint32_t j = qn_pvq_short_k(&t, t.k, gain, m, &width);
                 cr_assert(width * 16 <= whole * m && j <= k);
                 cr_assert_eq(width, j ? qn_pvq_bits(m, j) + gain : 0);
                 cr_assert(j == k || (qn_pvq_bits(m, j + 1) + gain) * 16 > whole * m);
