@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "base/num.h"
 #include "compress/lossy_impl.h"
+#include "runtime/turn.h"
 #include "runtime/widths.h"
 #include <math.h>
 #include <string.h>
@@ -10,24 +11,6 @@
 enum { SAMPLE_ROWS = 64 };
 
 /* --- preparing a layer --------------------------------------------------------------------------------------------- */
-
-static qn_code read_moment(qn_lossy *l, const qn_lossy_layer *y, double **h, double **diagonal, qn_err *err)
-{
-    const qn_stats_file *f = l->stats;
-    const uint32_t n = y->cols, input = y->item->input;
-    const qn_alloc *a = l->env->alloc;
-    if ((f->inputs[input].parts & QN_STATS_HAS_H) && !l->r->no_feedback) {
-        *h = qn_mem_get(a, (uint64_t)n * n * sizeof **h, err);
-        return *h ? qn_stats_h_read_f64(f, input, *h, n, err) : QN_E_MEMORY;
-    }
-    qn_stats_vectors v;
-    QN_TRY(qn_stats_vectors_read(f, input, &v, err));
-    *diagonal = qn_mem_get(a, n * sizeof **diagonal, err);
-    if (*diagonal)
-        memcpy(*diagonal, v.sum_sq, n * sizeof **diagonal);
-    qn_stats_vectors_release(f, &v);
-    return *diagonal ? QN_OK : QN_E_MEMORY;
-}
 
 /* A place for a factor: an empty one, or the one that was not used for longest when QN_LOSSY_FACTORS are idle. */
 static qn_lossy_factor *place(qn_lossy *l)
@@ -59,7 +42,7 @@ static qn_code get_factor(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
     const uint32_t group = y->q->group_cols && y->q->group_cols < y->cols ? y->q->group_cols : y->cols;
     for (unsigned i = 0; i < l->n_factors; i++) {
         qn_lossy_factor *f = &l->factors[i];
-        if (f->ldl.n == y->cols && f->input == input && f->group == group) {
+        if (f->ldl.n == y->cols && f->input == input && f->col0 == y->col0 && f->group == group) {
             y->factor = f;
             f->n_users++;
             return QN_OK;
@@ -70,7 +53,7 @@ static qn_code get_factor(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
         return QN_BUG(err, "lossy: more than %u layers at a time", l->n_factors);
     double *h = NULL, *diagonal = NULL;
     const qn_ldl_order order = y->q->order_free ? QN_ORDER_NATURAL : l->r->order;
-    qn_code rc = y->item ? read_moment(l, y, &h, &diagonal, err) : QN_OK;
+    qn_code rc = y->item ? qn_lossy_moment(l, y, &h, &diagonal, err) : QN_OK;
     if (rc == QN_OK)
         rc = qn_ldl_make(&f->ldl, l->env->alloc, y->cols, h, diagonal, group, order, l->r->damping, err);
     qn_mem_put(l->env->alloc, h);
@@ -79,6 +62,7 @@ static qn_code get_factor(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
         return rc;
     f->input = input;
     f->group = group;
+    f->col0 = y->col0;
     f->n_users = 1;
     y->factor = f;
     return QN_OK;
@@ -108,24 +92,50 @@ static void narrow(qn_dtype t, const float *v, size_t n, uint8_t *dst)
     }
 }
 
-/* Rows from all over the layer; values that are not finite count as zero. */
-static qn_code read_sample(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
+/* The same rows of a turned matrix: a value of each in every stored row. */
+static qn_code read_turned(qn_lossy *l, qn_lossy_layer *y, uint32_t n, float *s, qn_err *err)
 {
     const qn_dtype t = y->ql.dtype;
-    const uint32_t n = y->rows < SAMPLE_ROWS ? y->rows : SAMPLE_ROWS;
-    const uint64_t row_bytes = (uint64_t)y->cols * qn_unit_bytes(t);
-    float *s = qn_arena_get(&y->arena, (uint64_t)n * y->cols * sizeof *s, 64, err);
-    uint8_t *raw = s ? qn_arena_get(&y->arena, row_bytes, 64, err) : NULL;
+    const unsigned unit = qn_unit_bytes(t);
+    const uint64_t row_bytes = (uint64_t)y->rows * unit;
+    uint8_t *raw = qn_arena_get(&y->arena, row_bytes, 64, err);
+    if (!raw)
+        return QN_E_MEMORY;
+    for (uint32_t c = 0; c < y->cols; c++) {
+        QN_TRY(qn_source_read(l->src, y->object, y->unit0 * unit + c * row_bytes, row_bytes, raw, err));
+        for (uint32_t i = 0; i < n; i++)
+            (void)widen(t, raw + (uint64_t)i * y->rows / n * unit, 1, s + (size_t)i * y->cols + c);
+    }
+    return QN_OK;
+}
+
+static qn_code read_rows(qn_lossy *l, qn_lossy_layer *y, uint32_t n, float *s, qn_err *err)
+{
+    const qn_dtype t = y->ql.dtype;
+    const unsigned unit = qn_unit_bytes(t);
+    const uint64_t row_bytes = (uint64_t)y->cols * unit;
+    uint8_t *raw = qn_arena_get(&y->arena, row_bytes, 64, err);
     if (!raw)
         return QN_E_MEMORY;
     for (uint32_t i = 0; i < n; i++) {
         const uint64_t row = (uint64_t)i * y->rows / n;
-        QN_TRY(qn_source_read(l->src, y->object, row * row_bytes, row_bytes, raw, err));
-        float *to = s + (size_t)i * y->cols;
-        if (!widen(t, raw, y->cols, to))
-            for (uint32_t c = 0; c < y->cols; c++)
-                to[c] = isfinite(to[c]) ? to[c] : 0;
+        QN_TRY(qn_source_read(l->src, y->object, y->unit0 * unit + row * row_bytes, row_bytes, raw, err));
+        (void)widen(t, raw, y->cols, s + (size_t)i * y->cols);
     }
+    return QN_OK;
+}
+
+/* Rows from all over the layer; values that are not finite count as zero. */
+static qn_code read_sample(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
+{
+    const uint32_t n = y->rows < SAMPLE_ROWS ? y->rows : SAMPLE_ROWS;
+    const size_t n_values = (size_t)n * y->cols;
+    float *s = qn_arena_get(&y->arena, n_values * sizeof *s, 64, err);
+    if (!s)
+        return QN_E_MEMORY;
+    QN_TRY((y->pick.view.turned ? read_turned : read_rows)(l, y, n, s, err));
+    for (size_t i = 0; i < n_values; i++)
+        s[i] = isfinite(s[i]) ? s[i] : 0;
     y->ql.sample = s;
     y->ql.n_sample = n;
     return QN_OK;
@@ -205,19 +215,26 @@ static qn_code quantize(qn_lossy *l, qn_lossy_layer *y, uint64_t chunk, const ui
     const size_t n = (size_t)(n_bytes / qn_unit_bytes(y->ql.dtype));
     float *w = qn_arena_get(scratch, n * sizeof *w, 64, err);
     float *recon = w ? qn_arena_get(scratch, n * sizeof *recon, 64, err) : NULL;
+    const bool turned = y->pick.view.turned, plain = qn_lossy_is_plain(y, &l->src->objects[y->object], n);
+    const size_t room = plain || cap < QN_LOSSY_WRAP_BYTES ? 0 : QN_LOSSY_WRAP_BYTES;
     *n_out = 0;
-    (void)l;
     if (!recon)
         return QN_E_MEMORY;
     y->state[chunk] = 2;
-    if (!widen(y->ql.dtype, raw, n, w))
+    if (!widen(y->ql.dtype, raw, n, turned ? recon : w))
         return QN_OK;
+    if (turned)
+        qn_turn(sizeof *w, (const uint8_t *)recon, y->cols, y->rows, (uint8_t *)w);
     const qn_feedback_job job = {.q = y->q, .layer = &y->ql, .plan = y->plan, .ldl = &y->factor->ldl,
                                  .row0 = (uint32_t)(chunk * y->chunk_rows), .rows = (uint32_t)(n / y->cols), .w = w,
                                  .compare = !y->q->costly, .want_energy = true};
-    QN_TRY(qn_feedback_segment(&job, recon, payload, cap, n_out, &y->loss[chunk], scratch, err));
+    QN_TRY(qn_feedback_segment(&job, recon, payload + room, cap - room, n_out, &y->loss[chunk], scratch, err));
+    if (*n_out && !plain)
+        *n_out = qn_lossy_wrap(y, payload, cap, payload + room, *n_out);
     if (*n_out) {
-        narrow(y->ql.dtype, recon, n, decoded);
+        if (turned)
+            qn_turn(sizeof *w, (const uint8_t *)recon, y->rows, y->cols, (uint8_t *)w);
+        narrow(y->ql.dtype, turned ? w : recon, n, decoded);
         y->state[chunk] = 1;
     }
     return QN_OK;
@@ -226,9 +243,11 @@ static qn_code quantize(qn_lossy *l, qn_lossy_layer *y, uint64_t chunk, const ui
 qn_code qn_lossy_chunk(qn_lossy *l, uint64_t object, uint64_t chunk, const uint8_t *raw, uint64_t n_bytes, uint8_t *decoded,
                        uint8_t *payload, size_t cap, unsigned *codec, size_t *n_out, qn_arena *scratch, qn_err *err)
 {
-    qn_lossy_layer *y = &l->layers[l->layer_of[object] - 1];
+    qn_lossy_layer *first = &l->layers[l->layer_of[object] - 1], *y = first + chunk / first->n_segments;
     const qn_arena_mark mark = qn_arena_tell(scratch);
-    *codec = y->q->codec;
+    const uint64_t units = n_bytes / qn_unit_bytes((qn_dtype)l->src->objects[object].dtype);
+    *codec = qn_lossy_is_plain(y, &l->src->objects[object], units) ? y->q->codec : QN_CODEC_TURN;
+    chunk %= first->n_segments;
     QN_TRY(enter(l, y, err));
     const qn_code rc = quantize(l, y, chunk, raw, n_bytes, decoded, payload, cap, n_out, scratch, err);
     leave(l, y);
@@ -243,4 +262,6 @@ void qn_lossy_layers_close(qn_lossy *l)
             qn_arena_release(&l->layers[i].arena);
     for (unsigned i = 0; i < l->n_factors; i++)
         qn_ldl_release(&l->factors[i].ldl);
+    for (unsigned i = 0; i < QN_LOSSY_MEANS; i++)
+        qn_mem_put(l->env->alloc, l->means[i].sum);
 }
