@@ -43,7 +43,7 @@ typedef struct qn_lossy_row {
 
 typedef struct qn_lossy qn_lossy;
 
-#define QN_LOSSY_LEAN 2
+#define QN_LOSSY_LEAN 4
 
 /* Decides on every tensor of the graph's source. QN_E_USAGE: settings that the codec refuses, statistics of another
  * model. Reads the whole model once for its digest. Graph, source and statistics must outlive it. */

@@ -54,6 +54,15 @@ static use keep(const char *why)
     return (use){.role = QN_ROLE_LINEAR, .kept = why};
 }
 
+/* What is no layer's: a vector, also one that lies as (1, n, 1), is not worth a row. */
+static use other(const qn_value *w)
+{
+    uint64_t widest = 1;
+    for (unsigned i = 0; i < w->rank; i++)
+        widest = (uint64_t)w->dims[i] > widest ? (uint64_t)w->dims[i] : widest;
+    return product(w, 0) > widest ? keep("not a plain linear layer") : (use){0};
+}
+
 /* --- operators ----------------------------------------------------------------------------------------------------- */
 
 static bool is(const qn_node *n, const char *type)
@@ -132,7 +141,7 @@ static use use_own(const qn_graph *g, const qn_node *n, uint32_t node, unsigned 
         return keep("decay or bonus of a recurrence: its errors add up along the sequence");
     if (is(n, "TokenShift"))
         return keep("shares of the token before: few bytes");
-    return w->rank >= 2 ? keep("not a plain linear layer") : (use){0};
+    return other(w);
 }
 
 static use use_conv(const qn_node *n, const qn_value *w, bool transposed)
@@ -164,7 +173,7 @@ static use use_onnx(const qn_graph *g, const qn_node *n, unsigned k, const qn_va
     /* both directions of W see one input; those of R are measured together */
     if ((is(n, "LSTM") || is(n, "GRU") || is(n, "RNN")) && (k == 1 || k == 2) && w->rank == 3)
         return stacked(QN_ROLE_LINEAR, w, false);
-    return w->rank >= 2 ? keep("not a plain linear layer") : (use){0};
+    return other(w);
 }
 
 /* --- the tensor ---------------------------------------------------------------------------------------------------- */
@@ -222,21 +231,41 @@ static void note(qn_source *src, qn_lossy_pick *picks, const qn_value *v, const 
         p->kept = kept;
 }
 
+/* The weight that a node reads, which may be one of a graph around. NULL: it reads none. */
+static const qn_value *weight_of(const qn_graph *g, uint32_t value)
+{
+    if (value == QN_NO_VALUE)
+        return NULL;
+    const qn_value *v = &g->values[value];
+    for (; v->kind == QN_VALUE_OUTER && g->outer; g = g->outer)
+        v = &g->outer->values[v->outer];
+    return v->kind == QN_VALUE_WEIGHT ? v : NULL;
+}
+
+/* Branches and bodies of loops, as far down as a graph may hold them. */
+static void pick_subgraphs(qn_source *src, const qn_node *n, qn_lossy_pick *picks)
+{
+    for (unsigned i = 0; i < n->n_attrs; i++)
+        if (n->attrs[i].type == QN_ATTR_GRAPH)
+            qn_lossy_pick_all(src, n->attrs[i].v.graph, picks);
+}
+
 void qn_lossy_pick_all(qn_source *src, const qn_graph *g, qn_lossy_pick *picks)
 {
     for (uint32_t i = 0; i < g->n_nodes; i++) {
         const qn_node *n = &g->nodes[i];
+        pick_subgraphs(src, n, picks);
         for (unsigned k = 0; k < n->n_in; k++) {
-            if (n->in[k] == QN_NO_VALUE || g->values[n->in[k]].kind != QN_VALUE_WEIGHT)
-                continue;
-            const qn_value *w = &g->values[n->in[k]];
+            const qn_value *w = weight_of(g, n->in[k]);
             use u = {0};
+            if (!w)
+                continue;
             if (strcmp(n->domain, "quern") == 0)
                 u = use_own(g, n, i, k, w);
             else if (*n->domain == '\0')
                 u = use_onnx(g, n, k, w);
-            else if (w->rank >= 2)
-                u = keep("not a plain linear layer");
+            else
+                u = other(w);
             if (u.role != QN_ROLE_NONE)
                 note(src, picks, w, &u);
         }
