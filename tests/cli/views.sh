@@ -58,8 +58,8 @@ cp out packed
 ok "… computes nearly the same" less "$(sed -n 's/.*"rel_rms": *\([-0-9.e]*\),*/\1/p;T;q' packed)" 0.2
 run eval r.onnx --inputs others.npy --against n.onnx --json
 ok "… the same as what was restored" [ "$(grep rel_rms packed)" = "$(grep rel_rms out)" ]
-run compress n.onnx --codec=grid --bits=4 -o free.quern -q
-run eval free.quern --inputs others.npy --against n.onnx --json
+run compress n.onnx --codec=grid --bits=4 -o free-n.quern -q
+run eval free-n.quern --inputs others.npy --against n.onnx --json
 ok "statistics of patches help" less "$(sed -n 's/.*"rel_rms": *\([-0-9.e]*\),*/\1/p;T;q' packed)" "$(sed -n 's/.*"rel_rms": *\([-0-9.e]*\),*/\1/p;T;q' out)"
 
 finish
