@@ -49,6 +49,14 @@ static qn_code find_statistics(qn_lossy *l, qn_lossy_layer *y, uint32_t part, qn
                                          l->stats->inputs[y->item->input].n, y->pick.view.cols), y->name);
 }
 
+static double weights_of(const qn_object *o)
+{
+    double n = 1;
+    for (unsigned i = 0; i < o->rank; i++)
+        n *= (double)o->dims[i];
+    return n;
+}
+
 static qn_code open_part(qn_lossy *l, qn_lossy_layer *y, uint32_t part, qn_err *err)
 {
     qn_lossy_cut(y, part, (qn_dtype)l->src->objects[y->object].dtype);
@@ -62,14 +70,15 @@ static qn_code open_part(qn_lossy *l, qn_lossy_layer *y, uint32_t part, qn_err *
 }
 
 /* *n: its layers, all of them at y. */
-static qn_code open_object(qn_lossy *l, qn_lossy_layer *y, uint64_t object, const qn_lossy_pick *pick, uint64_t *n, qn_err *err)
+static qn_code open_object(qn_lossy *l, qn_lossy_layer *y, uint64_t object, const qn_lossy_pick *pick, double all, uint64_t *n,
+                           qn_err *err)
 {
     const qn_object *o = &l->src->objects[object];
     *y = (qn_lossy_layer){.object = object, .name = o->name, .pick = *pick};
     *n = 1;
     if (y->pick.kept)
         return QN_OK;
-    const qn_recipe_choice choice = qn_recipe_choose(l->r, o->name, pick->role);
+    const qn_recipe_choice choice = qn_recipe_choose(l->r, o->name, pick->role, weights_of(o) / all);
     y->codec = choice.codec;
     y->set = choice.set;
     if (strcmp(y->codec, QN_RECIPE_LOSSLESS) == 0) {
@@ -91,11 +100,13 @@ static qn_code open_layers(qn_lossy *l, const qn_graph *g, qn_err *err)
     qn_lossy_pick *picks = qn_mem_zeros(l->env->alloc, l->src->n_objects + 1, sizeof *picks, err);
     if (!picks)
         return QN_E_MEMORY;
+    double all = 1;
     qn_lossy_pick_all(l->src, g, picks);
     uint64_t most = 0;
     for (uint64_t i = 0; i < l->src->n_objects; i++)
         if (picks[i].role != QN_ROLE_NONE) {
             l->n_rows++;
+            all += picks[i].kept ? 0 : weights_of(&l->src->objects[i]);
             most += picks[i].kept ? 1 : qn_lossy_parts(&picks[i].view, (qn_dtype)l->src->objects[i].dtype);
         }
     l->layers = most < UINT32_MAX ? qn_arena_get(&l->arena, (most + 1) * sizeof *l->layers, 8, err) : NULL;
@@ -106,7 +117,7 @@ static qn_code open_layers(qn_lossy *l, const qn_graph *g, qn_err *err)
         if (picks[i].role != QN_ROLE_NONE) {
             uint64_t n_parts;
             l->rows[row++] = (uint32_t)n;
-            rc = open_object(l, &l->layers[n], i, &picks[i], &n_parts, err);
+            rc = open_object(l, &l->layers[n], i, &picks[i], all, &n_parts, err);
             n += n_parts;
         }
     l->n_layers = n;
@@ -305,7 +316,7 @@ uint64_t qn_lossy_fixed_memory(const qn_lossy *l)
     return widest * widest * (16 + 4 * (QN_LOSSY_FACTORS + l->env->n_threads) + (leans ? 8 * QN_LOSSY_MEANS : 0));
 }
 
-/* Weights and what is made of them as f32, the engine's own, the codec's state and its payload twice. */
+/* Weights and what is made of them as f32, the engine's own, the codec's state and its payload twice; the transpose and what it decodes to. */
 uint64_t qn_lossy_chunk_memory(const qn_lossy *l)
 {
     uint64_t most = 0;
@@ -313,7 +324,7 @@ uint64_t qn_lossy_chunk_memory(const qn_lossy *l)
         const qn_lossy_layer *y = &l->layers[i];
         const uint64_t n = (uint64_t)y->chunk_rows * y->cols;
         if (!y->pick.kept)
-            most = qn_max_u64(most, n * (8 + 16) + qn_feedback_scratch(n, y->cols));
+            most = qn_max_u64(most, n * (8 + 16 + (y->pick.view.turned ? 8 : 0)) + qn_feedback_scratch(n, y->cols));
     }
     return most;
 }

@@ -90,6 +90,7 @@ typedef struct qn_lossy_pick {
     qn_lossy_view view; /* as far as kept is NULL */
     uint32_t family;    /* 0, or the same for all tensors that are one weight of the experts of one layer */
     const char *kept;   /* why it cannot be approximated, or NULL */
+    bool tied;          /* a head that is also the embedding      */
 } qn_lossy_pick;
 
 /* picks: one for each object of the source, zeroed. */

@@ -14,6 +14,8 @@ enum {
 /* A factor for an input and a width of groups. */
 typedef struct qn_lossy_factor {
     uint32_t input, group, col0; /* input: of the statistics file */
+    qn_ldl_order order;
+    bool tied;             /* made for one layer only */
     uint64_t n_users, used;
     qn_ldl ldl;
 } qn_lossy_factor;
@@ -81,8 +83,8 @@ uint64_t qn_lossy_parts(const qn_lossy_view *v, qn_dtype t);
 void qn_lossy_cut(qn_lossy_layer *y, uint32_t part, qn_dtype t);
 /* Does a decoder know a chunk of so many units by the matrix's rows? If not, the payload must be wrapped. */
 bool qn_lossy_is_plain(const qn_lossy_layer *y, const qn_object *o, uint64_t units);
-/* A TURN payload around another, which may lie in dst. 0: it does not fit. */
-size_t qn_lossy_wrap(const qn_lossy_layer *y, uint8_t *dst, size_t cap, const uint8_t *payload, size_t n_bytes);
+/* A TURN payload around another of that codec, which lies QN_LOSSY_WRAP_BYTES behind dst. Returns its length. */
+size_t qn_lossy_wrap(const qn_lossy_layer *y, unsigned codec, uint8_t *dst, size_t n_bytes);
 
 /* --- lossy_moment.c: what the statistics say --- */
 

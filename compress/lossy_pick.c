@@ -222,6 +222,7 @@ static void note(qn_source *src, qn_lossy_pick *picks, const qn_value *v, const 
     if (!kept && !p->kept && p->role != QN_ROLE_NONE && !same_view(&p->view, &u->view))
         kept = "two layers multiply with it in two ways";
     /* a head that is also the embedding is a head; a use that keeps it wins over all others */
+    p->tied = p->tied || (p->role != QN_ROLE_NONE && (p->role == QN_ROLE_EMBEDDING) != (u->role == QN_ROLE_EMBEDDING));
     if (p->role == QN_ROLE_NONE || (p->role == QN_ROLE_EMBEDDING && u->role != QN_ROLE_EMBEDDING)) {
         p->role = u->role;
         p->view = u->view;

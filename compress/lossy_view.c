@@ -68,17 +68,15 @@ bool qn_lossy_is_plain(const qn_lossy_layer *y, const qn_object *o, uint64_t uni
     return !y->pick.view.turned && cols == y->cols && cols <= units;
 }
 
-size_t qn_lossy_wrap(const qn_lossy_layer *y, uint8_t *dst, size_t cap, const uint8_t *payload, size_t n_bytes)
+size_t qn_lossy_wrap(const qn_lossy_layer *y, unsigned codec, uint8_t *dst, size_t n_bytes)
 {
-    uint8_t head[QN_LOSSY_WRAP_BYTES];
     size_t n = 0;
+    uint8_t head[QN_LOSSY_WRAP_BYTES]; /* 1 + 5 + 1 + 4 at most: columns below 2^32, bytes up to 16 MiB */
     head[n++] = y->pick.view.turned ? QN_TURN_TURNED : QN_TURN_AS_IS;
     n += qn_put_varint(head + n, y->cols);
-    head[n++] = (uint8_t)y->q->codec;
+    head[n++] = (uint8_t)codec;
     n += qn_put_varint(head + n, n_bytes);
-    if (n > cap || n_bytes > cap - n)
-        return 0;
-    memmove(dst + n, payload, n_bytes);
+    memmove(dst + n, dst + QN_LOSSY_WRAP_BYTES, n_bytes);
     memcpy(dst, head, n);
     return n + n_bytes;
 }

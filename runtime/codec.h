@@ -35,8 +35,13 @@ enum qn_codec {
     QN_CODEC_GRID = 14,   /* lossy: integers and scales, group by group                               */
     QN_CODEC_ECT = 15,    /* lossy: entropy-coded trellis                                             */
     QN_CODEC_PVQ = 16,    /* lossy: points of pyramids down the columns, and their lengths            */
-    QN_CODEC_TURN = 20,   /* lossy: a nested payload of the block as a matrix with other rows, or transposed */
-    QN_CODEC_COUNT = 21
+    QN_CODEC_VQ = 17,
+    QN_CODEC_TRELLIS = 18,
+    QN_CODEC_GAIN = 19,
+    QN_CODEC_TURN = 20,
+    QN_CODEC_ROTATE = 21,
+    QN_CODEC_ROWS = 22,   /* lossy: ROWDUP around an approximation                                    */
+    QN_CODEC_COUNT = 23
 };
 
 /* Nested payloads (SHUFFLE, NARROW, …) go at most this deep: a bomb stops here. */
@@ -100,8 +105,7 @@ qn_code qn_dec_turn(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_
 /* Codecs whose chunks decode to approximations of what was packed. */
 static inline bool qn_codec_is_lossy(unsigned codec)
 {
-    return codec == QN_CODEC_GRID || codec == QN_CODEC_ECT || codec == QN_CODEC_PVQ ||
-           codec == QN_CODEC_TURN;
+    return codec >= QN_CODEC_GRID && codec < QN_CODEC_COUNT;
 }
 qn_code qn_dec_ect(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, uint8_t *, qn_err *);
 
