@@ -324,7 +324,7 @@ uint64_t qn_lossy_chunk_memory(const qn_lossy *l)
         const qn_lossy_layer *y = &l->layers[i];
         const uint64_t n = (uint64_t)y->chunk_rows * y->cols;
         if (!y->pick.kept)
-            most = qn_max_u64(most, n * (8 + 16 + (y->pick.view.turned ? 8 : 0)) + qn_feedback_scratch(n, y->cols));
+            most = qn_max_u64(most, n * (8 + 16 + (y->pick.view.turned ? 8u : 0u)) + qn_feedback_scratch(n, y->cols));
     }
     return most;
 }

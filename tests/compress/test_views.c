@@ -1,9 +1,11 @@
 /* test_views.c: which matrix each kind of layer is taken as, what is kept and why, and that what is packed decodes to what lies near:
  * rows stored the other way, convolutions, stacks of experts, recurrences, tensors larger than a chunk. */
+#include "analysis/model_digest.h"
+#include "analysis/stats/stats.h"
 #include "base/err.h"
 #include "base/half.h"
 #include "base/num.h"
-#include "compress/lossy.h"
+#include "compress/lossy_impl.h"
 #include "compress/pack.h"
 #include "tests/support/lm_made.h"
 #include "tests/support/proto.h"
@@ -309,4 +311,145 @@ Test(views, larger_than_a_chunk)
     is_matrix(&o, "h.0.mlp.c_proj.weight", QN_ROLE_LINEAR, 300, 20000, 1, true);
     close_model(&o);
     cr_expect_eq(pack(model, "grid", 5, 0.01), 8);
+}
+
+/* --- statistics of parts ----------------------------------------------------------------------------------------------- */
+
+enum { MOST = 300 };
+
+/* Row r of what expert e sees: small whole numbers, so that all sums are exact. */
+static void input_row(uint32_t e, uint32_t r, uint32_t n, float *x)
+{
+    for (uint32_t j = 0; j < n; j++)
+        x[j] = (float)((e * 31 + r * 17 + j * (r + 3)) % 7) - 3 + (j == (r + e) % n ? 5.0f : 0.0f);
+}
+
+/* `rows[e]` rows of each of n_parts inputs of n columns (QN_STATS_NO_EXPERT for n_parts = 0). */
+static const char *write_stats(const qn_env *env, qn_source *src, const char *tensor, uint32_t n, const uint32_t *rows, uint32_t n_parts)
+{
+    qn_err err;
+    qn_err_clear(&err);
+    qn_stats *s = NULL;
+    qn_stats_writer *w = NULL;
+    qn_stats_meta meta = {0};
+    const char *path = qt_made_path("views.qstats");
+    cr_assert_eq(qn_model_digest(env, src, &meta.model, &err), QN_OK, "%s", err.text);
+    cr_assert_eq(qn_stats_new(env, NULL, &s, &err), QN_OK);
+    cr_assert_eq(qn_stats_writer_open(&w, env, path, &meta, &(qn_stats_write_options){.overwrite = true, .restart = true}, &err), QN_OK, "%s", err.text);
+    for (uint32_t e = 0; e < (n_parts ? n_parts : 1); e++) {
+        qn_stats_entry *one;
+        float x[MOST];
+        cr_assert_eq(qn_stats_open(s, tensor, n_parts ? e : QN_STATS_NO_EXPERT, n, QN_STATS_H, &one, &err), QN_OK, "%s", err.text);
+        for (uint32_t r = 0; r < rows[e]; r++) {
+            input_row(e, r, n, x);
+            cr_assert_eq(qn_stats_add(s, one, x, 1, n, &err), QN_OK);
+        }
+    }
+    cr_assert_eq(qn_stats_flush(s, w, &err), QN_OK, "%s", err.text);
+    cr_assert_eq(qn_stats_writer_checkpoint(w, &err), QN_OK, "%s", err.text);
+    cr_assert_eq(qn_stats_writer_finish(w, &meta, &err), QN_OK, "%s", err.text);
+    qn_stats_writer_close(w);
+    qn_stats_free(s);
+    return path;
+}
+
+/* Σ x xᵀ of element (i, j), as the definition has it. */
+static double sum_of(uint32_t e, uint32_t rows, uint32_t n, uint32_t i, uint32_t j)
+{
+    float x[MOST];
+    double sum = 0;
+    for (uint32_t r = 0; r < rows; r++) {
+        input_row(e, r, n, x);
+        sum += (double)x[i] * (double)x[j];
+    }
+    return sum;
+}
+
+struct lossy_of {
+    struct opened o;
+    qn_stats_file stats;
+    qn_recipe recipe;
+    qn_lossy *l;
+};
+
+static void open_lossy(struct lossy_of *t, const qn_env *env, const char *stats)
+{
+    qn_err err;
+    qn_err_clear(&err);
+    t->stats = QN_STATS_FILE_CLOSED;
+    t->recipe = QN_RECIPE_EMPTY;
+    t->recipe.all = (qn_recipe_part){.codec = "grid", .set = {.bits = 4}};
+    cr_assert_eq(qn_stats_file_open(&t->stats, env, stats, &err), QN_OK, "%s", err.text);
+    const qn_lossy_options lo = {.recipe = &t->recipe, .stats = &t->stats};
+    cr_assert_eq(qn_lossy_open(&t->l, env, t->o.src, t->o.graph, &lo, &err), QN_OK, "%s", err.text);
+}
+
+static void close_lossy(struct lossy_of *t)
+{
+    qn_lossy_close(t->l);
+    qn_stats_file_close(&t->stats);
+    close_model(&t->o);
+}
+
+static const qn_lossy_layer *first_layer(const struct lossy_of *t, const char *tensor)
+{
+    const uint64_t i = qn_source_find(t->o.src, tensor);
+    cr_assert(i != UINT64_MAX && t->l->layer_of[i]);
+    return &t->l->layers[t->l->layer_of[i] - 1];
+}
+
+Test(views, experts_that_saw_little)
+{
+    enum { E = 20, N = 32 };
+    const qn_env *env = qt_made_env(1);
+    static const char name[] = "model.layers.1.block_sparse_moe.experts.gate_up_proj";
+    static const uint32_t rows[E] = {0, 5, 40, 200, 3000, 1, 0, 64, 900, 1024, 0, 7, 7, 7, 7, 31, 32, 33, 100, 2};
+    struct lossy_of t = {.o = open_model(env, mixtral(true))};
+    open_lossy(&t, env, write_stats(env, t.o.src, name, N, rows, E));
+    const qn_lossy_layer *y = first_layer(&t, name);
+    uint32_t all = 0, starved = 0;
+    for (uint32_t e = 0; e < E; e++) {
+        all += rows[e];
+        starved += rows[e] < 2 * N;
+    }
+    for (uint32_t e = 0; e < E; e++) {
+        double *h = NULL, *diagonal = NULL;
+        const bool leans = rows[e] < 8 * QN_LOSSY_LEAN * N;
+        cr_assert_eq(qn_lossy_moment(t.l, &y[e], &h, &diagonal, NULL), QN_OK);
+        cr_assert(h && !diagonal);
+        for (uint32_t k = 0; k < 12; k++) {
+            const uint32_t i = k * 5 % N, j = k * 11 % N;
+            double want = sum_of(e, rows[e], N, i, j);
+            for (uint32_t x = 0; x < E && leans; x++)
+                want += QN_LOSSY_LEAN * (double)N / all * sum_of(x, rows[x], N, i, j);
+            cr_expect(fabs(h[(size_t)i * N + j] - want) <= 1e-6 * (fabs(want) + 1), "expert %u (%u, %u): %g, not %g", e, i, j, h[(size_t)i * N + j], want);
+        }
+        qn_mem_put(env->alloc, h);
+    }
+    for (uint64_t i = 0; i < qn_lossy_count(t.l); i++) {
+        const qn_lossy_row r = qn_lossy_report(t.l, i);
+        if (strcmp(r.name, name) == 0)
+            cr_expect(r.seen == 0 && r.n_parts == E && r.n_starved == starved && r.leans && r.rows == E * 96, "%u of %u", r.n_starved, r.n_parts);
+    }
+    close_lossy(&t);
+}
+
+/* The second chunk of a turned matrix has the block of H that belongs to its columns. */
+Test(views, a_block_of_the_moment)
+{
+    enum { N = 300, HALF = 150 };
+    const qn_env *env = qt_made_env(1);
+    const uint32_t rows[1] = {400};
+    struct lossy_of t = {.o = open_model(env, gpt2("large", N, 20000))};
+    open_lossy(&t, env, write_stats(env, t.o.src, "h.1.mlp.c_fc.weight", N, rows, 0));
+    const qn_lossy_layer *y = first_layer(&t, "h.1.mlp.c_fc.weight");
+    cr_assert(y[0].cols == HALF && y[0].col0 == 0 && y[1].cols == HALF && y[1].col0 == HALF && y[1].object == y[0].object);
+    double *h = NULL, *diagonal = NULL;
+    cr_assert_eq(qn_lossy_moment(t.l, &y[1], &h, &diagonal, NULL), QN_OK);
+    for (uint32_t k = 0; k < 40; k++) {
+        const uint32_t i = k * 7 % HALF, j = k * 31 % HALF;
+        cr_expect_float_eq(h[(size_t)i * HALF + j], sum_of(0, rows[0], N, HALF + i, HALF + j), 1e-6);
+    }
+    qn_mem_put(env->alloc, h);
+    close_lossy(&t);
 }
