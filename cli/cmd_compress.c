@@ -125,7 +125,7 @@ static const qn_json_key keys[] = {
     {"lossy", "the recipe, in one line, when something is approximated"},
     {"approximated[]", "tensor, role, and kept (why it is lossless, or null); else codec, settings, rows, cols, bits stored per weight, error "
                        "|W-W'|^2/|W|^2, loss (of the layer's output) and loss_rounded (with every weight rounded for itself), statistics "
-                       "(full, diagonal, refused, none), damping, spread, unevenness_bits, dead_columns, rows_seen, segments"},
+                       "(full, diagonal, refused, none), damping, spread, unevenness_bits, dead_columns, rows_seen, matrices (experts, groups), matrices_starved, segments"},
     {"tied[]", "tensor, same_as, bytes: tensors that are stored once because they are equal"},
     {"chunks, chunks_shared, chunks_resumed", "pieces of work; stored once for several; done by an earlier run"},
     {"threads, memory_bytes, seconds", "workers used, planned peak memory, time taken"},
@@ -145,12 +145,13 @@ const qn_command qn_cmd_compress = {
         "gets its name. A run that was stopped (Ctrl-C, kill, power cut) is resumed by the same command; it keeps its "
         "work in FILE.partial and FILE.journal until then. The output depends on the input and the level only, not on "
         "threads, memory, or how often the run was resumed.\n\n"
-        "With --codec, --bits, --size or --recipe, the weights of linear layers, head and embedding are approximated instead, and everything else is packed "
+        "With --codec, --bits, --size or --recipe, the weights of linear layers, experts, convolutions and recurrences, head and embedding are approximated instead, and everything else is packed "
         "as above; the result is read, restored and evaluated like any other, and says that it is an approximation. With "
         "--stats, the error of each column of weights is fed back into the columns that are still to be rounded, so that the layer's output "
         "on the calibration text changes as little as possible; the report compares that with rounding every weight for "
         "itself. The bytes then also depend on the processor's rounding of matrix products, not on threads. Files that hold a checksum "
-        "of each tensor (.pt, .npz) are packed without loss. 'quern plan' tells beforehand what each tensor gets.\n\n"
+        "of each tensor (.pt, .npz) are packed without loss, and so are norms, biases, tables of positions, routers of experts, the decay of "
+        "scans, and convolutions of each channel for itself. 'quern plan' tells beforehand what each tensor gets.\n\n"
         "A recipe is a YAML file. Its keys are codec, size, bits_per_weight, order, damping, feedback (yes or no) and the settings below "
         "(bits, group, …); 'head' and 'embedding' have keys of their own; 'tensors' is a list of rules, each with 'match' (a pattern of names, * and ?, "
         "or re:EXPRESSION), and what is different for them. The last rule that matches wins; one that matches nothing is an error.",

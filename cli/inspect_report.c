@@ -59,7 +59,7 @@ static void codec_text(char *buf, size_t n, const qn_index *ix, uint64_t object)
             best = count[k] > count[best] ? k : best;
         if (count[best] == 0 || at + 1 >= n)
             return;
-        const char *name = best == QN_CODEC_COUNT ? "shared" : qn_codec_tab[best].name;
+        const char *name = best == QN_CODEC_COUNT ? "shared" : qn_codec_tab[best].name ? qn_codec_tab[best].name : "unknown";
         at += (size_t)snprintf(buf + at, n - at, "%s%s", at ? "+" : "", name ? name : "?");
         count[best] = 0;
     }

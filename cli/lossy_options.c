@@ -13,7 +13,7 @@ static const char *const orders[] = {"act", "natural", NULL};
 
 static const qn_option rows[] = {
     {.name = "codec", .type = QN_OPT_CHOICE, .at = AT(codec), .arg = "CODEC", .choices = codecs, .fallback = "lossless",
-     .help = "how to approximate the weights of linear layers, head and embedding: ect (an entropy-coded trellis: the smallest, slower to "
+     .help = "how to approximate the weights of layers, head and embedding: ect (an entropy-coded trellis: the smallest, slower to "
              "read), grid (integers of 2 to 8 bits, with a scale for each group), pvq (points of pyramids) or vq "
              "(centroids of vectors). Everything else stays lossless. With --bits or --size and no codec it is ect"},
     {.name = "size", .type = QN_OPT_SIZE, .at = AT(size), .arg = "SIZE", .help = "choose the bits so that the whole output has at most SIZE bytes (40MB, 1.5G)"},

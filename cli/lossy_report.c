@@ -52,6 +52,7 @@ static qn_code row_cells(qn_table *t, const qn_lossy_row *r, const qn_pack_repor
 /* What a user should know and would not look for. */
 static void remarks(qn_cli *cli, const qn_lossy *l)
 {
+    uint64_t n_starved = 0, n_experts = 0, least = UINT64_MAX;
     for (uint64_t i = 0; i < qn_lossy_count(l); i++) {
         const qn_lossy_row r = qn_lossy_report(l, i);
         if (is_kept(&r))
@@ -60,13 +61,21 @@ static void remarks(qn_cli *cli, const qn_lossy *l)
             qn_cli_note(cli, "warning: %s: its statistics are not finite or all zero and were not used", r.name);
         if (r.kind == QN_LDL_DIAGONAL && r.n_done)
             qn_cli_note(cli, "note: %s: only the diagonal of its statistics could be used, nothing was fed back", r.name);
-        if (r.seen && r.seen < 2 * (uint64_t)r.cols)
+        if (r.leans) {
+            n_starved += r.n_starved;
+            n_experts += r.n_parts;
+            least = r.n_starved && r.seen < least ? r.seen : least;
+        } else if (r.seen && r.seen < 2 * (uint64_t)r.cols)
             qn_cli_note(cli, "warning: %s: calibration saw %llu rows of %u columns, fewer than twice as many", r.name,
                         (unsigned long long)r.seen, r.cols);
         if (r.n_lossless)
             qn_cli_note(cli, "note: %s: %llu of %llu chunks are stored without loss, they hold Inf, NaN or what the codec cannot",
                         r.name, (unsigned long long)r.n_lossless, (unsigned long long)r.n_segments);
     }
+    if (n_starved)
+        qn_cli_note(cli, "warning: %llu of %llu weights of experts were calibrated on fewer rows than twice their columns (the least: %llu); what "
+                    "other experts of the layer saw stands in", (unsigned long long)n_starved, (unsigned long long)n_experts,
+                    (unsigned long long)least);
 }
 
 qn_code qn_lossy_report_text(qn_cli *cli, const qn_lossy *l, const qn_pack_report *packed, qn_err *err)
@@ -135,6 +144,8 @@ void qn_lossy_report_json(qn_json_writer *j, const qn_lossy *l, const qn_pack_re
             qn_jw_real(j, "unevenness_bits", r.unevenness);
             qn_jw_u64(j, "dead_columns", r.n_dead);
             qn_jw_u64(j, "rows_seen", r.seen);
+            qn_jw_u64(j, "matrices", r.n_parts);
+            qn_jw_u64(j, "matrices_starved", r.n_starved);
             qn_jw_u64(j, "segments", r.n_segments);
             qn_jw_u64(j, "segments_without_feedback", r.n_fell_back);
             qn_jw_u64(j, "segments_lossless", r.n_lossless);

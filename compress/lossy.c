@@ -26,20 +26,6 @@ uint32_t qn_lossy_chunk_units(const qn_lossy *l, uint64_t object)
 
 /* --- opening ------------------------------------------------------------------------------------------------------- */
 
-static uint32_t rows_of_segment(const qn_quantizer *q, const qn_object *o)
-{
-    const uint64_t row_bytes = o->dims[1] * qn_unit_bytes((qn_dtype)o->dtype);
-    if (!q->segment_bytes)
-        return (uint32_t)(qn_chunk_units((qn_dtype)o->dtype, o->dims, o->rank, o->n_bytes) / o->dims[1]);
-    const uint64_t most = qn_min_u64(q->segment_bytes, QN_CHUNK_MAX_BYTES) / row_bytes;
-    const uint64_t n = qn_ceil_div(o->dims[0], qn_max_u64(1, most)); /* equally large ones */
-    const uint64_t rows = qn_ceil_div(o->dims[0], n), multiple = q->row_multiple;
-    if (n == 1 || multiple <= 1 || most < multiple)
-        return (uint32_t)rows;
-    const uint64_t up = qn_ceil_div(rows, multiple) * multiple;
-    return (uint32_t)(up <= most ? up : most / multiple * multiple);
-}
-
 /* Layers with the same codec and settings share a quantizer. */
 static qn_code get_quantizer(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
 {
@@ -52,15 +38,15 @@ static qn_code get_quantizer(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
     return rc == QN_OK ? QN_OK : qn_err_in_tensor(err, rc, y->name);
 }
 
-static qn_code find_statistics(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
+static qn_code find_statistics(qn_lossy *l, qn_lossy_layer *y, uint32_t part, qn_err *err)
 {
     if (!l->stats || y->pick.role == QN_ROLE_EMBEDDING)
         return QN_OK;
-    y->item = qn_stats_find(l->stats, y->name, QN_STATS_NO_EXPERT);
-    if (!y->item || l->stats->inputs[y->item->input].n == y->cols)
+    y->item = qn_stats_find(l->stats, y->name, y->pick.view.own_statistics ? part : QN_STATS_NO_EXPERT);
+    if (!y->item || l->stats->inputs[y->item->input].n == y->pick.view.cols)
         return QN_OK;
     return qn_err_in_tensor(err, QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "the statistics are of %u columns, the tensor has %u",
-                                         l->stats->inputs[y->item->input].n, y->cols), y->name);
+                                         l->stats->inputs[y->item->input].n, y->pick.view.cols), y->name);
 }
 
 static double weights_of(const qn_object *o)
@@ -78,10 +64,25 @@ static void add_bits(const qn_lossy *l, qn_lossy_layer *y)
         y->set.bits = fmax(0.3, fmin(8, y->set.bits + l->more_bits[y->object]));
 }
 
-static qn_code open_layer(qn_lossy *l, qn_lossy_layer *y, uint64_t object, const qn_lossy_pick *pick, double all, qn_err *err)
+static qn_code open_part(qn_lossy *l, qn_lossy_layer *y, uint32_t part, qn_err *err)
+{
+    qn_lossy_cut(y, part, (qn_dtype)l->src->objects[y->object].dtype);
+    QN_TRY(find_statistics(l, y, part, err));
+    y->loss = qn_arena_get(&l->arena, y->n_segments * sizeof *y->loss, 8, err);
+    y->state = y->loss ? qn_arena_get(&l->arena, y->n_segments, 8, err) : NULL;
+    if (!y->state)
+        return QN_E_MEMORY;
+    memset(y->state, 0, y->n_segments);
+    return QN_OK;
+}
+
+/* *n: its layers, all of them at y. */
+static qn_code open_object(qn_lossy *l, qn_lossy_layer *y, uint64_t object, const qn_lossy_pick *pick, double all, uint64_t *n,
+                           qn_err *err)
 {
     const qn_object *o = &l->src->objects[object];
     *y = (qn_lossy_layer){.object = object, .name = o->name, .pick = *pick};
+    *n = 1;
     if (y->pick.kept)
         return QN_OK;
     const qn_recipe_choice choice = qn_recipe_choose(l->r, o->name, pick->role, weights_of(o) / all);
@@ -94,16 +95,11 @@ static qn_code open_layer(qn_lossy *l, qn_lossy_layer *y, uint64_t object, const
         return QN_OK;
     }
     QN_TRY(get_quantizer(l, y, err));
-    y->rows = (uint32_t)o->dims[0];
-    y->cols = (uint32_t)o->dims[1];
-    y->chunk_rows = rows_of_segment(y->q, o);
-    y->n_segments = y->n_left = qn_ceil_div(y->rows, y->chunk_rows);
-    QN_TRY(find_statistics(l, y, err));
-    y->loss = qn_arena_get(&l->arena, y->n_segments * sizeof *y->loss, 8, err);
-    y->state = y->loss ? qn_arena_get(&l->arena, y->n_segments, 8, err) : NULL;
-    if (!y->state)
-        return QN_E_MEMORY;
-    memset(y->state, 0, y->n_segments);
+    *n = qn_lossy_parts(&pick->view, (qn_dtype)o->dtype);
+    for (uint32_t i = 0; i < *n; i++) {
+        y[i] = y[0];
+        QN_TRY(open_part(l, &y[i], i, err));
+    }
     l->layer_of[object] = (uint32_t)(y - l->layers) + 1;
     return QN_OK;
 }
@@ -115,19 +111,27 @@ static qn_code open_layers(qn_lossy *l, const qn_graph *g, qn_err *err)
         return QN_E_MEMORY;
     double all = 1;
     qn_lossy_pick_all(l->src, g, picks);
+    uint64_t most = 0;
     for (uint64_t i = 0; i < l->src->n_objects; i++)
         if (picks[i].role != QN_ROLE_NONE) {
-            l->n_layers++;
+            l->n_rows++;
             all += picks[i].kept ? 0 : weights_of(&l->src->objects[i]);
+            most += picks[i].kept ? 1 : qn_lossy_parts(&picks[i].view, (qn_dtype)l->src->objects[i].dtype);
         }
-    l->layers = qn_arena_get(&l->arena, (l->n_layers + 1) * sizeof *l->layers, 8, err);
-    qn_code rc = l->layers ? QN_OK : QN_E_MEMORY;
-    uint64_t n = 0;
+    l->layers = most < UINT32_MAX ? qn_arena_get(&l->arena, (most + 1) * sizeof *l->layers, 8, err) : NULL;
+    l->rows = l->layers ? qn_arena_get(&l->arena, (l->n_rows + 1) * sizeof *l->rows, 8, err) : NULL;
+    qn_code rc = l->rows ? QN_OK : QN_E_MEMORY;
+    uint64_t n = 0, row = 0;
     for (uint64_t i = 0; i < l->src->n_objects && rc == QN_OK; i++)
-        if (picks[i].role != QN_ROLE_NONE)
-            rc = open_layer(l, &l->layers[n++], i, &picks[i], all, err);
+        if (picks[i].role != QN_ROLE_NONE) {
+            uint64_t n_parts;
+            l->rows[row++] = (uint32_t)n;
+            rc = open_object(l, &l->layers[n], i, &picks[i], all, &n_parts, err);
+            n += n_parts;
+        }
+    l->n_layers = n;
     if (rc != QN_OK)
-        l->n_layers = 0;
+        l->n_layers = l->n_rows = 0;
     qn_mem_put(l->env->alloc, picks);
     return rc == QN_OK ? qn_recipe_check_hits(l->r, err) : rc;
 }
@@ -236,7 +240,7 @@ void qn_lossy_close(qn_lossy *l)
 
 uint64_t qn_lossy_count(const qn_lossy *l)
 {
-    return l->n_layers;
+    return l->n_rows;
 }
 
 static double add(double sum, double v)
@@ -244,28 +248,55 @@ static double add(double sum, double v)
     return isnan(sum) || isnan(v) ? (double)NAN : sum + v;
 }
 
-qn_lossy_row qn_lossy_report(const qn_lossy *l, uint64_t i)
+static void add_segments(qn_lossy_row *r, const qn_lossy_layer *y)
 {
-    const qn_lossy_layer *y = &l->layers[i];
-    qn_lossy_row r = {.object = y->object, .name = y->name, .role = y->pick.role, .kept = y->pick.kept, .codec = y->codec, .set = y->set, .explicit_bits = y->explicit_bits,
-                      .rows = y->rows, .cols = y->cols, .kind = y->kind, .damping = y->damping, .spread = y->spread,
-                      .unevenness = y->unevenness, .n_dead = y->n_dead, .n_segments = y->n_segments};
-    if (y->item)
-        r.seen = l->stats->inputs[y->item->input].count;
     for (uint64_t s = 0; s < y->n_segments; s++) {
-        r.n_lossless += y->state[s] == 2;
+        r->n_lossless += y->state[s] == 2;
         if (y->state[s] != 1)
             continue;
         const qn_feedback_loss *a = &y->loss[s];
-        r.n_done++;
-        r.n_fell_back += a->fell_back;
-        r.sum.loss += a->loss;
-        r.sum.fed = add(r.sum.fed, a->fed);
-        r.sum.nearest = add(r.sum.nearest, a->nearest);
-        r.sum.energy = add(r.sum.energy, a->energy);
-        r.sum.error += a->error;
-        r.sum.square += a->square;
+        r->n_done++;
+        r->n_fell_back += a->fell_back;
+        r->sum.loss += a->loss;
+        r->sum.fed = add(r->sum.fed, a->fed);
+        r->sum.nearest = add(r->sum.nearest, a->nearest);
+        r->sum.energy = add(r->sum.energy, a->energy);
+        r->sum.error += a->error;
+        r->sum.square += a->square;
     }
+    r->n_segments += y->n_segments;
+}
+
+/* Of several parts: the fewest rows seen, and of the factor what is worst. */
+static void add_part(qn_lossy_row *r, const qn_lossy *l, const qn_lossy_layer *y)
+{
+    const uint64_t seen = y->item ? l->stats->inputs[y->item->input].count : 0;
+    r->seen = r->n_parts == 0 || seen < r->seen ? seen : r->seen;
+    r->n_starved += y->item && seen < 2 * (uint64_t)y->pick.view.cols;
+    r->leans |= qn_lossy_leans(l, y);
+    r->kind = y->kind > r->kind ? y->kind : r->kind;
+    r->damping = fmax(r->damping, y->damping);
+    r->spread = fmax(r->spread, y->spread);
+    r->unevenness = fmax(r->unevenness, y->unevenness);
+    r->n_dead += y->n_dead;
+    r->n_parts++;
+    add_segments(r, y);
+}
+
+qn_lossy_row qn_lossy_report(const qn_lossy *l, uint64_t i)
+{
+    const qn_lossy_layer *y = &l->layers[l->rows[i]], *end = &l->layers[i + 1 < l->n_rows ? l->rows[i + 1] : l->n_layers];
+    const qn_lossy_view *v = &y->pick.view;
+    qn_lossy_row r = {.object = y->object, .name = y->name, .role = y->pick.role, .kept = y->pick.kept, .codec = y->codec, .set = y->set,
+                      .explicit_bits = y->explicit_bits};
+    if (r.kept)
+        return r;
+    r.rows = v->rows * v->parts;
+    r.cols = v->cols;
+    for (; y < end; y++)
+        add_part(&r, l, y);
+    if (v->turned)
+        r.n_parts = 1;
     return r;
 }
 
@@ -298,17 +329,20 @@ qn_digest qn_lossy_settings(const qn_lossy *l)
     return qn_hash128(all, sizeof all);
 }
 
-/* H, the matrix it is factored in, and the coefficients of the factors that are kept. */
+/* H, the matrix it is factored in, the coefficients of the factors that are kept, and means over experts. */
 uint64_t qn_lossy_fixed_memory(const qn_lossy *l)
 {
     uint64_t widest = 0;
+    bool leans = false;
     for (uint64_t i = 0; i < l->n_layers; i++)
-        if (l->layers[i].item)
-            widest = qn_max_u64(widest, l->layers[i].cols);
-    return widest * widest * (16 + 4 * (QN_LOSSY_FACTORS + l->env->n_threads));
+        if (l->layers[i].item) {
+            widest = qn_max_u64(widest, l->layers[i].pick.view.cols);
+            leans |= qn_lossy_leans(l, &l->layers[i]);
+        }
+    return widest * widest * (16 + 4 * (QN_LOSSY_FACTORS + l->env->n_threads) + (leans ? 8 * QN_LOSSY_MEANS : 0));
 }
 
-/* Weights and what is made of them as f32, the engine's own, the codec's state and its payload twice. */
+/* Weights and what is made of them as f32, the engine's own, the codec's state and its payload twice; the transpose and what it decodes to. */
 uint64_t qn_lossy_chunk_memory(const qn_lossy *l)
 {
     uint64_t most = 0;
@@ -316,7 +350,7 @@ uint64_t qn_lossy_chunk_memory(const qn_lossy *l)
         const qn_lossy_layer *y = &l->layers[i];
         const uint64_t n = (uint64_t)y->chunk_rows * y->cols;
         if (!y->pick.kept)
-            most = qn_max_u64(most, n * (8 + 16) + qn_feedback_scratch(n, y->cols));
+            most = qn_max_u64(most, n * (8 + 16 + (y->pick.view.turned ? 8u : 0u)) + qn_feedback_scratch(n, y->cols));
     }
     return most;
 }

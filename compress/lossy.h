@@ -1,9 +1,13 @@
 /* lossy.h: which tensors of a checkpoint are approximated, with what, and the work for each of their chunks: what qn_pack asks
  * for when it is given one.
  *
- * Approximated are the weights of linear layers, the head and the embedding, each a matrix (out, in) of F32, F16 or BF16 in
- * a file that carries no checksum of its own. Everything else goes the lossless way. The second moment of a layer's input comes
- * from a statistics file (analysis/stats), by the tensor's name; without one every input counts alike and nothing is fed back. */
+ * Approximated are the weights of linear layers, experts, convolutions and recurrences, the head and the embedding, in F32, F16 or
+ * BF16 in a file that carries no checksum of its own: as matrices (out, in), whatever way they lie. Everything else goes the
+ * lossless way. The second moment of a layer's input comes from a statistics file (analysis/stats), by the tensor's name; without
+ * one every input counts alike and nothing is fed back.
+ *
+ * An expert that saw few rows has H + κ S / N for its second moment, κ = QN_LOSSY_LEAN × columns: H, the sum over its own rows, S and N
+ * sum and number of those of all experts of the layer. So one that saw many is left alone, and one that saw none uses the mean. */
 #ifndef QN_COMPRESS_LOSSY_H
 #define QN_COMPRESS_LOSSY_H
 
@@ -28,8 +32,10 @@ typedef struct qn_lossy_row {
     const char *codec;
     qn_quant_settings set; /* as asked for, with bits */
     bool explicit_bits;    /* given for this tensor by role or rule */
-    uint32_t rows, cols;
-    uint64_t seen;    /* rows of input that were measured; 0: no statistics */
+    uint32_t rows, cols; /* of all its matrices, one above the other */
+    uint32_t n_parts, n_starved; /* matrices (experts, groups); of these: measured on fewer than 2 rows of input for each column */
+    bool leans;       /* some of them were given what other experts saw, see above */
+    uint64_t seen;    /* rows of input that were measured, of the matrix that saw fewest; 0: none, or no statistics */
     qn_ldl_kind kind;
     double damping, spread, unevenness;
     uint32_t n_dead;
@@ -38,6 +44,8 @@ typedef struct qn_lossy_row {
 } qn_lossy_row;
 
 typedef struct qn_lossy qn_lossy;
+
+#define QN_LOSSY_LEAN 4
 
 /* Decides on every tensor of the graph's source. QN_E_USAGE: settings that the codec refuses, statistics of another
  * model. Reads the whole model once for its digest. Graph, source and statistics must outlive it. */
@@ -71,13 +79,23 @@ qn_code qn_lossy_chunk(qn_lossy *l, uint64_t object, uint64_t chunk, const uint8
 
 /* --- lossy_pick.c: the choice alone ------------------------------------------------------------------------------- */
 
+/* A tensor as matrices (rows = out, cols = in), one behind the other. */
+typedef struct qn_lossy_view {
+    uint32_t rows, cols; /* of one                                                                               */
+    uint32_t parts;      /* experts of a stack, groups of a convolution, directions; 1: the tensor is one        */
+    bool turned;         /* it lies as (in, out); then parts = 1                                                 */
+    bool own_statistics; /* each part has an input of its own, by its number                                     */
+} qn_lossy_view;
+
 typedef struct qn_lossy_pick {
     qn_lossy_role role;
-    const char *kept; /* why it cannot be approximated, or NULL */
-    bool tied;        /* a head that is also the embedding      */
+    qn_lossy_view view; /* as far as kept is NULL */
+    uint32_t family;    /* 0, or the same for all tensors that are one weight of the experts of one layer */
+    const char *kept;   /* why it cannot be approximated, or NULL */
+    bool tied;          /* a head that is also the embedding      */
 } qn_lossy_pick;
 
 /* picks: one for each object of the source, zeroed. */
-void qn_lossy_pick_all(const qn_source *src, const qn_graph *g, qn_lossy_pick *picks);
+void qn_lossy_pick_all(qn_source *src, const qn_graph *g, qn_lossy_pick *picks);
 
 #endif

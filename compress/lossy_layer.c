@@ -4,6 +4,7 @@
 #include "base/num.h"
 #include "compress/lossy_impl.h"
 #include "compress/rows.h"
+#include "runtime/turn.h"
 #include "runtime/widths.h"
 #include <math.h>
 #include <string.h>
@@ -12,24 +13,6 @@ enum { SAMPLE_ROWS = 64 };
 #define MERGE_SHARE 0.02
 
 /* --- preparing a layer --------------------------------------------------------------------------------------------- */
-
-static qn_code read_moment(qn_lossy *l, const qn_lossy_layer *y, double **h, double **diagonal, qn_err *err)
-{
-    const qn_stats_file *f = l->stats;
-    const uint32_t n = y->cols, input = y->item->input;
-    const qn_alloc *a = l->env->alloc;
-    if ((f->inputs[input].parts & QN_STATS_HAS_H) && !l->r->no_feedback) {
-        *h = qn_mem_get(a, (uint64_t)n * n * sizeof **h, err);
-        return *h ? qn_stats_h_read_f64(f, input, *h, n, err) : QN_E_MEMORY;
-    }
-    qn_stats_vectors v;
-    QN_TRY(qn_stats_vectors_read(f, input, &v, err));
-    *diagonal = qn_mem_get(a, n * sizeof **diagonal, err);
-    if (*diagonal)
-        memcpy(*diagonal, v.sum_sq, n * sizeof **diagonal);
-    qn_stats_vectors_release(f, &v);
-    return *diagonal ? QN_OK : QN_E_MEMORY;
-}
 
 /* A place for a factor: an empty one, or the one that was not used for longest when QN_LOSSY_FACTORS are idle. */
 static qn_lossy_factor *place(qn_lossy *l)
@@ -79,24 +62,50 @@ static void narrow(qn_dtype t, const float *v, size_t n, uint8_t *dst)
     }
 }
 
-/* Rows from all over the layer; values that are not finite count as zero. */
-static qn_code read_sample(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
+/* The same rows of a turned matrix: a value of each in every stored row. */
+static qn_code read_turned(qn_lossy *l, qn_lossy_layer *y, uint32_t n, float *s, qn_err *err)
 {
     const qn_dtype t = y->ql.dtype;
-    const uint32_t n = y->rows < SAMPLE_ROWS ? y->rows : SAMPLE_ROWS;
-    const uint64_t row_bytes = (uint64_t)y->cols * qn_unit_bytes(t);
-    float *s = qn_arena_get(&y->arena, (uint64_t)n * y->cols * sizeof *s, 64, err);
-    uint8_t *raw = s ? qn_arena_get(&y->arena, row_bytes, 64, err) : NULL;
+    const unsigned unit = qn_unit_bytes(t);
+    const uint64_t row_bytes = (uint64_t)y->rows * unit;
+    uint8_t *raw = qn_arena_get(&y->arena, row_bytes, 64, err);
+    if (!raw)
+        return QN_E_MEMORY;
+    for (uint32_t c = 0; c < y->cols; c++) {
+        QN_TRY(qn_source_read(l->src, y->object, y->unit0 * unit + c * row_bytes, row_bytes, raw, err));
+        for (uint32_t i = 0; i < n; i++)
+            (void)widen(t, raw + (uint64_t)i * y->rows / n * unit, 1, s + (size_t)i * y->cols + c);
+    }
+    return QN_OK;
+}
+
+static qn_code read_rows(qn_lossy *l, qn_lossy_layer *y, uint32_t n, float *s, qn_err *err)
+{
+    const qn_dtype t = y->ql.dtype;
+    const unsigned unit = qn_unit_bytes(t);
+    const uint64_t row_bytes = (uint64_t)y->cols * unit;
+    uint8_t *raw = qn_arena_get(&y->arena, row_bytes, 64, err);
     if (!raw)
         return QN_E_MEMORY;
     for (uint32_t i = 0; i < n; i++) {
         const uint64_t row = (uint64_t)i * y->rows / n;
-        QN_TRY(qn_source_read(l->src, y->object, row * row_bytes, row_bytes, raw, err));
-        float *to = s + (size_t)i * y->cols;
-        if (!widen(t, raw, y->cols, to))
-            for (uint32_t c = 0; c < y->cols; c++)
-                to[c] = isfinite(to[c]) ? to[c] : 0;
+        QN_TRY(qn_source_read(l->src, y->object, y->unit0 * unit + row * row_bytes, row_bytes, raw, err));
+        (void)widen(t, raw, y->cols, s + (size_t)i * y->cols);
     }
+    return QN_OK;
+}
+
+/* Rows from all over the layer; values that are not finite count as zero. */
+static qn_code read_sample(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
+{
+    const uint32_t n = y->rows < SAMPLE_ROWS ? y->rows : SAMPLE_ROWS;
+    const size_t n_values = (size_t)n * y->cols;
+    float *s = qn_arena_get(&y->arena, n_values * sizeof *s, 64, err);
+    if (!s)
+        return QN_E_MEMORY;
+    QN_TRY((y->pick.view.turned ? read_turned : read_rows)(l, y, n, s, err));
+    for (size_t i = 0; i < n_values; i++)
+        s[i] = isfinite(s[i]) ? s[i] : 0;
     y->ql.sample = s;
     y->ql.n_sample = n;
     return QN_OK;
@@ -128,7 +137,7 @@ static double damping_of_tied(const qn_lossy_layer *y, const double *h, const do
 static qn_code make_factor(qn_lossy *l, qn_lossy_layer *y, qn_ldl *ldl, uint32_t group, qn_ldl_order order, qn_err *err)
 {
     double *h = NULL, *diagonal = NULL, damping = l->r->damping;
-    qn_code rc = y->item ? read_moment(l, y, &h, &diagonal, err) : QN_OK;
+    qn_code rc = y->item ? qn_lossy_moment(l, y, &h, &diagonal, err) : QN_OK;
     if (rc == QN_OK && y->pick.tied && (h || diagonal))
         damping = fmax(damping, damping_of_tied(y, h, diagonal));
     if (rc == QN_OK)
@@ -145,7 +154,7 @@ static qn_code get_factor(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
     const qn_ldl_order order = y->q->order_free ? QN_ORDER_NATURAL : l->r->order;
     for (unsigned i = 0; i < l->n_factors && !y->pick.tied; i++) {
         qn_lossy_factor *f = &l->factors[i];
-        if (f->ldl.n == y->cols && f->input == input && f->group == group && f->order == order && !f->tied) {
+        if (f->ldl.n == y->cols && f->input == input && f->col0 == y->col0 && f->group == group && f->order == order && !f->tied) {
             y->factor = f;
             f->n_users++;
             return QN_OK;
@@ -157,6 +166,7 @@ static qn_code get_factor(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
     QN_TRY(make_factor(l, y, &f->ldl, group, order, err));
     f->input = input;
     f->group = group;
+    f->col0 = y->col0;
     f->order = order;
     f->tied = y->pick.tied;
     f->n_users = 1;
@@ -323,13 +333,44 @@ static qn_code quantize(qn_lossy_layer *y, uint64_t chunk, const uint8_t *raw, u
     return quantize_unique(y, chunk, raw, &m, decoded, payload, cap, n_out, scratch, err);
 }
 
+/* The chunk as the file has it: TURN around what `quantize` makes, when a decoder does not know the matrix's rows. */
+static qn_code quantize_view(qn_lossy *l, qn_lossy_layer *y, uint64_t chunk, const uint8_t *raw, uint64_t n_bytes, uint8_t *decoded,
+                             uint8_t *payload, size_t cap, unsigned *codec, size_t *n_out, qn_arena *scratch, qn_err *err)
+{
+    const bool turned = y->pick.view.turned;
+    const unsigned unit = qn_unit_bytes(y->ql.dtype);
+    uint8_t *matrix = NULL, *back = decoded;
+    *n_out = 0;
+    if (qn_lossy_is_plain(y, &l->src->objects[y->object], n_bytes / unit))
+        return quantize(y, chunk, raw, n_bytes, decoded, payload, cap, codec, n_out, scratch, err);
+    if (cap <= QN_LOSSY_WRAP_BYTES)
+        return QN_OK;
+    if (turned) {
+        matrix = qn_arena_get(scratch, n_bytes, 64, err);
+        back = matrix ? qn_arena_get(scratch, n_bytes, 64, err) : NULL;
+        if (!back)
+            return QN_E_MEMORY;
+        qn_turn(unit, raw, y->cols, y->rows, matrix);
+    }
+    QN_TRY(quantize(y, chunk, turned ? matrix : raw, n_bytes, back, payload + QN_LOSSY_WRAP_BYTES, cap - QN_LOSSY_WRAP_BYTES, codec, n_out,
+                    scratch, err));
+    if (!*n_out)
+        return QN_OK;
+    *n_out = qn_lossy_wrap(y, *codec, payload, *n_out);
+    *codec = QN_CODEC_TURN;
+    if (turned)
+        qn_turn(unit, back, y->rows, y->cols, decoded);
+    return QN_OK;
+}
+
 qn_code qn_lossy_chunk(qn_lossy *l, uint64_t object, uint64_t chunk, const uint8_t *raw, uint64_t n_bytes, uint8_t *decoded,
                        uint8_t *payload, size_t cap, unsigned *codec, size_t *n_out, qn_arena *scratch, qn_err *err)
 {
-    qn_lossy_layer *y = &l->layers[l->layer_of[object] - 1];
+    qn_lossy_layer *first = &l->layers[l->layer_of[object] - 1], *y = first + chunk / first->n_segments;
     const qn_arena_mark mark = qn_arena_tell(scratch);
+    chunk %= first->n_segments;
     QN_TRY(enter(l, y, err));
-    const qn_code rc = quantize(y, chunk, raw, n_bytes, decoded, payload, cap, codec, n_out, scratch, err);
+    const qn_code rc = quantize_view(l, y, chunk, raw, n_bytes, decoded, payload, cap, codec, n_out, scratch, err);
     leave(l, y);
     qn_arena_rewind(scratch, mark);
     return rc;
@@ -342,4 +383,6 @@ void qn_lossy_layers_close(qn_lossy *l)
             qn_arena_release(&l->layers[i].arena);
     for (unsigned i = 0; i < l->n_factors; i++)
         qn_ldl_release(&l->factors[i].ldl);
+    for (unsigned i = 0; i < QN_LOSSY_MEANS; i++)
+        qn_mem_put(l->env->alloc, l->means[i].sum);
 }

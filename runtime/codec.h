@@ -101,6 +101,7 @@ qn_code qn_dec_sparse(const qn_dec_ctx *, const qn_block *, const uint8_t *, siz
 qn_code qn_dec_grid(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, uint8_t *, qn_err *);
 qn_code qn_dec_pvq(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, uint8_t *, qn_err *);
 qn_code qn_dec_vq(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, uint8_t *, qn_err *);
+qn_code qn_dec_turn(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, uint8_t *, qn_err *);
 
 /* Codecs whose chunks decode to approximations of what was packed. */
 static inline bool qn_codec_is_lossy(unsigned codec)

@@ -8,6 +8,7 @@
 #include "base/num.h"
 #include "compress/encode.h"
 #include "compress/feedback.h"
+#include "compress/nest.h"
 #include "runtime/product.h"
 #include "tests/fuzz/fuzz.h"
 #include <string.h>
@@ -169,6 +170,25 @@ static qn_code enc_vq(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *sr
     return enc_lossy("vq", &set[src[0] & 3], cx, b, src, dst, cap, n_out, err);
 }
 
+/* Any payload in rows of another length, or of the transpose. */
+static qn_code enc_turn(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src, uint8_t *dst, size_t cap, size_t *n_out,
+                        qn_err *err)
+{
+    const unsigned unit = qn_unit_bytes(b->dtype);
+    const uint32_t cols = b->cols / (1 + src[0] % 3), rows = b->n / cols;
+    uint8_t *m = qn_arena_get(cx->scratch, (uint64_t)b->n * unit, 8, err);
+    qn_sink s = qn_sink_over(dst, cap);
+    if (!m || b->n % cols)
+        return QN_OK;
+    for (uint32_t i = 0; i < b->n; i++)
+        memcpy(m + (size_t)i * unit, src + (src[0] & 4 ? (i % cols) * rows + i / cols : i) * (size_t)unit, unit);
+    qn_sink_u8(&s, src[0] >> 2 & 1);
+    qn_sink_varint(&s, cols);
+    QN_TRY(qn_nest_encode(cx, &s, &(qn_block){b->dtype, b->n, cols}, m, true, err));
+    *n_out = s.full ? 0 : s.n;
+    return QN_OK;
+}
+
 static qn_encode_fn encoder(void)
 {
     const qn_encode_fn tab[QN_CODEC_COUNT] = {
@@ -177,7 +197,7 @@ static qn_encode_fn encoder(void)
         [QN_CODEC_NARROW] = qn_enc_narrow,   [QN_CODEC_DEQUANT] = qn_enc_dequant, [QN_CODEC_PALETTE] = qn_enc_palette,
         [QN_CODEC_ROWDUP] = qn_enc_rowdup,   [QN_CODEC_DELTA] = qn_enc_delta,     [QN_CODEC_MAX] = qn_enc_max,
         [QN_CODEC_SPARSE] = qn_enc_sparse,   [QN_CODEC_GRID] = enc_grid,
-        [QN_CODEC_ECT] = enc_ect,            [QN_CODEC_VQ] = enc_vq,
+        [QN_CODEC_ECT] = enc_ect,            [QN_CODEC_VQ] = enc_vq,           [QN_CODEC_TURN] = enc_turn,
     };
     /* named so that the linker takes what it tries: weak names alone would bring nothing in */
     static qn_code (*volatile keep)(const qn_enc_ctx *, const qn_block *, const uint8_t *, uint8_t *, size_t, unsigned *,
