@@ -8,6 +8,7 @@ const qn_quantizer_row qn_quantizer_tab[] = {
     {"grid", 8, 8, qn_quantizer_grid},
     /* rows of an embedding are looked up one at a time and differ in length: no vectors across them */
     {"pvq", 4.25, 0, qn_quantizer_pvq},
+    {"trellis", 8, 0, qn_quantizer_trellis},
 };
 const unsigned qn_quantizer_count = sizeof qn_quantizer_tab / sizeof qn_quantizer_tab[0];
 

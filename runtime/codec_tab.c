@@ -19,6 +19,7 @@ const qn_codec_row qn_codec_tab[QN_CODEC_COUNT] = {
     [QN_CODEC_GRID] = {"grid", "lossy: integers and scales, group by group", qn_dec_grid},
     [QN_CODEC_ECT] = {"ect", "lossy: an entropy-coded trellis", qn_dec_ect},
     [QN_CODEC_PVQ] = {"pvq", "points of pyramids down the columns", qn_dec_pvq},
+    [QN_CODEC_TRELLIS] = {"trellis", "lossy: paths through a trellis down the columns", qn_dec_trellis},
     [QN_CODEC_ORDER0] = {"order0", "bytes in rANS", qn_dec_order0},
 };
 

@@ -7,6 +7,7 @@
 #include "runtime/kern_fast.h"
 #include "runtime/kern_grid.h"
 #include "runtime/kern_pvq.h"
+#include "runtime/kern_trellis.h"
 
 typedef struct qn_kern {
     qn_kern_fast fast;
@@ -14,6 +15,7 @@ typedef struct qn_kern {
     qn_kern_grid grid;
     qn_kern_ect ect;
     qn_kern_pvq pvq;
+    qn_kern_trellis trellis;
 } qn_kern;
 
 /* cpu: QN_CPU_* bits (base/cpu.h); 0 gives the C reference everywhere. */
