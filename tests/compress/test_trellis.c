@@ -203,7 +203,7 @@ Test(trellis, code)
 
 Test(trellis, round_trip)
 {
-    static const uint32_t shape[][2] = {{32, 1}, {1, 1}, {1, 7}, {15, 3}, {33, 33}, {64, 64}, {70, 19}, {128, 40}, {640, 20}};
+    static const uint32_t shape[][2] = {{32, 1}, {1, 1}, {1, 7}, {15, 3}, {33, 33}, {64, 64}, {70, 19}, {128, 17}, {640, 2}};
     static const qn_dtype types[] = {QN_BF16, QN_F16, QN_F32};
     qt_rng r = qt_seed(1);
     for (size_t s = 0; s < sizeof shape / sizeof shape[0]; s++)
@@ -284,10 +284,29 @@ Test(trellis, refused)
     cr_assert_neq(decode(0, &b, bad, 0, dst, &err), QN_OK);
 }
 
-/* Every path that bites its tail, tried: none is nearer than the one that is found, but for what a seam that is chosen first can lose. */
+/* Least cost of a path from `first` back to it: plain dynamic programming. */
+static double least_from(uint32_t first, const float *value, unsigned l, unsigned k, const float *x, uint32_t rows)
+{
+    static double cost[2][1 << 9];
+    const uint32_t nodes = 1u << (l - k);
+    for (uint32_t n = 0; n < nodes; n++)
+        cost[0][n] = n == first ? 0 : HUGE_VAL;
+    for (uint32_t i = 0; i < rows; i++) {
+        double *from = cost[i % 2], *to = cost[1 - i % 2];
+        for (uint32_t n = 0; n < nodes; n++)
+            to[n] = HUGE_VAL;
+        for (uint32_t w = 0; w < 1u << l; w++) {
+            const double e = (double)x[i] - (double)value[w], c = from[w >> k] + e * e;
+            to[w % nodes] = c < to[w % nodes] ? c : to[w % nodes];
+        }
+    }
+    return cost[rows % 2][first];
+}
+
+/* Against the best of all ways to bite the tail: a seam that is chosen first may lose a little, nothing else may. */
 Test(trellis, best_path)
 {
-    enum { ROWS = 6, K = 2, L = 10 };
+    enum { ROWS = 60, K = 2, L = 10 };
     static float value[1 << L];
     qt_rng r = qt_seed(4);
     qn_ekern_trellis kern;
@@ -296,34 +315,30 @@ Test(trellis, best_path)
     qn_ekern_trellis_init(&kern, 0);
     for (unsigned i = 0; i < 1u << L; i++)
         value[i] = (float)slow_code(i, L, K);
-    for (unsigned round = 0; round < 40; round++) {
+    for (unsigned round = 0; round < 4; round++) {
         float x[ROWS];
         uint8_t bits[ROWS];
         double least = HUGE_VAL, have = 0;
         for (unsigned i = 0; i < ROWS; i++)
             x[i] = (float)(150 * qt_normal(&r));
         const qn_trellis_walk w = {value, L, K};
-        uint32_t before = qn_trellis_search(&kern, &w, x, ROWS, bits, room);
-        uint64_t string = 0;
-        for (unsigned i = 0; i < ROWS; i++)
-            string = string << K | bits[i];
-        cr_assert_eq(before, string & 255, "the last eight bits come first");
-        for (uint64_t s = 0; s < 1u << (ROWS * K); s++) {
-            const uint64_t twice = s << (ROWS * K) | s;
-            double sum = 0;
-            for (unsigned i = 0; i < ROWS; i++) {
-                const double e = (double)x[i] - (double)value[twice >> (K * (ROWS - 1 - i)) & 1023];
-                sum += e * e;
-            }
-            least = sum < least ? sum : least;
-            have = s == string ? sum : have;
+        const uint32_t before = qn_trellis_search(&kern, &w, x, ROWS, bits, room);
+        uint32_t window = before;
+        for (unsigned i = 0; i < ROWS; i++) {
+            window = (window << K | bits[i]) & ((1u << L) - 1);
+            have += ((double)x[i] - (double)value[window]) * ((double)x[i] - (double)value[window]);
         }
-        cr_assert(have >= least);
+        cr_assert_eq(before, window & 255, "the last eight bits come first");
+        cr_assert_float_eq(have / least_from(before, value, L, K, x, ROWS), 1, 1e-5);
+        for (uint32_t n = 0; n < 256; n++) {
+            const double c = least_from(n, value, L, K, x, ROWS);
+            least = c < least ? c : least;
+        }
         found += have;
         best += least;
     }
     cr_log_info("error of paths found: %.4f times the least", found / best);
-    cr_assert(found < 1.25 * best, "%g", found / best);
+    cr_assert(found >= best * (1 - 1e-5) && found < 1.05 * best, "%g", found / best);
     free(room);
 }
 

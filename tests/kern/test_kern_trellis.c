@@ -7,7 +7,7 @@
 
 static void compare(qt_rng *r, uint32_t n, uint32_t rows, bool slack, unsigned log2_windows)
 {
-    uint8_t bits[16];
+    uint8_t bits[16] = {0};
     qn_trellis_group g, want_g;
     for (uint32_t i = 0; i < n; i++)
         bits[i] = (uint8_t)(qt_below(r, 3) ? 2 + qt_below(r, 2) : qt_below(r, 9));
