@@ -99,7 +99,7 @@ for cpu in scalar avx2 avx512; do
     QUERN_CPU=$cpu "$quern" decompress f.quern -o trellis-$cpu -q 2>err || { err_has 'does not have\|has not' && continue; }
     [ -d trellis-scalar ] && ok "… $cpu decodes to the same" diff -r trellis-scalar trellis-$cpu
 done
-run compress "$model" --codec=trellis --bits=9 -o x.quern
+run compress "$model" --codec=trellis --bits=8.5 --head-bits=8 --embedding-bits=8 -o x.quern
 ok "… too many bits" fails 2 'allowed are 0.25 to'
 run compress "$model" --codec=trellis --bits=2 --window=9 -o x.quern
 ok "… too short a window" fails 2 'window: found .9., allowed are'
