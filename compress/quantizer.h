@@ -95,5 +95,6 @@ qn_code qn_quantizer_ect(qn_quantizer *q, const qn_quant_settings *set, qn_arena
 qn_code qn_quantizer_grid(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err);
 qn_code qn_quantizer_pvq(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err);
 qn_code qn_quantizer_vq(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err);
+qn_code qn_quantizer_trellis(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err);
 
 #endif

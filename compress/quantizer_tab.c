@@ -9,6 +9,7 @@ const qn_quantizer_row qn_quantizer_tab[] = {
     /* rows of an embedding are looked up one at a time and differ in length: no vectors across them */
     {"pvq", 4.25, 0, qn_quantizer_pvq},
     {"vq", 8, 0, qn_quantizer_vq}, /* likewise */
+    {"trellis", 8, 0, qn_quantizer_trellis},
 };
 const unsigned qn_quantizer_count = sizeof qn_quantizer_tab / sizeof qn_quantizer_tab[0];
 

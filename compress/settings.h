@@ -17,6 +17,7 @@ typedef struct qn_quant_settings {
     uint32_t states;  /* ect: of the trellis                                                        */
     uint32_t vector;  /* vq: rows of a vector                                                       */
     bool shells;      /* pvq: the norm of each group is told, instead of a length                   */
+    uint32_t window;  /* trellis: bits that a weight is a function of                               */
 } qn_quant_settings;
 
 typedef enum qn_setting_kind {

@@ -105,6 +105,23 @@ run compress "$model" --codec=vq --bits=0.2 -o x.quern
 ok "… too few bits" fails 2 'allowed are 0.25 to'
 run compress "$model" --codec=vq --bits=2 --vector=3 -o x.quern
 ok "… of three rows" fails 2 'allowed are 2, 4, 6'
+run compress "$model" --codec=trellis --bits=2.25 --stats m.qstats -o f.quern
+ok "paths through a trellis" is 0
+ok "… for the layers" out_has 'trellis .*paths through a trellis'
+run compress "$model" --codec=trellis --bits=2.25 --stats m.qstats -o t.quern -f -q -t 3
+ok "… the same bytes on three threads" cmp -s f.quern t.quern
+QUERN_CPU=scalar "$quern" compress "$model" --codec=trellis --bits=2.25 --stats m.qstats -o t.quern -f -q
+ok "… and without vectors" cmp -s f.quern t.quern
+run verify f.quern
+ok "… intact" out_has 'intact'
+for cpu in scalar avx2 avx512; do
+    QUERN_CPU=$cpu "$quern" decompress f.quern -o trellis-$cpu -q 2>err || { err_has 'does not have\|has not' && continue; }
+    [ -d trellis-scalar ] && ok "… $cpu decodes to the same" diff -r trellis-scalar trellis-$cpu
+done
+run compress "$model" --codec=trellis --bits=8.5 --head-bits=8 --embedding-bits=8 -o x.quern
+ok "… too many bits" fails 2 'allowed are 0.25 to'
+run compress "$model" --codec=trellis --bits=2 --window=9 -o x.quern
+ok "… too short a window" fails 2 'window: found .9., allowed are'
 
 # Recipes, plans, sizes.
 cat >r.yaml <<END
