@@ -242,6 +242,12 @@ static qn_code grid_column(void *state, uint32_t j, const float *t, float *recon
     return QN_OK;
 }
 
+static qn_code grid_again(void *state, uint32_t j, double share, const float *t, float *recon, qn_err *err)
+{
+    (void)share;
+    return grid_column(state, j, t, recon, err);
+}
+
 /* Codes by rows, one a byte. */
 static uint8_t *codes_by_row(struct state *s, qn_err *err)
 {
@@ -340,6 +346,7 @@ qn_code qn_quantizer_grid(qn_quantizer *q, const qn_quant_settings *set, qn_aren
                 .group = set->group ? set->group : GROUP,
                 .gain = set->gain > 0 ? (float)set->gain : 1};
     q->ops = &ops;
+    q->again = grid_again;
     q->codec = QN_CODEC_GRID;
     q->group_cols = g->group == UINT32_MAX ? 0 : g->group;
     q->self = g;

@@ -249,6 +249,12 @@ static qn_code pvq_column(void *state, uint32_t j, const float *t, float *recon,
     return QN_OK;
 }
 
+static qn_code pvq_again(void *state, uint32_t j, double share, const float *t, float *recon, qn_err *err)
+{
+    (void)share;
+    return pvq_column(state, j, t, recon, err);
+}
+
 /* dst: zeros, and one byte more than the field needs may be touched. */
 static void put_field(uint8_t *dst, uint64_t at, unsigned width, uint64_t v)
 {
@@ -332,6 +338,7 @@ qn_code qn_quantizer_pvq(qn_quantizer *q, const qn_quant_settings *set, qn_arena
         return QN_E_MEMORY;
     p->bits = set->bits;
     q->ops = &ops;
+    q->again = pvq_again;
     q->codec = QN_CODEC_PVQ;
     q->group_cols = 1;
     q->segment_bytes = SEGMENT_BYTES;

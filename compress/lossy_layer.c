@@ -134,6 +134,8 @@ static qn_code read_sample(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
 static qn_code prepare(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
 {
     QN_TRY(get_factor(l, y, err));
+    if (y->set.sweeps)
+        QN_TRY(qn_ldl_moment(&y->factor->ldl, err));
     const qn_ldl *d = &y->factor->ldl;
     y->kind = d->kind;
     y->damping = d->damping;
@@ -214,7 +216,7 @@ static qn_code quantize(qn_lossy *l, qn_lossy_layer *y, uint64_t chunk, const ui
         return QN_OK;
     const qn_feedback_job job = {.q = y->q, .layer = &y->ql, .plan = y->plan, .ldl = &y->factor->ldl,
                                  .row0 = (uint32_t)(chunk * y->chunk_rows), .rows = (uint32_t)(n / y->cols), .w = w,
-                                 .compare = !y->q->costly, .want_energy = true};
+                                 .compare = !y->q->costly, .want_energy = true, .sweeps = y->set.sweeps};
     QN_TRY(qn_feedback_segment(&job, recon, payload, cap, n_out, &y->loss[chunk], scratch, err));
     if (*n_out) {
         narrow(y->ql.dtype, recon, n, decoded);

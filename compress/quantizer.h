@@ -67,6 +67,9 @@ struct qn_quantizer {
     uint32_t row_multiple; /* segments but the last one have a multiple of that many rows, when they have room for as many; 0: any */
     bool order_free;       /* the order of columns does not matter (the step follows the weight): natural order          */
     bool costly;           /* column() costs much more than the engine: not worth a second pass to compare with          */
+    /* Column j once more, after all had their turn: t is its target with all other columns as they are, `share` what an error in it
+     * cost in the pass over what it costs now, L_jj² / H_jj ≤ 1. The scales of groups stay. NULL: a column cannot be done again. */
+    qn_code (*again)(void *state, uint32_t j, double share, const float *t, float *recon, qn_err *err);
     const void *self;      /* the quantizer's own settings */
     qn_kern kern;          /* decoders and encoders in use, for nested payloads and kernels of its own */
     qn_ekern ekern;

@@ -13,6 +13,7 @@ typedef struct qn_quant_settings {
     bool asymmetric;  /* grid: a zero point for each group                                          */
     double gain;      /* grid: scales are multiplied by it after the search                         */
     uint32_t states;  /* ect: of the trellis                                                        */
+    uint32_t sweeps;  /* over all columns after the pass with feedback                              */
 } qn_quant_settings;
 
 typedef enum qn_setting_kind {

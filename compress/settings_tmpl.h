@@ -7,3 +7,4 @@ QN_SETTING(group, "group", WIDTH, 1, 1 << 20, "grid", "N", "columns that share a
 QN_SETTING(asymmetric, "asymmetric", FLAG, 0, 1, "grid", "yes|no", "a zero point for each group, for weights that are not around zero")
 QN_SETTING(gain, "gain", REAL, 0, 2, "grid", "X", "multiply the scales that were found by X")
 QN_SETTING(states, "states", COUNT, 1, 256, "ect", "N", "states of the trellis, 1, 4, 8, … 256; more make it slower and smaller. Without it 256")
+QN_SETTING(sweeps, "sweeps", COUNT, 0, 20, "grid pvq", "N", "with statistics: go over the columns up to N times more, each with all others known")
