@@ -240,6 +240,6 @@ qn_code qn_feedback_segment(const qn_feedback_job *j, float *recon, uint8_t *pay
 uint64_t qn_feedback_scratch(uint64_t weights, uint32_t cols, bool sweeps)
 {
     const uint64_t rows = cols ? qn_ceil_div(weights, cols) : 0, block = qn_min_u64(QN_FEEDBACK_BLOCK, cols) * rows;
-    const uint64_t floats = 3 * weights + block + (sweeps ? 2 * weights + block + rows : 0);
+    const uint64_t floats = 3 * weights + block + (sweeps ? 2 * weights + 2 * block : 0);
     return floats * sizeof(float) + (sweeps ? weights * sizeof(float) : 0); /* and a second payload */
 }

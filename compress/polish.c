@@ -20,7 +20,9 @@ struct sweep {
     const float *h;  /* (n, n) by visit                              */
     float *g;        /* (n, rows): E H'                              */
     float *delta;    /* (block, rows): how far its columns moved     */
-    float *t, *best; /* (rows) targets; (n, rows) the best so far    */
+    float *t, *best; /* (rows) targets, or (block, rows) gradients; (n, rows) the best so far */
+    uint32_t block;
+    bool groups;
 };
 
 static void gradient(const struct sweep *s)
@@ -61,16 +63,53 @@ static qn_code one_column(const struct sweep *s, uint32_t v0, uint32_t v, qn_err
     return QN_OK;
 }
 
-static qn_code sweep(const struct sweep *s, qn_err *err)
+/* Group g, whole inside the block that begins at v0. */
+static qn_code one_group(const struct sweep *s, uint32_t v0, uint32_t g, qn_err *err)
+{
+    qn_feedback_walk *k = s->k;
+    const qn_ldl *l = k->j->ldl;
+    const uint32_t v = l->begins[g], n = l->begins[g + 1] - v;
+    const size_t m = k->rows, from = v * m;
+    float *r = k->r + from, *d = s->delta + (v - v0) * m;
+    memcpy(s->t, s->g + from, n * m * sizeof *s->t);
+    if (v > v0)
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)n, (blasint)m, (blasint)(v - v0), -1,
+                    s->h + (size_t)v * k->n + v0, (blasint)k->n, s->delta, (blasint)m, 1, s->t, (blasint)m);
+    memcpy(d, r, n * m * sizeof *d);
+    QN_TRY(k->j->q->group_again(k->state, l->visit + v, n, s->h + (size_t)v * k->n + v, k->n, s->t, r, m, err));
+    qn_feedback_round(k->j->layer->dtype, r, n * m);
+    for (size_t i = 0; i < n * m; i++)
+        d[i] = r[i] - d[i];
+    return QN_OK;
+}
+
+static void spread(const struct sweep *s, uint32_t v0, uint32_t v1)
 {
     const qn_feedback_walk *k = s->k;
-    const uint32_t n = k->n, most = k->j->block ? k->j->block : QN_FEEDBACK_BLOCK;
-    for (uint32_t v0 = 0; v0 < n; v0 += most) {
-        const uint32_t v1 = n - v0 < most ? n : v0 + most;
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)k->n, (blasint)k->rows, (blasint)(v1 - v0), -1, s->h + v0,
+                (blasint)k->n, s->delta, (blasint)k->rows, 1, s->g, (blasint)k->rows);
+}
+
+static qn_code by_columns(const struct sweep *s, qn_err *err)
+{
+    const uint32_t n = s->k->n;
+    for (uint32_t v0 = 0; v0 < n; v0 += s->block) {
+        const uint32_t v1 = n - v0 < s->block ? n : v0 + s->block;
         for (uint32_t v = v0; v < v1; v++)
             QN_TRY(one_column(s, v0, v, err));
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)n, (blasint)k->rows, (blasint)(v1 - v0), -1, s->h + v0,
-                    (blasint)n, s->delta, (blasint)k->rows, 1, s->g, (blasint)k->rows);
+        spread(s, v0, v1);
+    }
+    return QN_OK;
+}
+
+static qn_code by_groups(const struct sweep *s, qn_err *err)
+{
+    const qn_ldl *l = s->k->j->ldl;
+    for (uint32_t g = 0; g < l->n_groups;) {
+        const uint32_t v0 = l->begins[g];
+        for (; g < l->n_groups && l->begins[g + 1] - v0 <= s->block; g++)
+            QN_TRY(one_group(s, v0, g, err));
+        spread(s, v0, l->begins[g]);
     }
     return QN_OK;
 }
@@ -91,7 +130,7 @@ static qn_code sweeps(struct sweep *s, uint8_t *payload, uint8_t *room, size_t c
         const qn_arena_mark mark = qn_arena_tell(scratch);
         double now;
         size_t n_now = 0;
-        QN_TRY(sweep(s, err));
+        QN_TRY(s->groups ? by_groups(s, err) : by_columns(s, err));
         k->way = QN_FEEDBACK_GIVEN;
         QN_TRY(qn_feedback_run(k, &now, err));
         QN_TRY(k->j->q->ops->finish(k->state, room, cap, &n_now, err));
@@ -107,17 +146,27 @@ static qn_code sweeps(struct sweep *s, uint8_t *payload, uint8_t *room, size_t c
     return QN_OK;
 }
 
+static bool groups_fit(const qn_feedback_walk *k, uint32_t block)
+{
+    const qn_ldl *l = k->j->ldl;
+    for (uint32_t g = 0; g < l->n_groups; g++)
+        if (l->begins[g + 1] - l->begins[g] > block)
+            return false;
+    return k->j->q->group_again != NULL;
+}
+
 qn_code qn_feedback_polish(qn_feedback_walk *k, uint8_t *payload, size_t cap, size_t *n_out, double *loss, qn_arena *scratch,
                            qn_err *err)
 {
-    const uint64_t bytes = (uint64_t)k->n * k->rows * sizeof(float), block = k->j->block ? k->j->block : QN_FEEDBACK_BLOCK;
-    struct sweep s = {.k = k, .h = k->j->ldl->moment};
+    const uint64_t column = (uint64_t)k->rows * sizeof(float);
+    const uint32_t block = k->j->block ? k->j->block : QN_FEEDBACK_BLOCK;
+    struct sweep s = {.k = k, .h = k->j->ldl->moment, .block = block < k->n ? block : k->n, .groups = groups_fit(k, block)};
     if (!s.h || !k->j->q->again || !*n_out)
         return QN_OK;
-    s.g = qn_arena_get(scratch, bytes, 64, err);
-    s.best = s.g ? qn_arena_get(scratch, bytes, 64, err) : NULL;
-    s.delta = s.best ? qn_arena_get(scratch, qn_min_u64(block, k->n) * k->rows * sizeof(float), 64, err) : NULL;
-    s.t = s.delta ? qn_arena_get(scratch, k->rows * sizeof(float), 64, err) : NULL;
+    s.g = qn_arena_get(scratch, k->n * column, 64, err);
+    s.best = s.g ? qn_arena_get(scratch, k->n * column, 64, err) : NULL;
+    s.delta = s.best ? qn_arena_get(scratch, s.block * column, 64, err) : NULL;
+    s.t = s.delta ? qn_arena_get(scratch, s.block * column, 64, err) : NULL;
     uint8_t *room = s.t ? qn_arena_get(scratch, cap, 64, err) : NULL;
     return room ? sweeps(&s, payload, room, cap, n_out, loss, scratch, err) : QN_E_MEMORY;
 }
