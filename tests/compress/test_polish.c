@@ -4,6 +4,7 @@
 #include "base/half.h"
 #include "base/num.h"
 #include "compress/feedback.h"
+#include "compress/grid_joint.h"
 #include "tests/compress/moment.h"
 #include "tests/support/made.h"
 
@@ -247,6 +248,75 @@ Test(polish, what_cannot_be_swept_is_left_as_it_is)
     free(w);
     free(got);
     free(other);
+}
+
+/* Σ_ab (e_a e_b) H_ab of one row */
+static double quadratic(const double *hh, uint32_t n, const double *e)
+{
+    double sum = 0;
+    for (uint32_t a = 0; a < n; a++)
+        for (uint32_t b = 0; b < n; b++)
+            sum += e[a] * e[b] * hh[a * n + b];
+    return sum;
+}
+
+Test(polish, a_group_with_its_scale_is_the_change_of_loss_it_says)
+{
+    enum { N = 40, FIRST = 8, GROUP = 19, L = QN_GRID_LANES };
+    qt_rng r = qt_seed(16);
+    double *h = moment(&r, N, 100), e[N], g[N], moved[N];
+    float hf[GROUP * GROUP], gf[GROUP * L], old[GROUP * L], scale[L], zero2[L], next[L], got[GROUP * L], change[L], room[GROUP * L];
+    double err0[L][N];
+    for (unsigned i = 0; i < L; i++) {
+        scale[i] = 0.25f + 0.0625f * (float)qt_below(&r, 8);
+        zero2[i] = i % 3 == 0 ? 15 : 2 * (float)qt_below(&r, 16);
+        next[i] = i % 4 == 0 ? scale[i] : i % 4 == 1 ? scale[i] * 1.0625f : i % 4 == 2 ? scale[i] * 0.875f : 0;
+        for (unsigned k = 0; k < N; k++)
+            err0[i][k] = 0.2 * qt_normal(&r);
+        for (unsigned j = 0; j < N; j++) {
+            g[j] = 0;
+            for (unsigned k = 0; k < N; k++)
+                g[j] += err0[i][k] * h[k * N + j];
+        }
+        for (unsigned c = 0; c < GROUP; c++) {
+            gf[c * L + i] = (float)g[FIRST + c];
+            old[c * L + i] = 2 * (float)qt_below(&r, 16) - zero2[i];
+        }
+    }
+    for (unsigned a = 0; a < GROUP; a++)
+        for (unsigned b = 0; b < GROUP; b++)
+            hf[a * GROUP + b] = (float)h[(FIRST + a) * N + FIRST + b];
+    const qn_grid_joint j = {.n = GROUP, .top = 15, .h = hf, .ldh = GROUP, .g = gf, .old = old, .scale = scale, .zero2 = zero2};
+    qn_grid_joint_try(&j, next, got, change, room);
+    for (unsigned i = 0; i < L; i++) {
+        memcpy(e, err0[i], sizeof e);
+        memset(moved, 0, sizeof moved);
+        for (unsigned c = 0; c < GROUP; c++) {
+            const double code = 0.5 * ((double)got[c * L + i] + (double)zero2[i]);
+            cr_assert(code >= 0 && code <= 15 && code == floor(code), "code %g", code);
+            moved[c] = 0.5 * ((double)got[c * L + i] * (double)next[i] - (double)old[c * L + i] * (double)scale[i]);
+            e[FIRST + c] -= moved[c];
+        }
+        const double before = quadratic(h, N, err0[i]), after = quadratic(h, N, e);
+        cr_assert(fabs((after - before) - (double)change[i]) < 1e-4 * (before + after), "lane %u: %g, %g", i, after - before, (double)change[i]);
+        if (i % 4 == 0)
+            cr_assert_leq(change[i], 1e-4f * (float)before, "lane %u: worse with the scale it had", i);
+        if (next[i] == 0)
+            continue;
+        /* the last column that was chosen is the best code for what all others are */
+        const unsigned c = GROUP - 1, k = FIRST + c;
+        double best = HUGE_VAL, here = 0;
+        for (unsigned code = 0; code < 16; code++) {
+            double x[N];
+            memcpy(x, e, sizeof x);
+            x[k] -= 0.5 * (double)next[i] * ((2.0 * code - (double)zero2[i]) - (double)got[c * L + i]);
+            const double loss = quadratic(h, N, x);
+            best = loss < best ? loss : best;
+            here = 2.0 * code - (double)zero2[i] == (double)got[c * L + i] ? loss : here;
+        }
+        cr_assert(here <= best * (1 + 1e-5), "lane %u: %g, possible %g", i, here, best);
+    }
+    free(h);
 }
 
 Test(polish, out_of_memory)
