@@ -11,7 +11,7 @@ typedef struct qn_quant_settings {
     double bits;      /* per weight: whole numbers for a grid, what the whole payload takes for ect */
     uint32_t group;   /* grid: columns that share a scale; UINT32_MAX: a whole row                  */
     bool asymmetric;  /* grid: a zero point for each group                                          */
-    double gain;      /* grid: scales are multiplied by it after the search                         */
+    double gain;      /* grid, ect: scales are multiplied by it after the search                    */
     uint32_t states;  /* ect: of the trellis                                                        */
     uint32_t sweeps;  /* over all columns after the pass with feedback                              */
 } qn_quant_settings;

@@ -5,6 +5,6 @@
 QN_SETTING(bits, "bits", REAL, 0.05, 32, "", "N", "bits of a weight: whole numbers for a grid, fractions for the others; ect counts everything it stores. Without it 4")
 QN_SETTING(group, "group", WIDTH, 1, 1 << 20, "grid", "N", "columns that share a scale, or 'row'. Without it 32")
 QN_SETTING(asymmetric, "asymmetric", FLAG, 0, 1, "grid", "yes|no", "a zero point for each group, for weights that are not around zero")
-QN_SETTING(gain, "gain", REAL, 0, 2, "grid", "X", "multiply the scales that were found by X")
+QN_SETTING(gain, "gain", REAL, 0, 2, "grid ect", "X", "multiply the scales that were found by X; without statistics and at few bits 1.05 makes up for what rounding shrinks")
 QN_SETTING(states, "states", COUNT, 1, 256, "ect", "N", "states of the trellis, 1, 4, 8, … 256; more make it slower and smaller. Without it 256")
 QN_SETTING(sweeps, "sweeps", COUNT, 0, 20, "grid pvq", "N", "with statistics: go over the columns up to N times more, each with all others known")
