@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/half.h"
 #include "base/num.h"
+#include "compress/grid_joint.h"
 #include "compress/nest.h"
 #include "compress/quantizer.h"
 #include "runtime/grid.h"
@@ -15,7 +16,7 @@
 
 enum {
     GROUP = 32,
-    LANES = 16,      /* rows that are searched together                                              */
+    LANES = QN_GRID_LANES, /* rows that are searched together                                        */
     TRIES = 26,      /* from a range of 1.05 times the largest value down, in steps of 5 %           */
     SCALE_BITS = 4   /* explicit bits of a scale's fraction that are used                            */
 };
@@ -292,6 +293,79 @@ static qn_code grid_column(void *state, uint32_t j, const float *t, float *recon
     return QN_OK;
 }
 
+static qn_code grid_again(void *state, uint32_t j, double share, const float *t, float *recon, qn_err *err)
+{
+    (void)share;
+    return grid_column(state, j, t, recon, err);
+}
+
+struct joint {
+    qn_grid_joint j;
+    float scale[LANES], zero2[LANES], best[LANES], lost[LANES];
+    float *g, *old, *level2, *taken, *room; /* (n, LANES) */
+};
+
+/* The scale as it is, and the ones next to it in the SCALE_BITS-bit raster. */
+static void try_scales(const struct state *s, struct joint *t)
+{
+    static const float next[3] = {1, 1.045f, 0.957f};
+    float scale[LANES], change[LANES];
+    for (unsigned k = 0; k < 3; k++) {
+        for (unsigned i = 0; i < LANES; i++)
+            scale[i] = k ? round_scale(s, t->scale[i] * next[k]) : t->scale[i];
+        qn_grid_joint_try(&t->j, scale, t->level2, change, t->room);
+        for (unsigned i = 0; i < LANES; i++) {
+            if (k && !(change[i] < t->lost[i]))
+                continue;
+            t->lost[i] = change[i];
+            t->best[i] = scale[i];
+            for (uint32_t c = 0; c < t->j.n; c++)
+                t->taken[(size_t)c * LANES + i] = t->level2[(size_t)c * LANES + i];
+        }
+    }
+}
+
+static qn_code grid_group_again(void *state, const uint32_t *cols, uint32_t n, const float *h, size_t ldh, const float *g, float *recon,
+                                size_t ld, qn_err *err)
+{
+    struct state *s = state;
+    const uint32_t group = cols[0] / s->group;
+    const qn_arena_mark mark = qn_arena_tell(s->scratch);
+    const uint64_t tile = (uint64_t)n * LANES;
+    struct joint t;
+    t.g = qn_arena_get(s->scratch, 5 * tile * sizeof *t.g, 64, err);
+    if (!t.g)
+        return QN_E_MEMORY;
+    t.old = t.g + tile;
+    t.level2 = t.old + tile;
+    t.taken = t.level2 + tile;
+    t.room = t.taken + tile;
+    t.j = (qn_grid_joint){.n = n, .top = s->top, .h = h, .ldh = ldh, .g = t.g, .old = t.old, .scale = t.scale, .zero2 = t.zero2};
+    for (uint32_t i0 = 0; i0 < s->rows; i0 += LANES) {
+        const uint32_t m = s->rows - i0 < LANES ? s->rows - i0 : LANES;
+        float *scale = s->scale + (size_t)group * s->rows + i0, *zero2 = s->zero2 + (size_t)group * s->rows + i0;
+        for (uint32_t i = 0; i < LANES; i++) {
+            t.scale[i] = i < m ? scale[i] : 0;
+            t.zero2[i] = i < m ? zero2[i] : 0;
+        }
+        for (uint32_t c = 0; c < n; c++)
+            for (uint32_t i = 0; i < LANES; i++) {
+                t.g[(size_t)c * LANES + i] = i < m ? g[c * ld + i0 + i] : 0;
+                t.old[(size_t)c * LANES + i] = i < m ? 2 * (float)s->codes[(size_t)cols[c] * s->rows + i0 + i] - t.zero2[i] : 0;
+            }
+        try_scales(s, &t);
+        for (uint32_t c = 0; c < n; c++)
+            for (uint32_t i = 0; i < m; i++) {
+                const float l2 = t.taken[(size_t)c * LANES + i];
+                s->codes[(size_t)cols[c] * s->rows + i0 + i] = (uint8_t)(0.5f * (l2 + t.zero2[i]));
+                recon[c * ld + i0 + i] = l2 * (0.5f * t.best[i]);
+            }
+        memcpy(scale, t.best, m * sizeof *scale);
+    }
+    qn_arena_rewind(s->scratch, mark);
+    return QN_OK;
+}
+
 /* Codes by rows, one a byte. */
 static uint8_t *codes_by_row(struct state *s, qn_err *err)
 {
@@ -384,6 +458,8 @@ qn_code qn_quantizer_grid(qn_quantizer *q, const qn_quant_settings *set, qn_aren
                 .group = set->group ? set->group : GROUP,
                 .gain = set->gain > 0 ? (float)set->gain : 1};
     q->ops = &ops;
+    q->again = set->columnwise ? NULL : grid_again;
+    q->group_again = set->columnwise ? NULL : grid_group_again;
     q->codec = QN_CODEC_GRID;
     q->group_cols = g->columnwise ? 1 : g->group == UINT32_MAX ? 0 : g->group;
     q->row_multiple = g->columnwise && g->group <= 1024 ? g->group : 0;

@@ -248,6 +248,12 @@ static qn_code pvq_column(void *state, uint32_t j, const float *t, float *recon,
     return QN_OK;
 }
 
+static qn_code pvq_again(void *state, uint32_t j, double share, const float *t, float *recon, qn_err *err)
+{
+    (void)share;
+    return pvq_column(state, j, t, recon, err);
+}
+
 /* The groups of block b. Returns the bytes; *full when there is no room. */
 static size_t put_block(const struct state *s, uint32_t b, uint8_t *dst, size_t cap, bool *full)
 {
@@ -321,6 +327,7 @@ qn_code qn_quantizer_pvq(qn_quantizer *q, const qn_quant_settings *set, qn_arena
         return QN_E_MEMORY;
     p->bits = set->bits;
     q->ops = set->shells ? &qn_pvq_shells_ops : &ops;
+    q->again = set->shells ? NULL : pvq_again; /* shells choose their pulses by what they cost, not by the error alone */
     q->codec = QN_CODEC_PVQ;
     q->group_cols = 1;
     q->segment_bytes = SEGMENT_BYTES;

@@ -5,36 +5,21 @@
  *     T[after] += feed[block, after]ᵀ · E[block].
  * The same walk with another choice of ŵ measures other losses, since the identity of ldl.h holds whatever ŵ is: rounding each
  * w_j for itself (what feedback has to beat), and ŵ = 0 (the layer's energy). */
-#include "compress/feedback.h"
 #include "base/err.h"
 #include "base/num.h"
+#include "compress/feedback_impl.h"
 #include "runtime/widths.h"
 #include <cblas.h>
 #include <math.h>
 #include <string.h>
 
-enum { BLOCK = 128 };
-
-enum way { FED, NEAREST, ZERO };
-
-struct walk {
-    const qn_feedback_job *j;
-    enum way way;
-    uint32_t n, rows;
-    float *w, *t; /* (n, rows): weights and targets by visit */
-    float *e;     /* (block, rows): errors of the block      */
-    float *r;     /* (n, rows): reconstruction               */
-    qn_quant_layer plain; /* as the quantizer sees the layer when nothing is fed back: columns weigh what H says */
-    void *state;
-};
-
-static const float *feed_row(const struct walk *k, uint32_t visit)
+static const float *feed_row(const qn_feedback_walk *k, uint32_t visit)
 {
     return k->j->ldl->feed + (uint64_t)visit * k->n;
 }
 
 /* T[from … to) += feed[a0 … a1, from … to)ᵀ E[a0 … a1) */
-static void spread(const struct walk *k, uint32_t e0, uint32_t a0, uint32_t a1, uint32_t from, uint32_t to)
+static void spread(const qn_feedback_walk *k, uint32_t e0, uint32_t a0, uint32_t a1, uint32_t from, uint32_t to)
 {
     if (!k->j->ldl->feed || a1 == a0 || to == from)
         return;
@@ -44,7 +29,7 @@ static void spread(const struct walk *k, uint32_t e0, uint32_t a0, uint32_t a1, 
 }
 
 /* The same for one column b, without a call for each: E has few rows here. */
-static void gather(const struct walk *k, uint32_t e0, uint32_t a0, uint32_t b)
+static void gather(const qn_feedback_walk *k, uint32_t e0, uint32_t a0, uint32_t b)
 {
     if (!k->j->ldl->feed)
         return;
@@ -66,17 +51,22 @@ void qn_feedback_round(qn_dtype t, float *v, size_t n)
             v[i] = qn_bits_f32(qn_f16_wide(qn_f16_narrow(qn_f32_bits(v[i]))));
 }
 
-static qn_code one_column(struct walk *k, uint32_t e0, uint32_t v, double *loss, qn_err *err)
+static bool quantizes(const qn_feedback_walk *k)
+{
+    return k->way == QN_FEEDBACK_FED || k->way == QN_FEEDBACK_NEAREST;
+}
+
+static qn_code one_column(qn_feedback_walk *k, uint32_t e0, uint32_t v, double *loss, qn_err *err)
 {
     const uint32_t j = k->j->ldl->visit[v];
     const float *w = k->w + (size_t)v * k->rows, *t = k->t + (size_t)v * k->rows;
     float *r = k->r + (size_t)v * k->rows, *e = k->e + (size_t)(v - e0) * k->rows;
-    if (k->way == ZERO)
+    if (k->way == QN_FEEDBACK_ZERO)
         memset(r, 0, k->rows * sizeof *r);
-    else
-        QN_TRY(k->j->q->ops->column(k->state, j, k->way == FED ? t : w, r, err));
-    if (k->way != ZERO)
+    if (quantizes(k)) {
+        QN_TRY(k->j->q->ops->column(k->state, j, k->way == QN_FEEDBACK_FED ? t : w, r, err));
         qn_feedback_round(k->j->layer->dtype, r, k->rows);
+    }
     double sum = 0;
     for (uint32_t i = 0; i < k->rows; i++) {
         const double d = (double)t[i] - (double)r[i];
@@ -88,7 +78,7 @@ static qn_code one_column(struct walk *k, uint32_t e0, uint32_t v, double *loss,
 }
 
 /* Visits v0 … v1 of one block: a group, or a part of a group larger than a block. */
-static qn_code columns(struct walk *k, uint32_t e0, uint32_t v0, uint32_t v1, double *loss, qn_err *err)
+static qn_code columns(qn_feedback_walk *k, uint32_t e0, uint32_t v0, uint32_t v1, double *loss, qn_err *err)
 {
     for (uint32_t v = v0; v < v1; v++) {
         gather(k, e0, v0, v);
@@ -97,21 +87,21 @@ static qn_code columns(struct walk *k, uint32_t e0, uint32_t v0, uint32_t v1, do
     return QN_OK;
 }
 
-static qn_code announce(struct walk *k, uint32_t g, qn_err *err)
+static qn_code announce(qn_feedback_walk *k, uint32_t g, qn_err *err)
 {
     const qn_ldl *l = k->j->ldl;
     const uint32_t v = l->begins[g];
-    if (k->way == ZERO || !k->j->q->ops->group)
+    if (!quantizes(k) || !k->j->q->ops->group)
         return QN_OK;
-    return k->j->q->ops->group(k->state, l->visit + v, l->begins[g + 1] - v, (k->way == FED ? k->t : k->w) + (size_t)v * k->rows,
+    return k->j->q->ops->group(k->state, l->visit + v, l->begins[g + 1] - v, (k->way == QN_FEEDBACK_FED ? k->t : k->w) + (size_t)v * k->rows,
                                k->rows, err);
 }
 
 /* Groups that fit a block are visited several to a block; larger ones several blocks to a group. */
-static qn_code walk(struct walk *k, double *loss, qn_err *err)
+qn_code qn_feedback_run(qn_feedback_walk *k, double *loss, qn_err *err)
 {
     const qn_ldl *l = k->j->ldl;
-    const uint32_t most = k->j->block ? k->j->block : BLOCK;
+    const uint32_t most = k->j->block ? k->j->block : QN_FEEDBACK_BLOCK;
     *loss = 0;
     memcpy(k->t, k->w, (size_t)k->n * k->rows * sizeof *k->t);
     for (uint32_t g = 0; g < l->n_groups;) {
@@ -139,7 +129,7 @@ static qn_code walk(struct walk *k, double *loss, qn_err *err)
 }
 
 /* Rows of the tensor ↔ columns by visit, in tiles that stay in the cache. */
-static void by_visit(const struct walk *k, const float *rows_major, float *to)
+static void by_visit(const qn_feedback_walk *k, const float *rows_major, float *to)
 {
     enum { T = 32 };
     const uint32_t n = k->n, m = k->rows, *visit = k->j->ldl->visit;
@@ -150,7 +140,7 @@ static void by_visit(const struct walk *k, const float *rows_major, float *to)
                     to[(size_t)v * m + i] = rows_major[(size_t)i * n + visit[v]];
 }
 
-static void by_row(const struct walk *k, float *rows_major)
+static void by_row(const qn_feedback_walk *k, float *rows_major)
 {
     enum { T = 32 };
     const uint32_t n = k->n, m = k->rows, *visit = k->j->ldl->visit;
@@ -162,17 +152,17 @@ static void by_row(const struct walk *k, float *rows_major)
 }
 
 /* One way of quantizing: payload, loss, and the reconstruction in k->r. */
-static qn_code attempt(struct walk *k, enum way way, uint8_t *payload, size_t cap, size_t *n_out, double *loss, qn_arena *scratch,
+static qn_code attempt(qn_feedback_walk *k, qn_feedback_way way, uint8_t *payload, size_t cap, size_t *n_out, double *loss, qn_arena *scratch,
                        qn_err *err)
 {
     const qn_quant_segment s = {.row0 = k->j->row0, .rows = k->rows, .w = k->j->w, .scratch = scratch};
     k->way = way;
-    QN_TRY(k->j->q->ops->segment(k->j->q, way == FED ? k->j->layer : &k->plain, k->j->plan, &s, &k->state, err));
-    QN_TRY(walk(k, loss, err));
+    QN_TRY(k->j->q->ops->segment(k->j->q, way == QN_FEEDBACK_FED ? k->j->layer : &k->plain, k->j->plan, &s, &k->state, err));
+    QN_TRY(qn_feedback_run(k, loss, err));
     QN_TRY(k->j->q->ops->finish(k->state, payload, cap, n_out, err));
     if (!isfinite(*loss)) /* beyond the dtype's range */
         *n_out = 0;
-    return QN_OK;
+    return way == QN_FEEDBACK_FED && k->j->sweeps ? qn_feedback_polish(k, payload, cap, n_out, loss, scratch, err) : QN_OK;
 }
 
 static void plain_error(const qn_feedback_job *j, const float *recon, qn_feedback_loss *out)
@@ -188,18 +178,18 @@ static void plain_error(const qn_feedback_job *j, const float *recon, qn_feedbac
     out->square = w2;
 }
 
-static qn_code segment(struct walk *k, float *recon, uint8_t *payload, size_t cap, size_t *n_out, qn_feedback_loss *out,
+static qn_code segment(qn_feedback_walk *k, float *recon, uint8_t *payload, size_t cap, size_t *n_out, qn_feedback_loss *out,
                        qn_arena *scratch, qn_err *err)
 {
     const bool both = k->j->ldl->feed && k->j->compare;
     *out = (qn_feedback_loss){.fed = (double)NAN, .nearest = (double)NAN, .energy = (double)NAN};
     if (k->j->want_energy) {
-        k->way = ZERO;
-        QN_TRY(walk(k, &out->energy, err));
+        k->way = QN_FEEDBACK_ZERO;
+        QN_TRY(qn_feedback_run(k, &out->energy, err));
     }
     const qn_arena_mark mark = qn_arena_tell(scratch);
     if (both || !k->j->ldl->feed) {
-        QN_TRY(attempt(k, NEAREST, payload, cap, n_out, &out->nearest, scratch, err));
+        QN_TRY(attempt(k, QN_FEEDBACK_NEAREST, payload, cap, n_out, &out->nearest, scratch, err));
         qn_arena_rewind(scratch, mark);
         by_row(k, recon);
         out->loss = out->nearest;
@@ -210,7 +200,7 @@ static qn_code segment(struct walk *k, float *recon, uint8_t *payload, size_t ca
     uint8_t *room = both ? qn_arena_get(scratch, cap, 64, err) : payload;
     if (!room)
         return QN_E_MEMORY;
-    QN_TRY(attempt(k, FED, room, cap, &n_fed, &out->fed, scratch, err));
+    QN_TRY(attempt(k, QN_FEEDBACK_FED, room, cap, &n_fed, &out->fed, scratch, err));
     out->fell_back = both && *n_out && !(n_fed && out->fed <= out->nearest);
     if (!out->fell_back) {
         if (both)
@@ -225,9 +215,9 @@ static qn_code segment(struct walk *k, float *recon, uint8_t *payload, size_t ca
 qn_code qn_feedback_segment(const qn_feedback_job *j, float *recon, uint8_t *payload, size_t cap, size_t *n_out,
                             qn_feedback_loss *loss, qn_arena *scratch, qn_err *err)
 {
-    const uint32_t n = j->layer->cols, block = j->block ? j->block : BLOCK;
+    const uint32_t n = j->layer->cols, block = j->block ? j->block : QN_FEEDBACK_BLOCK;
     const qn_arena_mark mark = qn_arena_tell(scratch);
-    struct walk k = {.j = j, .n = n, .rows = j->rows, .plain = *j->layer};
+    qn_feedback_walk k = {.j = j, .n = n, .rows = j->rows, .plain = *j->layer};
     if (j->ldl->diagonal)
         k.plain.weight = j->ldl->diagonal;
     const uint64_t bytes = (uint64_t)n * j->rows * sizeof(float);
@@ -247,8 +237,9 @@ qn_code qn_feedback_segment(const qn_feedback_job *j, float *recon, uint8_t *pay
     return rc;
 }
 
-uint64_t qn_feedback_scratch(uint64_t weights, uint32_t cols)
+uint64_t qn_feedback_scratch(uint64_t weights, uint32_t cols, bool sweeps)
 {
-    const uint64_t rows = cols ? qn_ceil_div(weights, cols) : 0;
-    return 3 * weights * sizeof(float) + qn_min_u64(BLOCK, cols) * rows * sizeof(float);
+    const uint64_t rows = cols ? qn_ceil_div(weights, cols) : 0, block = qn_min_u64(QN_FEEDBACK_BLOCK, cols) * rows;
+    const uint64_t floats = 3 * weights + block + (sweeps ? 2 * weights + 2 * block : 0);
+    return floats * sizeof(float) + (sweeps ? weights * sizeof(float) : 0); /* and a second payload */
 }

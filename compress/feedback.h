@@ -28,6 +28,7 @@ typedef struct qn_feedback_job {
     const float *w;     /* (rows, cols), finite                                     */
     bool compare;       /* also round without feedback, and keep what is better     */
     bool want_energy;
+    uint32_t sweeps;    /* most sweeps over all columns after the pass with feedback; needs qn_ldl_moment */
     uint32_t block;     /* columns in a block, for tests; 0: the default            */
 } qn_feedback_job;
 
@@ -36,8 +37,8 @@ typedef struct qn_feedback_job {
 qn_code qn_feedback_segment(const qn_feedback_job *j, float *recon, uint8_t *payload, size_t cap, size_t *n_out,
                             qn_feedback_loss *loss, qn_arena *scratch, qn_err *err) QN_MUST_CHECK;
 
-/* Scratch bytes of the engine itself for a segment of that many weights in rows of cols. */
-uint64_t qn_feedback_scratch(uint64_t weights, uint32_t cols);
+/* Scratch bytes of the engine itself for a segment of that many weights in rows of cols, with sweeps after the pass or none. */
+uint64_t qn_feedback_scratch(uint64_t weights, uint32_t cols, bool sweeps);
 
 /* f32 → the value of the dtype nearest to it, as f32. F32, F16, BF16 only. */
 void qn_feedback_round(qn_dtype t, float *v, size_t n);

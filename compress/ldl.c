@@ -238,8 +238,33 @@ qn_code qn_ldl_make(qn_ldl *l, const qn_alloc *alloc, uint32_t n, double *h, con
     return rc;
 }
 
+/* L̃ with its columns times L_jj, times its own transpose. */
+qn_code qn_ldl_moment(qn_ldl *l, qn_err *err)
+{
+    const uint64_t n = l->n;
+    if (l->kind != QN_LDL_FULL || l->moment)
+        return QN_OK;
+    float *a = qn_mem_get(l->alloc, n * n * sizeof *a, err);
+    l->moment = a ? qn_mem_get(l->alloc, n * n * sizeof *a, err) : NULL;
+    if (!l->moment) {
+        qn_mem_put(l->alloc, a);
+        return QN_E_MEMORY;
+    }
+    for (uint64_t v = 0; v < n; v++)
+        for (uint64_t b = 0; b < n; b++)
+            a[v * n + b] = b < v ? 0 : (float)sqrt(l->weight[l->visit[b]]) * (b == v ? 1 : l->feed[v * n + b]);
+    openblas_set_num_threads(1);
+    cblas_ssyrk(CblasRowMajor, CblasLower, CblasNoTrans, (blasint)n, (blasint)n, 1, a, (blasint)n, 0, l->moment, (blasint)n);
+    for (uint64_t v = 0; v < n; v++)
+        for (uint64_t b = v + 1; b < n; b++)
+            l->moment[v * n + b] = l->moment[b * n + v];
+    qn_mem_put(l->alloc, a);
+    return QN_OK;
+}
+
 void qn_ldl_release(qn_ldl *l)
 {
+    qn_mem_put(l->alloc, l->moment);
     qn_mem_put(l->alloc, l->visit);
     qn_mem_put(l->alloc, l->begins);
     qn_mem_put(l->alloc, l->weight);

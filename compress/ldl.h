@@ -39,6 +39,7 @@ typedef struct qn_ldl {
     double *diagonal;    /* FULL: by column, of H: what an error costs when it is not fed back, 0 for a dead one. Else NULL */
     /* FULL: feed[a · n + b], a < b, is L̃ for an error in visit a and the target of visit b; the rest is not used. Else NULL. */
     float *feed;
+    float *moment; /* NULL until qn_ldl_moment: H' as the factor has it, n × n, by visit, symmetric; 0 for dead columns */
 } qn_ldl;
 
 #define QN_LDL_EMPTY ((qn_ldl){0})
@@ -51,6 +52,9 @@ typedef struct qn_ldl {
 qn_code qn_ldl_make(qn_ldl *l, const qn_alloc *alloc, uint32_t n, double *h, const double *diagonal, uint32_t group,
                     qn_ldl_order order, double damping, qn_err *err) QN_MUST_CHECK;
 void qn_ldl_release(qn_ldl *l);
+
+/* Makes `moment` when there is a full factor and it is not there yet. Twice the memory of `feed` while it works. QN_E_MEMORY. */
+qn_code qn_ldl_moment(qn_ldl *l, qn_err *err) QN_MUST_CHECK;
 
 /* ½ log2 (arithmetic over geometric mean of the weights), in bits: what a quantizer with one step for all columns loses to
  * one whose step follows the weight. */

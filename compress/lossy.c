@@ -332,14 +332,15 @@ qn_digest qn_lossy_settings(const qn_lossy *l)
 /* H, the matrix it is factored in, the coefficients of the factors that are kept, and means over experts. */
 uint64_t qn_lossy_fixed_memory(const qn_lossy *l)
 {
-    uint64_t widest = 0;
+    uint64_t widest = 0, factor = 4; /* bytes of a square's element */
     bool leans = false;
     for (uint64_t i = 0; i < l->n_layers; i++)
         if (l->layers[i].item) {
             widest = qn_max_u64(widest, l->layers[i].pick.view.cols);
+            factor = l->layers[i].set.sweeps ? 8 : factor;
             leans |= qn_lossy_leans(l, &l->layers[i]);
         }
-    return widest * widest * (16 + 4 * (QN_LOSSY_FACTORS + l->env->n_threads) + (leans ? 8 * QN_LOSSY_MEANS : 0));
+    return widest * widest * (16 + factor * (QN_LOSSY_FACTORS + l->env->n_threads) + (leans ? 8 * QN_LOSSY_MEANS : 0));
 }
 
 /* Weights and what is made of them as f32, the engine's own, the codec's state and its payload twice; the transpose and what it decodes to. */
@@ -350,7 +351,7 @@ uint64_t qn_lossy_chunk_memory(const qn_lossy *l)
         const qn_lossy_layer *y = &l->layers[i];
         const uint64_t n = (uint64_t)y->chunk_rows * y->cols;
         if (!y->pick.kept)
-            most = qn_max_u64(most, n * (8 + 16 + (y->pick.view.turned ? 8u : 0u)) + qn_feedback_scratch(n, y->cols));
+            most = qn_max_u64(most, n * (8 + 16 + (y->pick.view.turned ? 8u : 0u)) + qn_feedback_scratch(n, y->cols, y->set.sweeps > 0));
     }
     return most;
 }

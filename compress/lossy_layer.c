@@ -180,6 +180,8 @@ static qn_code prepare(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
                              .dtype = (qn_dtype)l->src->objects[y->object].dtype, .segment_rows = y->chunk_rows};
     QN_TRY(read_sample(l, y, err));
     QN_TRY(get_factor(l, y, err));
+    if (y->set.sweeps)
+        QN_TRY(qn_ldl_moment(&y->factor->ldl, err));
     const qn_ldl *d = &y->factor->ldl;
     y->kind = d->kind;
     y->damping = d->damping;
@@ -258,7 +260,7 @@ static qn_code run_engine(qn_lossy_layer *y, uint64_t chunk, const uint8_t *raw,
         return QN_OK;
     const qn_feedback_job job = {.q = y->q, .layer = &y->ql, .plan = y->plan, .ldl = &y->factor->ldl,
                                  .row0 = (uint32_t)(chunk * y->chunk_rows), .rows = rows, .w = w,
-                                 .compare = !y->q->costly, .want_energy = true};
+                                 .compare = !y->q->costly, .want_energy = true, .sweeps = y->set.sweeps};
     QN_TRY(qn_feedback_segment(&job, recon, payload, cap, n_out, &y->loss[chunk], scratch, err));
     if (*n_out) {
         narrow(y->ql.dtype, recon, n, decoded);

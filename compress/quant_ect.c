@@ -14,7 +14,7 @@ enum { TRIALS = 4, ROW_CLASS_MAX = 48, DEFAULT_STATES = 256, HEAD_BYTES = 16, /*
        CLASS_ROWS = 1000 /* so many rows tell which class suits a column */ };
 
 typedef struct ect {
-    double bits;
+    double bits, gain;
     unsigned log2_states;
     qn_ekern_ect kern;
 } ect;
@@ -23,9 +23,11 @@ typedef struct ect {
 typedef struct plan {
     qn_ect_book book;
     double delta;
-    float base;
+    float base;   /* of the steps that targets are measured in       */
+    float stored; /* the same times the gain: what the decoder has   */
     uint8_t *q;   /* cols                                            */
     float *rms;   /* cols: of the sample; 1 where that is nothing     */
+    float gain;
     bool trial;   /* finish() gives the bits it would take instead of a payload */
 } plan;
 
@@ -128,6 +130,8 @@ static void set_steps(plan *p, const qn_quant_layer *l, double least, double del
         most = fmax(most, importance(l, j, least));
     p->base = (float)(delta / most);
     p->base = p->base < 0x1p-60f ? 0x1p-60f : p->base > 0x1p60f ? 0x1p60f : p->base;
+    p->stored = p->base * p->gain;
+    p->stored = p->stored < 0x1p-70f ? 0x1p-70f : p->stored;
     for (uint32_t j = 0; j < l->cols; j++) {
         const double q = QN_ECT_STEPS * log2(most / importance(l, j, least)) + 0.5;
         p->q[j] = (uint8_t)(q < 255 ? q : 255);
@@ -186,6 +190,7 @@ static qn_code ect_begin(const qn_quantizer *q, const qn_quant_layer *l, qn_aren
     if (!p)
         return QN_E_MEMORY;
     memset(p, 0, sizeof *p);
+    p->gain = (float)e->gain;
     p->q = qn_arena_get(arena, l->cols, 64, err);
     p->rms = p->q ? qn_arena_get(arena, l->cols * sizeof *p->rms, 64, err) : NULL;
     if (!p->rms)
@@ -315,7 +320,7 @@ static qn_code ect_column(void *state, uint32_t j, const float *t, float *recon,
 {
     struct state *s = state;
     const qn_ect_book *b = &s->p->book;
-    const float step = qn_ect_step(s->p->base, s->p->q[j]), inverse = 1 / step;
+    const float inverse = 1 / qn_ect_step(s->p->base, s->p->q[j]), step = qn_ect_step(s->p->stored, s->p->q[j]);
     int16_t *level = s->level + (size_t)j * s->rows;
     (void)err;
     for (uint32_t i = 0; i < s->rows; i++)
@@ -373,7 +378,7 @@ static qn_code ect_finish(void *state, uint8_t *dst, size_t cap, size_t *n_out, 
         return QN_E_MEMORY;
     by_rows(s, level);
     const qn_enc_ctx cx = {.ekern = &s->q->ekern, .kern = &s->q->kern, .scratch = s->scratch, .level = QN_LEVEL_DENSE};
-    const qn_ect_levels l = {.rows = s->rows, .cols = s->cols, .base = s->p->base, .q = s->p->q, .class = s->class,
+    const qn_ect_levels l = {.rows = s->rows, .cols = s->cols, .base = s->p->stored, .q = s->p->q, .class = s->class,
                              .row = s->row, .level = level};
     return qn_ect_pack(&cx, &s->p->book, &l, dst, cap, n_out, err);
 }
@@ -394,7 +399,7 @@ qn_code qn_quantizer_ect(qn_quantizer *q, const qn_quant_settings *set, qn_arena
     ect *e = qn_arena_get(arena, sizeof *e, 64, err);
     if (!e)
         return QN_E_MEMORY;
-    *e = (ect){.bits = set->bits, .log2_states = log2_states};
+    *e = (ect){.bits = set->bits, .gain = set->gain > 0 ? set->gain : 1, .log2_states = log2_states};
     qn_ekern_ect_init(&e->kern, q->kern.ect.cpu);
     q->ops = &ops;
     q->codec = QN_CODEC_ECT;

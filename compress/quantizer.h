@@ -67,6 +67,13 @@ struct qn_quantizer {
     uint32_t row_multiple; /* segments but the last one have a multiple of that many rows, when they have room for as many; 0: any */
     bool order_free;       /* the order of columns does not matter (the step follows the weight): natural order          */
     bool costly;           /* column() costs much more than the engine: not worth a second pass to compare with          */
+    /* Column j once more, after all had their turn: t is its target with all other columns as they are, `share` what an error in it
+     * cost in the pass over what it costs now, L_jj² / H_jj ≤ 1. The scales of groups stay. NULL: a column cannot be done again. */
+    qn_code (*again)(void *state, uint32_t j, double share, const float *t, float *recon, qn_err *err);
+    /* The same for a whole group of at most 128 columns, with what is chosen for the group: h: H' of the group (row c at h + c·ldh),
+     * g: E H' at its columns, recon: what it has become; columns of g and recon at + c·ld, in the order of cols. NULL: again() does. */
+    qn_code (*group_again)(void *state, const uint32_t *cols, uint32_t n, const float *h, size_t ldh, const float *g, float *recon,
+                           size_t ld, qn_err *err);
     const void *self;      /* the quantizer's own settings */
     qn_kern kern;          /* decoders and encoders in use, for nested payloads and kernels of its own */
     qn_ekern ekern;

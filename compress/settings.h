@@ -11,13 +11,14 @@ typedef struct qn_quant_settings {
     double bits;      /* per weight: whole numbers for a grid, what the whole payload takes for ect, vq */
     uint32_t group;   /* grid: columns that share a scale; UINT32_MAX: a whole row                  */
     bool asymmetric;  /* grid: a zero point for each group                                          */
-    double gain;      /* grid: scales are multiplied by it after the search                         */
+    double gain;      /* grid, ect: scales are multiplied by it after the search                    */
     bool columnwise;  /* grid: a group is rows of one column                                      */
     bool packed;      /* grid: codes as kernels multiply with them, though they could be smaller  */
     uint32_t states;  /* ect: of the trellis                                                        */
     uint32_t vector;  /* vq: rows of a vector                                                       */
     bool shells;      /* pvq: the norm of each group is told, instead of a length                   */
     uint32_t window;  /* trellis: bits that a weight is a function of                               */
+    uint32_t sweeps;  /* over all columns after the pass with feedback                              */
 } qn_quant_settings;
 
 typedef enum qn_setting_kind {

@@ -39,6 +39,14 @@ for cpu in scalar avx2 avx512; do
     QUERN_CPU=$cpu "$quern" decompress a.quern -o back-$cpu -q 2>err || { err_has 'does not have\|has not' && continue; }
     [ -d back-scalar ] && ok "$cpu decodes to the same" diff -r back-scalar back-$cpu
 done
+run compress "$model" --codec=grid --bits=3 --sweeps=2 --stats m.qstats -o swept.quern -t 1
+ok "with sweeps" is 0
+run compress "$model" --codec=grid --bits=3 --sweeps=2 --stats m.qstats -o t.quern -f -q -t 3
+ok "… on 3 threads: the same bytes" cmp -s swept.quern t.quern
+ok "… which are others than without" eval '! cmp -s a.quern swept.quern'
+ok "inspect says how many" eval '"$quern" inspect swept.quern | grep -q "grid bits=3 sweeps=2"'
+run compress "$model" --codec=ect --bits=3 --sweeps=2 -o x.quern
+ok "a trellis has no sweeps" fails 2 'sweeps does not go with the codec ect'
 run compress "$model" --codec=grid --bits=3 --stats m.qstats -o r.quern --no-feedback --json
 ok "without feedback" is 0
 
@@ -49,6 +57,9 @@ for cpu in scalar avx2 avx512; do
     QUERN_CPU=$cpu "$quern" decompress e.quern -o ect-$cpu -q 2>err || { err_has 'does not have\|has not' && continue; }
     [ -d ect-scalar ] && ok "$cpu decodes a trellis to the same" diff -r ect-scalar ect-$cpu
 done
+run compress "$model" --codec=ect --bits=2 --states=8 --gain=1.05 -o gain.quern --json
+ok "a trellis with a gain decodes to what was reckoned with" is 0
+ok "… which the recipe tells" out_has '"lossy": *"ect bits=2 gain=1.05 states=8'
 run compress "$model" --codec=ect --states=7 -o x.quern
 ok "no such trellis" fails 2 '7 states'
 run compress "$model" --codec=grid --states=8 -o x.quern

@@ -2,67 +2,12 @@
  * anything but well behaved. */
 #include "base/err.h"
 #include "compress/feedback.h"
+#include "tests/compress/moment.h"
 #include "tests/support/made.h"
 #include "tests/support/testkit.h"
 #include <criterion/criterion.h>
 #include <math.h>
 #include <string.h>
-
-/* ---- second moments ---- */
-
-/* X of `rank` rows, neighbouring columns alike, columns of very different size; H = XᵀX */
-static double *moment(qt_rng *r, uint32_t n, uint32_t rank)
-{
-    double *h = calloc((size_t)n * n, sizeof *h), *x = malloc(n * sizeof *x);
-    for (uint32_t k = 0; k < rank; k++) {
-        double last = 0;
-        for (uint32_t j = 0; j < n; j++) {
-            last = 0.9 * last + qt_normal(r);
-            x[j] = last * (j % 7 == 3 ? 10 : 1 + j % 5);
-        }
-        for (uint32_t i = 0; i < n; i++)
-            for (uint32_t j = 0; j < n; j++)
-                h[(size_t)i * n + j] += x[i] * x[j];
-    }
-    free(x);
-    return h;
-}
-
-static float *weights(qt_rng *r, uint32_t rows, uint32_t n)
-{
-    float *w = malloc((size_t)rows * n * sizeof *w);
-    for (size_t i = 0; i < (size_t)rows * n; i++)
-        w[i] = (float)(0.05 * qt_normal(r));
-    return w;
-}
-
-static qn_ldl make(double *h, uint32_t n, uint32_t group, qn_ldl_order order)
-{
-    qn_ldl l;
-    double *copy = NULL;
-    if (h) {
-        copy = malloc((size_t)n * n * sizeof *copy);
-        memcpy(copy, h, (size_t)n * n * sizeof *copy);
-    }
-    cr_assert_eq(qn_ldl_make(&l, NULL, n, copy, NULL, group, order, 0, NULL), QN_OK);
-    free(copy);
-    return l;
-}
-
-/* tr(E H' Eᵀ) as it is defined: H over the mean of its diagonal, plus the damping. */
-static double loss_of(const double *h, uint32_t n, const qn_ldl *l, const float *w, const float *v, uint32_t rows)
-{
-    double sum = 0, *e = malloc(n * sizeof *e);
-    for (uint32_t i = 0; i < rows; i++) {
-        for (uint32_t j = 0; j < n; j++)
-            e[j] = (double)w[(size_t)i * n + j] - (v ? (double)v[(size_t)i * n + j] : 0);
-        for (uint32_t j = 0; j < n; j++)
-            for (uint32_t k = 0; k < n; k++)
-                sum += e[j] * e[k] * (h[(size_t)j * n + k] / l->scale + (j == k ? l->damping : 0));
-    }
-    free(e);
-    return sum;
-}
 
 /* ---- a quantizer that is a straight line: nothing flips when sums are rounded otherwise ---- */
 
@@ -187,7 +132,7 @@ Test(feedback, is_its_definition)
     for (unsigned g = 0; g < 6; g++)
         for (unsigned order = 0; order < 2; order++)
             for (uint32_t block = 0; block <= 200; block += block ? 67 : 1) {
-                qn_ldl l = make(h, N, groups[g], (qn_ldl_order)order);
+                qn_ldl l = make_ldl(h, N, groups[g], (qn_ldl_order)order);
                 qn_feedback_loss loss;
                 uint8_t p[4];
                 cr_assert_eq(l.kind, QN_LDL_FULL);
@@ -214,7 +159,7 @@ Test(feedback, act_order_takes_the_largest_first_and_keeps_groups)
     static const double diag[6] = {1, 2, 9, 1, 5, 6}; /* groups of two: means 1.5, 5, 5.5 */
     for (unsigned i = 0; i < 6; i++)
         h[7 * i] = diag[i];
-    qn_ldl l = make(h, 6, 2, QN_ORDER_ACT);
+    qn_ldl l = make_ldl(h, 6, 2, QN_ORDER_ACT);
     static const uint32_t want[6] = {5, 4, 2, 3, 1, 0};
     cr_assert_eq(memcmp(l.visit, want, sizeof want), 0);
     cr_assert(l.n_groups == 3 && l.begins[1] == 2 && l.begins[3] == 6);
@@ -225,7 +170,7 @@ Test(feedback, act_order_takes_the_largest_first_and_keeps_groups)
     for (unsigned i = 0; i < 36; i++)
         cr_assert_eq(l.feed[i], 0);
     qn_ldl_release(&l);
-    l = make(h, 6, 4, QN_ORDER_NATURAL);
+    l = make_ldl(h, 6, 4, QN_ORDER_NATURAL);
     for (unsigned v = 0; v < 6; v++)
         cr_assert_eq(l.visit[v], v);
     cr_assert(l.n_groups == 2 && l.begins[1] == 4 && l.begins[2] == 6);
@@ -253,7 +198,7 @@ Test(feedback, identity_and_gain_on_grids)
     uint8_t *p = malloc(4 * N * ROWS);
     for (unsigned bits = 2; bits <= 8; bits++)
         for (uint32_t group = 32; group <= 256; group *= 8) {
-            qn_ldl l = make(h, N, group, QN_ORDER_ACT);
+            qn_ldl l = make_ldl(h, N, group, QN_ORDER_ACT);
             qn_feedback_loss loss;
             cr_assert(run(grid(bits, group, &a), &l, w, ROWS, 0, true, &loss, got, p, 4 * N * ROWS) > 0);
             const double direct = loss_of(h, N, &l, w, got, ROWS);
@@ -350,7 +295,7 @@ Test(feedback, dead_columns_do_not_matter)
     for (unsigned j = 0; j < N; j++)
         for (unsigned k = 10; k < 14; k++)
             h[k * N + j] = h[j * N + k] = 0;
-    qn_ldl l = make(h, N, 16, QN_ORDER_ACT);
+    qn_ldl l = make_ldl(h, N, 16, QN_ORDER_ACT);
     cr_assert_eq(l.n_dead, 4);
     for (unsigned k = 10; k < 14; k++)
         cr_assert_eq(l.weight[k], 0);
@@ -378,7 +323,7 @@ Test(feedback, without_statistics_every_column_weighs_the_same)
     qt_rng r = qt_seed(6);
     qn_arena a;
     qn_arena_init(&a, NULL);
-    qn_ldl l = make(NULL, N, 32, QN_ORDER_ACT);
+    qn_ldl l = make_ldl(NULL, N, 32, QN_ORDER_ACT);
     cr_assert(l.kind == QN_LDL_NONE && !l.weight && !l.feed);
     float *w = weights(&r, ROWS, N), *got = malloc(N * ROWS * sizeof *got);
     uint8_t p[4 * N * ROWS];
