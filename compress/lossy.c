@@ -26,20 +26,6 @@ uint32_t qn_lossy_chunk_units(const qn_lossy *l, uint64_t object)
 
 /* --- opening ------------------------------------------------------------------------------------------------------- */
 
-static uint32_t rows_of_segment(const qn_quantizer *q, const qn_object *o)
-{
-    const uint64_t row_bytes = o->dims[1] * qn_unit_bytes((qn_dtype)o->dtype);
-    if (!q->segment_bytes)
-        return (uint32_t)(qn_chunk_units((qn_dtype)o->dtype, o->dims, o->rank, o->n_bytes) / o->dims[1]);
-    const uint64_t most = qn_min_u64(q->segment_bytes, QN_CHUNK_MAX_BYTES) / row_bytes;
-    const uint64_t n = qn_ceil_div(o->dims[0], qn_max_u64(1, most)); /* equally large ones */
-    const uint64_t rows = qn_ceil_div(o->dims[0], n), multiple = q->row_multiple;
-    if (n == 1 || multiple <= 1 || most < multiple)
-        return (uint32_t)rows;
-    const uint64_t up = qn_ceil_div(rows, multiple) * multiple;
-    return (uint32_t)(up <= most ? up : most / multiple * multiple);
-}
-
 /* Layers with the same codec and settings share a quantizer. */
 static qn_code get_quantizer(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
 {
@@ -79,7 +65,7 @@ static qn_code open_layer(qn_lossy *l, qn_lossy_layer *y, uint64_t object, const
     QN_TRY(get_quantizer(l, y, err));
     y->rows = (uint32_t)o->dims[0];
     y->cols = (uint32_t)o->dims[1];
-    y->chunk_rows = rows_of_segment(y->q, o);
+    y->chunk_rows = qn_quantizer_segment_rows(y->q, (qn_dtype)o->dtype, o->dims);
     y->n_segments = y->n_left = qn_ceil_div(y->rows, y->chunk_rows);
     QN_TRY(find_statistics(l, y, err));
     y->loss = qn_arena_get(&l->arena, y->n_segments * sizeof *y->loss, 8, err);
