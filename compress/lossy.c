@@ -247,14 +247,14 @@ qn_digest qn_lossy_settings(const qn_lossy *l)
     return qn_hash128(all, sizeof all);
 }
 
-/* H, the matrix it is factored in, and the coefficients of the factors that are kept. */
+/* H, which is factored in its place, and the coefficients of the factors that are kept. */
 uint64_t qn_lossy_fixed_memory(const qn_lossy *l)
 {
     uint64_t widest = 0;
     for (uint64_t i = 0; i < l->n_layers; i++)
         if (l->layers[i].item)
             widest = qn_max_u64(widest, l->layers[i].cols);
-    return widest * widest * (16 + 4 * (QN_LOSSY_FACTORS + l->env->n_threads));
+    return widest * widest * (8 + 4 * (QN_LOSSY_FACTORS + l->env->n_threads));
 }
 
 /* Weights and what is made of them as f32, the engine's own, the codec's state and its payload twice. */

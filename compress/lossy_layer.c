@@ -72,8 +72,9 @@ static qn_code get_factor(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
     const qn_ldl_order order = y->q->order_free ? QN_ORDER_NATURAL : l->r->order;
     qn_code rc = y->item ? read_moment(l, y, &h, &diagonal, err) : QN_OK;
     if (rc == QN_OK)
-        rc = qn_ldl_make(&f->ldl, l->env->alloc, y->cols, h, diagonal, group, order, l->r->damping, err);
-    qn_mem_put(l->env->alloc, h);
+        rc = qn_ldl_take(&f->ldl, l->env->alloc, y->cols, h, diagonal, group, order, l->r->damping, err);
+    else
+        qn_mem_put(l->env->alloc, h);
     qn_mem_put(l->env->alloc, diagonal);
     if (rc != QN_OK)
         return rc;
