@@ -13,6 +13,7 @@ typedef struct quant_variant {
     const char *codec, *settings; /* "name=value name=value", see settings.h */
     double normal_gap[QUANT_RATES]; /* bits above Shannon's bound for normal weights that the method itself is known for, 0: not known */
     double layer_gap[QUANT_RATES];  /* the same above reverse water-filling on the layer of layer47.c */
+    bool in_between;                /* not for the tables of speed: what lies between others there */
 } quant_variant;
 
 /* Those of all codecs in qn_quantizer_tab, or of `only`; a codec without rows here has its defaults. False at the end. */

@@ -62,51 +62,66 @@ static void copy_pass(void *ctx)
     memcpy(p->dst, p->c->recon, (size_t)p->c->rows_done * p->c->cols * sizeof *p->dst);
 }
 
+static void print_speed(double v, int digits)
+{
+    if (v > 0)
+        (void)printf(" %.*f |", digits, v);
+    else
+        (void)printf(" – |");
+}
+
 static void speed_row(const struct bench_layer *l, const quant_variant *v, double bits, unsigned have)
 {
     const unsigned want[CPUS] = {0, QN_CPU_AVX2, QN_CPU_AVX2 | QN_CPU_AVX512};
     const double n = (double)l->side * l->side;
+    double speed[CPUS] = {0}, ratio = 0, whole = 0;
     qn_ldl ldl;
-    quant_coded c;
+    quant_coded c = {0};
     const double t0 = bench_cpu_now();
     quant_ldl(v, bits, l->side, l->moment, &ldl);
     const double factor = bench_cpu_now() - t0;
-    if (encode(l, v, bits, &ldl, have, true, &c)) {
-        const double whole = c.encode;
-        (void)printf("| %s | %g | %.3f | %.2f |", quant_label(v), bits, c.bits, n / whole * 1e-6);
+    for (unsigned i = 0; i < CPUS; i++) {
+        if (!ldl.n || (want[i] & have) != want[i])
+            continue;
         quant_free(&c);
-        for (unsigned i = 0; i < CPUS; i++)
-            if ((want[i] & have) != want[i])
-                (void)printf(" – |");
-            else if (encode(l, v, bits, &ldl, want[i], false, &c)) {
-                (void)printf(" %.2f |", n / c.encode * 1e-6);
-                if (i + 1 < CPUS && (want[i + 1] & have) == want[i + 1])
-                    quant_free(&c);
-            }
-        (void)printf(" %.1f |", factor);
-        double ratio = 0;
-        for (unsigned i = 0; i < CPUS; i++) {
-            struct pass p = {.c = &c, .dst = l->back};
-            double t, t_copy;
-            if ((want[i] & have) != want[i]) {
-                (void)printf(" – |");
-                continue;
-            }
-            qn_kern_init(&p.kern, want[i]);
-            bench_pair(decode_pass, &p, copy_pass, &p, 5, &t, &t_copy);
-            (void)printf(" %.3f |", (double)c.rows_done * c.cols / t * 1e-9);
-            ratio = t_copy / t;
-        }
-        (void)printf(" %.3f |\n", ratio);
-        (void)fflush(stdout);
-        quant_free(&c);
+        if (!encode(l, v, bits, &ldl, want[i], false, &c))
+            break;
+        whole = speed[i] = n / c.encode * 1e-6;
     }
+    if (c.n_done == 0) {
+        qn_ldl_release(&ldl);
+        return;
+    }
+    quant_coded twice;
+    if (!c.q->costly && encode(l, v, bits, &ldl, have, true, &twice)) {
+        whole = n / twice.encode * 1e-6;
+        quant_free(&twice);
+    }
+    (void)printf("| %s | %g | %.3f | %.2f |", quant_label(v), bits, c.bits, whole);
+    for (unsigned i = 0; i < CPUS; i++)
+        print_speed(speed[i], 2);
+    (void)printf(" %.1f |", factor);
+    for (unsigned i = 0; i < CPUS; i++) {
+        struct pass p = {.c = &c, .dst = l->back};
+        double t, t_copy;
+        if (speed[i] <= 0) {
+            print_speed(0, 0);
+            continue;
+        }
+        qn_kern_init(&p.kern, want[i]);
+        bench_pair(decode_pass, &p, copy_pass, &p, 5, &t, &t_copy);
+        print_speed((double)c.rows_done * c.cols / t * 1e-9, 3);
+        ratio = t_copy / t;
+    }
+    (void)printf(" %.3f |\n", ratio);
+    (void)fflush(stdout);
+    quant_free(&c);
     qn_ldl_release(&ldl);
 }
 
 void quant_speed_table(const quant_options *o)
 {
-    static const double rates[] = {2, 3, 4};
+    static const double rates[] = {2, 4};
     struct bench_layer l;
     quant_variant v;
     open_layer(&l, o->side);
@@ -116,7 +131,7 @@ void quant_speed_table(const quant_options *o)
                  "| codec | asked | R | as compress | encode: C | AVX2 | AVX-512 | factor, s | decode: C | AVX2 | AVX-512 | ÷ memcpy |\n"
                  "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |\n", l.side, l.side);
     for (unsigned at = 0; quant_next(&at, o->only, &v);)
-        for (unsigned r = 0; r < sizeof rates / sizeof rates[0]; r++)
+        for (unsigned r = 0; r < sizeof rates / sizeof rates[0] && !v.in_between; r++)
             speed_row(&l, &v, rates[r], o->cpu);
     close_layer(&l);
 }
@@ -187,6 +202,8 @@ void quant_peer_table(const quant_options *o)
         for (unsigned at = 0; quant_next(&at, o->only, &v);) {
             qn_ldl ldl;
             quant_coded c;
+            if (v.in_between)
+                continue;
             quant_ldl(&v, bits, side, l.moment, &ldl);
             bool ok = ldl.n && encode(&l, &v, bits, &ldl, o->cpu, false, &c);
             if (!ldl.n) { /* whole bits only */
