@@ -30,8 +30,10 @@ static const quant_variant variants[] = {
     {"ect", "states=32", {0, .053, .054, .054, .052, .054}, {0, .135, 0, .087, .068, 0}, true},
     {"ect", "states=256", {0, .033, .033, .033, .034, .034}, {0, .120, .091, .067, .048, 0}, false},
     {"pvq", "", {0, .228, .295, .323, .344, .341}, {0}, false},
+    {"pvq", "shells=yes", {0, 0, 0, .325, 0, 0}, {0}, false},
     {"vq", "", {0, .235, .281, .318, .368, .400}, {0}, false},
-    {"trellis", "", {0, .067, 0, .119, .172, .238}, {0, 0, 0, .232, 0, 0}, false},
+    {"trellis", "window=12", {0, .067, 0, .119, .172, .238}, {0, 0, 0, .232, 0, 0}, false},
+    {"trellis", "window=16", {0, .044, 0, .065, .086, .109}, {0}, true},
 };
 
 bool quant_next(unsigned *at, const char *only, quant_variant *v)
@@ -46,7 +48,8 @@ bool quant_next(unsigned *at, const char *only, quant_variant *v)
         if (only && strcmp(only, name) != 0)
             continue;
         if (k < n) {
-            if (strcmp(variants[k].codec, name) != 0)
+            qn_quant_settings set;
+            if (strcmp(variants[k].codec, name) != 0 || !quant_set(&variants[k], 2, &set))
                 continue;
             *v = variants[k];
             return true;
