@@ -63,13 +63,13 @@ static qn_code pack_with(qn_cli *cli, const struct args *a, qn_source *src, cons
     return rc;
 }
 
-static qn_code pack(qn_cli *cli, const struct args *a, qn_lossy_session *s, qn_source *src, qn_source *base, const char *out, qn_err *err)
+static qn_code pack(qn_cli *cli, const struct args *a, qn_session *s, qn_source *src, qn_source *base, const char *out, qn_err *err)
 {
     qn_pack_options opt = {.level = level_of[a->level], .base = base, .overwrite = a->force, .restart = a->restart, .dry_run = a->dry_run};
     if (qn_recipe_is_lossy(&s->recipe)) {
         if (a->base)
             return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "compress: --base does not go with an approximation");
-        QN_TRY(qn_lossy_session_open(s, cli, &a->lossy, src, &opt, err));
+        QN_TRY(qn_lossy_session_open(s, cli, &a->lossy, src, &opt, false, err));
         opt.lossy = s->lossy;
     }
     return pack_with(cli, a, src, &opt, out, err);
@@ -80,8 +80,8 @@ static qn_code run(qn_cli *cli, const void *args, qn_err *err)
     const struct args *a = args;
     const char *in = cli->operands.items[0], *out = a->output;
     qn_source *src = NULL, *base = NULL;
-    qn_lossy_session session = QN_LOSSY_SESSION_CLOSED;
-    QN_TRY(qn_lossy_session_recipe(&session, cli, &a->lossy, err));
+    qn_session session = QN_SESSION_CLOSED;
+    QN_TRY(qn_lossy_recipe_of(&session.recipe, cli, &a->lossy, err));
     if (!out)
         QN_TRY(qn_name_packed(&cli->arena, in, &out, err));
     qn_code rc = qn_cli_open(cli, in, &src, err);
@@ -94,7 +94,7 @@ static qn_code run(qn_cli *cli, const void *args, qn_err *err)
     if (rc == QN_OK && src->bundle)
         qn_cli_note(cli, "note: the files in the archive are packed, the archive around them is not: decompress gives back %s",
                     src->is_dir ? "their folder" : "the file");
-    qn_lossy_session_close(&session);
+    qn_session_close(&session);
     qn_source_close(src);
     qn_source_close(base);
     return rc;

@@ -8,6 +8,7 @@
 #include "formats/outfile.h"
 
 /* The graph of a source, with its warnings printed. */
+void qn_cli_graph_warnings(qn_cli *cli, const qn_graph *g);
 qn_code qn_cli_graph(qn_cli *cli, qn_source *s, qn_graph **g, qn_err *err) QN_MUST_CHECK;
 
 qn_code qn_graph_text(qn_cli *cli, const qn_graph *g, qn_err *err) QN_MUST_CHECK;

@@ -3,7 +3,6 @@
 #include "base/err.h"
 #include "cli/graph_report.h"
 #include "cli/units.h"
-#include "compress/budget.h"
 #include <string.h>
 
 /* In the order of the help: what a user tries first comes first. 0 stands for not given. */
@@ -78,14 +77,14 @@ static qn_code put_options(qn_recipe *r, const qn_lossy_args *a, qn_err *err)
     return QN_OK;
 }
 
-qn_code qn_lossy_session_recipe(qn_lossy_session *s, qn_cli *cli, const qn_lossy_args *a, qn_err *err)
+qn_code qn_lossy_recipe_of(qn_recipe *r, qn_cli *cli, const qn_lossy_args *a, qn_err *err)
 {
     if (a->recipe)
-        QN_TRY(qn_recipe_read(&s->recipe, &cli->env, a->recipe, &cli->arena, err));
-    QN_TRY(put_options(&s->recipe, a, err));
-    if (!qn_recipe_is_lossy(&s->recipe) && any_given(a))
+        QN_TRY(qn_recipe_read(r, &cli->env, a->recipe, &cli->arena, err));
+    QN_TRY(put_options(r, a, err));
+    if (!qn_recipe_is_lossy(r) && any_given(a))
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "%s: --%s goes with --codec", cli->command->name, any_given(a));
-    return qn_recipe_check(&s->recipe, err);
+    return qn_recipe_check(r, err);
 }
 
 static void tell_try(void *ctx, double bits, uint64_t n_bytes)
@@ -95,30 +94,12 @@ static void tell_try(void *ctx, double bits, uint64_t n_bytes)
     qn_cli_note(ctx, "note: with %.4g bits the output would have %s bytes", bits, size);
 }
 
-qn_code qn_lossy_session_open(qn_lossy_session *s, qn_cli *cli, const qn_lossy_args *a, qn_source *src, const qn_pack_options *pack,
+qn_code qn_lossy_session_open(qn_session *s, qn_cli *cli, const qn_lossy_args *a, qn_source *src, const qn_pack_options *pack, bool guess,
                               qn_err *err)
 {
-    QN_TRY(qn_cli_graph(cli, src, &s->graph, err));
-    if (a->stats)
-        QN_TRY(qn_stats_file_open(&s->stats, &cli->env, a->stats, err));
-    if (a->stats && !s->stats.complete)
-        return qn_err_in_path(err, QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "is not complete: its calibration was stopped"), a->stats);
-    const qn_stats_file *stats = a->stats ? &s->stats : NULL;
-    s->budget = qn_budget_bytes(&s->recipe, src);
-    if (s->budget) {
-        const qn_budget b = {.src = src, .graph = s->graph, .stats = stats, .pack = pack, .n_bytes = s->budget, .tried = tell_try, .ctx = cli};
-        QN_TRY(qn_budget_find(&b, &cli->env, &s->recipe, &s->model, err));
-        s->has_model = true;
-    }
-    const qn_lossy_options o = {.recipe = &s->recipe, .stats = stats, .model = s->has_model ? &s->model : NULL};
-    return qn_lossy_open(&s->lossy, &cli->env, src, s->graph, &o, err);
-}
-
-void qn_lossy_session_close(qn_lossy_session *s)
-{
-    qn_lossy_close(s->lossy);
-    qn_stats_file_close(&s->stats);
-    qn_graph_close(s->graph);
-    qn_recipe_release(&s->recipe);
-    *s = QN_LOSSY_SESSION_CLOSED;
+    const qn_session_options o = {.statistics = a->stats, .pack = pack, .guess = guess, .tried = tell_try, .ctx = cli};
+    const qn_code rc = qn_session_open(s, &cli->env, src, &o, err);
+    if (s->graph)
+        qn_cli_graph_warnings(cli, s->graph);
+    return rc;
 }

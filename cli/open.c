@@ -15,12 +15,17 @@ qn_code qn_cli_open(qn_cli *cli, const char *path, qn_source **out, qn_err *err)
     return QN_OK;
 }
 
+void qn_cli_graph_warnings(qn_cli *cli, const qn_graph *g)
+{
+    const uint64_t kept = sizeof g->warnings / sizeof g->warnings[0];
+    for (uint64_t i = 0; i < g->n_warnings && i < kept; i++)
+        if (g->warnings[i])
+            qn_cli_note(cli, "warning: %s", g->warnings[i]);
+}
+
 qn_code qn_cli_graph(qn_cli *cli, qn_source *s, qn_graph **g, qn_err *err)
 {
     QN_TRY(qn_graph_open(&cli->env, s, g, err));
-    const uint64_t kept = sizeof (*g)->warnings / sizeof (*g)->warnings[0];
-    for (uint64_t i = 0; i < (*g)->n_warnings && i < kept; i++)
-        if ((*g)->warnings[i])
-            qn_cli_note(cli, "warning: %s", (*g)->warnings[i]);
+    qn_cli_graph_warnings(cli, *g);
     return QN_OK;
 }

@@ -1,8 +1,9 @@
 /* api.c: the calls of quern/quern.h: settings become an env, paths become sources. */
 #include "base/err.h"
-#include "compress/pack.h"
+#include "compress/session.h"
 #include "formats/quern/source.h"
 #include "quern/quern.h"
+#include <string.h>
 
 struct call {
     qn_env env;
@@ -56,24 +57,53 @@ static qn_code open_both(const struct call *c, const char *input, qn_source **sr
     return rc;
 }
 
-qn_code qn_pack_file(const char *input, const char *output, const qn_pack_settings *settings, qn_pack_totals *totals,
-                     qn_err *err)
+/* What the recipe asks for; *s stays closed without one. */
+static qn_code open_session(qn_session *s, const struct call *c, qn_source *src, const qn_pack_options *opt, qn_arena *arena, qn_err *err)
 {
-    struct call c;
-    qn_source *src, *base;
+    if (!c->set.recipe)
+        return c->set.statistics ? QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "statistics go with a recipe") : QN_OK;
+    QN_TRY(qn_recipe_parse(&s->recipe, c->set.recipe, strlen(c->set.recipe), "recipe", arena, err));
+    QN_TRY(qn_recipe_check(&s->recipe, err));
+    if (!qn_recipe_is_lossy(&s->recipe))
+        return QN_OK;
+    if (c->set.base)
+        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "a base does not go with an approximation");
+    const qn_session_options o = {.statistics = c->set.statistics, .pack = opt};
+    return qn_session_open(s, &c->env, src, &o, err);
+}
+
+static qn_code pack(const struct call *c, qn_source *src, qn_source *base, const char *output, qn_pack_totals *totals, qn_err *err)
+{
+    qn_pack_options opt = {.level = (qn_level)c->set.level, .base = base, .overwrite = c->set.overwrite, .restart = c->set.restart};
+    qn_session s = QN_SESSION_CLOSED;
     qn_pack_report report;
-    QN_TRY(call_init(&c, settings, err));
-    QN_TRY(open_both(&c, input, &src, &base, err));
-    const qn_pack_options opt = {.level = (qn_level)c.set.level, .base = base, .overwrite = c.set.overwrite,
-                                 .restart = c.set.restart};
-    const qn_code rc = qn_pack(&c.env, src, output, &opt, &report, err);
+    qn_arena arena;
+    qn_arena_init(&arena, c->env.alloc);
+    qn_code rc = open_session(&s, c, src, &opt, &arena, err);
+    if (rc == QN_OK) {
+        opt.lossy = s.lossy;
+        rc = qn_pack(&c->env, src, output, &opt, &report, err);
+    }
     if (rc == QN_OK) {
         if (totals)
             *totals = (qn_pack_totals){.source_bytes = report.source_bytes, .packed_bytes = report.packed_bytes,
                                        .n_tensors = src->n_tensors, .n_chunks = report.n_chunks,
                                        .n_shared = report.n_shared, .n_resumed = report.n_resumed};
-        qn_pack_report_release(&c.env, &report);
+        qn_pack_report_release(&c->env, &report);
     }
+    qn_session_close(&s);
+    qn_arena_release(&arena);
+    return rc;
+}
+
+qn_code qn_pack_file(const char *input, const char *output, const qn_pack_settings *settings, qn_pack_totals *totals,
+                     qn_err *err)
+{
+    struct call c;
+    qn_source *src, *base;
+    QN_TRY(call_init(&c, settings, err));
+    QN_TRY(open_both(&c, input, &src, &base, err));
+    const qn_code rc = pack(&c, src, base, output, totals, err);
     qn_source_close(src);
     qn_source_close(base);
     return rc;

@@ -51,8 +51,7 @@ static qn_code run(struct search *s, double bits, uint64_t *n_bytes, qn_err *err
     qn_lossy *l = NULL;
     qn_pack_report report;
     qn_pack_options o = *s->b->pack;
-    for (uint32_t i = 0; i < s->r->n_rules; i++)
-        s->r->rules[i].n_hits = 0;
+    qn_recipe_forget_hits(s->r);
     s->r->all.set.bits = bits;
     const qn_lossy_options lo = {.recipe = s->r, .stats = s->b->stats, .model = s->model};
     QN_TRY(qn_lossy_open(&l, s->env, s->b->src, s->b->graph, &lo, err));
@@ -132,8 +131,7 @@ qn_code qn_budget_find(const qn_budget *b, const qn_env *env, qn_recipe *r, qn_d
     s.follow = weights_of(b->src);
     QN_TRY(whole_bits(r) ? find_whole(&s, &best, &least, err) : find_any(&s, &best, &least, err));
     r->all.set.bits = best;
-    for (uint32_t i = 0; i < r->n_rules; i++)
-        r->rules[i].n_hits = 0;
+    qn_recipe_forget_hits(r);
     if (best > 0)
         return QN_OK;
     return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "%llu bytes are too few: the least that was seen is %llu", (unsigned long long)b->n_bytes,

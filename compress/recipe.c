@@ -146,6 +146,12 @@ qn_code qn_recipe_check(const qn_recipe *r, qn_err *err)
     return QN_OK;
 }
 
+void qn_recipe_forget_hits(qn_recipe *r)
+{
+    for (uint32_t i = 0; i < r->n_rules; i++)
+        r->rules[i].n_hits = 0;
+}
+
 qn_code qn_recipe_check_hits(const qn_recipe *r, qn_err *err)
 {
     for (uint32_t i = 0; i < r->n_rules; i++)

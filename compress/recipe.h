@@ -70,6 +70,8 @@ typedef struct qn_recipe_choice {
 } qn_recipe_choice;
 qn_recipe_choice qn_recipe_choose(qn_recipe *r, const char *name, qn_lossy_role role);
 
+/* Before choosing for all tensors once more. */
+void qn_recipe_forget_hits(qn_recipe *r);
 /* QN_E_USAGE when a rule matched none of the tensors. */
 qn_code qn_recipe_check_hits(const qn_recipe *r, qn_err *err) QN_MUST_CHECK;
 

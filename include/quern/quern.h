@@ -39,9 +39,12 @@ typedef struct qn_pack_settings {
     const qn_alloc *alloc;      /* NULL: the C library's heap                                     */
     qn_progress_fn progress;    /* NULL: none                                                     */
     void *progress_ctx;
+    const char *recipe;         /* NULL: nothing is lost. Else the text of a recipe (YAML, docs/recipes.md): "{codec: ect, bits: 3}"
+                                   approximates the weights of linear layers, "{codec: ect, size: 40MB}" so that OUTPUT has that size */
+    const char *statistics;     /* with a recipe: path of the model's statistics (quern calibrate); NULL: every input counts alike */
 } qn_pack_settings;
 
-#define QN_PACK_SETTINGS_INIT {sizeof(qn_pack_settings), QN_PACK_DENSE, 0, 0, NULL, false, false, NULL, NULL, NULL}
+#define QN_PACK_SETTINGS_INIT {sizeof(qn_pack_settings), QN_PACK_DENSE, 0, 0, NULL, false, false, NULL, NULL, NULL, NULL, NULL}
 
 typedef struct qn_pack_totals {
     uint64_t source_bytes, packed_bytes;

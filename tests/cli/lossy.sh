@@ -1,8 +1,8 @@
 #!/bin/sh
 # compress --codec as a user meets it: calibrate, approximate, look, restore, measure. Arguments: the quern program, a small model
-# folder. Speaks TAP; each `ok` states what should hold.
+# folder, the test tool. Speaks TAP; each `ok` states what should hold.
 . "$(dirname "$0")/tap.sh"
-quern=$(absolute "$1") model=$(absolute "$2")
+quern=$(absolute "$1") model=$(absolute "$2") tool=$(absolute "$3")
 scratch
 
 i=0
@@ -85,6 +85,56 @@ for cpu in scalar avx2 avx512; do
 done
 run compress "$model" --codec=pvq --bits=6 -o x.quern
 ok "… too many bits" fails 2 'allowed are 0.25 to'
+
+# Recipes, plans, sizes.
+cat >r.yaml <<END
+codec: ect
+bits: 3
+embedding: {codec: grid, bits: 8}
+tensors:
+  - match: "*.down_proj.weight"
+    codec: grid
+    bits: 4
+    group: 64
+  - match: model.layers.0.*
+    codec: lossless
+END
+run plan "$model" --recipe r.yaml --stats m.qstats
+ok "a plan" is 0
+ok "… says what a rule gives" out_has 'layers.1.mlp.down_proj.weight .*grid .*bits=4 group=64'
+ok "… what stays as it is, and why" out_has 'layers.0.mlp.up_proj.weight: as asked for'
+ok "… and the cost" out_has 'memory .*at most'
+run plan "$model" --recipe r.yaml --json
+ok "… as JSON" sh -c "\"$tool\" json schema=quern/plan/1 memory_bytes <out"
+run compress "$model" --recipe r.yaml --stats m.qstats -o rec.quern --json
+ok "compress by a recipe" is 0
+ok "… keeps it in the output" out_has '"lossy": *"ect bits=3; embedding: grid bits=8; [*].down_proj.weight: grid bits=4 group=64; model.layers.0.[*]: lossless'
+run inspect rec.quern
+ok "… where inspect finds it" out_has 'embedding: grid bits=8'
+run compress "$model" --recipe r.yaml --bits=2 -o x.quern -n
+ok "the command line comes on top" out_has 'ect  .*trellis'
+echo '  - {match: no.such.*, bits: 3}' >>r.yaml
+run compress "$model" --recipe r.yaml -o x.quern
+ok "a rule that matches nothing" fails 2 "line 11: 'no.such.[*]' matches none"
+echo 'bits: [' >bad.yaml
+run plan "$model" --recipe bad.yaml
+ok "no YAML" fails 2 'bad.yaml: line'
+run plan "$model" --recipe none.yaml
+ok "no recipe" fails 5 'none.yaml'
+run compress "$model" --size=90000 --stats m.qstats -o s.quern -q
+ok "a size" is 0
+ok "… is kept" test "$(wc -c <s.quern)" -le 90000
+ok "… and used" test "$(wc -c <s.quern)" -ge 89000
+run compress "$model" --bpw=3.5 --stats m.qstats --codec=pvq -o b.quern -q
+ok "bits per weight of the whole file" test "$(wc -c <b.quern)" -le 113900 -a "$(wc -c <b.quern)" -ge 110000
+run compress "$model" --size=90000 --codec=grid -o g.quern -q
+ok "a size with whole bits" test "$(wc -c <g.quern)" -le 90000
+run compress "$model" --size=9000 -o x.quern -q
+ok "too small a size" fails 2 '9000 bytes are too few'
+run compress "$model" --size=90000 --bits=3 -o x.quern
+ok "a size and bits" fails 2 'give one of them'
+run plan "$model" --size=90000
+ok "a plan for a size" out_has 'budget'
 
 run compress back --codec=grid --stats m.qstats -o x.quern
 ok "statistics of another model" fails 2 'of another model'

@@ -62,3 +62,38 @@ Test(public, there_and_back)
     unlink(out);
     rmdir(dir);
 }
+
+/* A recipe in the settings: a small model in half the bytes of 8 bits a weight, to a size, and what is wrong with others. */
+Test(public, recipe)
+{
+    char dir[] = "/tmp/quern-public-XXXXXX", packed[64];
+    qn_pack_settings set = QN_PACK_SETTINGS_INIT;
+    qn_pack_totals totals;
+    qn_reader *r;
+    qn_err err = {0};
+    cr_assert(mkdtemp(dir));
+    snprintf(packed, sizeof packed, "%s/m.quern", dir);
+    set.recipe = "{codec: ect, states: 8, size: 120000}";
+    cr_assert_eq(qn_pack_file(QT_SOURCE_ROOT "/testdata/stories260k-bf16", packed, &set, &totals, &err), QN_OK, "%s", err.text);
+    cr_assert(totals.packed_bytes <= 120000 && totals.packed_bytes > 119000);
+    cr_assert_eq(qn_verify_file(packed, NULL, &err), QN_OK, "%s", err.text);
+    cr_assert_eq(qn_reader_open(packed, NULL, &r, &err), QN_OK, "%s", err.text);
+    const char *recipe = qn_reader_property(r, "lossy");
+    cr_assert(recipe && strncmp(recipe, "ect bits=", 9) == 0);
+    qn_reader_close(r);
+    static const struct {
+        const char *recipe, *statistics, *base;
+        qn_code code;
+    } bad[] = {{"{codec: ect, bits: lots}", NULL, NULL, QN_E_USAGE}, {NULL, "m.qstats", NULL, QN_E_USAGE},
+               {"{codec: ect}", NULL, QT_SOURCE_ROOT "/testdata/stories260k-bf16", QN_E_USAGE}, {"{codec: ect}", "/nowhere/m.qstats", NULL, QN_E_IO}};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        err = (qn_err){0};
+        set.recipe = bad[i].recipe;
+        set.statistics = bad[i].statistics;
+        set.base = bad[i].base;
+        set.overwrite = true;
+        cr_expect_eq(qn_pack_file(QT_SOURCE_ROOT "/testdata/stories260k-bf16", packed, &set, NULL, &err), bad[i].code, "%zu: %s", i, err.text);
+    }
+    unlink(packed);
+    rmdir(dir);
+}
