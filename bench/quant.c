@@ -1,6 +1,6 @@
 /* quant.c: what the codecs that approximate are worth: distortion on made sources, a made layer, speed. Markdown on stdout.
  *
- *     bench/quant [--sources] [--layer] [--speed [--small]] [--peer LIBGGML_BASE] [--only CODEC]
+ *     bench/quant [--sources] [--layer] [--speed [--small] [--alike]] [--peer LIBGGML_BASE] [--only CODEC]
  *     bench/quant --train-ect            prints qn_ect_offset_tab of runtime/ect_tab.c
  *     bench/quant --pvq-points GROUPS N  tab-separated, for compress/pvq_rate_tab.c: all K with 64-bit indices, all gains
  *
@@ -119,7 +119,7 @@ void quant_sources_table(const quant_options *o)
 
 static int usage(void)
 {
-    (void)fprintf(stderr, "usage: quant [--sources] [--layer] [--speed [--small]] [--peer LIBGGML_BASE] [--only CODEC] | --train-ect | "
+    (void)fprintf(stderr, "usage: quant [--sources] [--layer] [--speed [--small] [--alike]] [--peer LIBGGML_BASE] [--only CODEC] | --train-ect | "
                           "--pvq-points GROUPS N\n");
     return 2;
 }
@@ -142,6 +142,8 @@ int main(int argc, char **argv)
             speed = true;
         else if (strcmp(a, "--small") == 0)
             o.side = 1024;
+        else if (strcmp(a, "--alike") == 0)
+            o.alike = true;
         else if (strcmp(a, "--peer") == 0 && i + 1 < argc)
             o.peer = argv[++i];
         else if (strcmp(a, "--only") == 0 && i + 1 < argc)

@@ -86,6 +86,7 @@ typedef struct quant_options {
     const char *only;
     unsigned cpu;     /* from QUERN_CPU */
     uint32_t side;    /* of the matrix that speed is measured on */
+    bool alike;       /* speed without a second moment: every column is of one class */
     const char *peer; /* libggml-base.so, or NULL */
 } quant_options;
 

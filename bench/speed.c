@@ -70,15 +70,16 @@ static void print_speed(double v, int digits)
         (void)printf(" – |");
 }
 
-static void speed_row(const struct bench_layer *l, const quant_variant *v, double bits, unsigned have)
+static void speed_row(const struct bench_layer *l, const quant_variant *v, double bits, const quant_options *o)
 {
     const unsigned want[CPUS] = {0, QN_CPU_AVX2, QN_CPU_AVX2 | QN_CPU_AVX512};
     const double n = (double)l->side * l->side;
+    const unsigned have = o->cpu;
     double speed[CPUS] = {0}, ratio = 0, whole = 0;
     qn_ldl ldl;
     quant_coded c = {0};
     const double t0 = bench_cpu_now();
-    quant_ldl(v, bits, l->side, l->moment, &ldl);
+    quant_ldl(v, bits, l->side, o->alike ? NULL : l->moment, &ldl);
     const double factor = bench_cpu_now() - t0;
     for (unsigned i = 0; i < CPUS; i++) {
         if (!ldl.n || (want[i] & have) != want[i])
@@ -125,14 +126,15 @@ void quant_speed_table(const quant_options *o)
     struct bench_layer l;
     quant_variant v;
     open_layer(&l, o->side);
-    (void)printf("\n### Speed, %u × %u, f32, one thread\n\nEncoding, Mweights/s, preparing the layer and feedback included: as compress does it (most codecs also "
+    (void)printf("\n### Speed, %u × %u, f32, one thread%s\n\nEncoding, Mweights/s, preparing the layer and feedback included: as compress does it (most codecs also "
                  "round without feedback, to compare), and feedback alone. Factor: CPU seconds for Cholesky's factor, once for all layers with this input. "
                  "Decoding to f32, Gweights/s, and the last of them over memcpy's of the result.\n\n"
                  "| codec | asked | R | as compress | encode: C | AVX2 | AVX-512 | factor, s | decode: C | AVX2 | AVX-512 | ÷ memcpy |\n"
-                 "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |\n", l.side, l.side);
+                 "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |\n", l.side, l.side,
+                 o->alike ? ", all columns alike, no feedback" : "");
     for (unsigned at = 0; quant_next(&at, o->only, &v);)
         for (unsigned r = 0; r < sizeof rates / sizeof rates[0] && !v.in_between; r++)
-            speed_row(&l, &v, rates[r], o->cpu);
+            speed_row(&l, &v, rates[r], o);
     close_layer(&l);
 }
 
