@@ -29,7 +29,7 @@ static const qn_option rows[] = {
 #include "compress/settings_tmpl.h"
 #undef QN_SETTING
     {.name = "head-bits", .type = QN_OPT_REAL, .at = AT(head_bits), .arg = "N", .max = 32,
-     .help = "bits of the head's weights; without it two more than --bits, 8 at most. 16 or more: lossless"},
+     .help = "bits of the head's weights; without it two more than --bits (one when it is a large part of the model), 8 at most. 16 or more: lossless"},
     {.name = "embedding-bits", .type = QN_OPT_REAL, .at = AT(embedding_bits), .arg = "N", .max = 32,
      .help = "the same of the embedding"},
     {.name = "order", .type = QN_OPT_CHOICE, .at = AT(order), .arg = "ORDER", .choices = orders, .fallback = "act",

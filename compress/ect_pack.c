@@ -98,7 +98,7 @@ static void collect(const qn_ect_book *b, const qn_ect_levels *l, plain *p)
         }
 }
 
-static unsigned log2_lanes(uint64_t n, uint32_t cols)
+unsigned qn_ect_log2_lanes(uint64_t n, uint32_t cols)
 {
     unsigned want = n >= 1u << 22 ? 6 : n >= 1u << 17 ? 5 : n >= 1u << 15 ? 4 : n >= 1u << 13 ? 3 : 0;
     while (1u << want > cols)
@@ -123,7 +123,7 @@ qn_code qn_ect_pack(const qn_enc_ctx *cx, const qn_ect_book *b, const qn_ect_lev
                     size_t *n_out, qn_err *err)
 {
     const uint64_t n = (uint64_t)l->rows * l->cols;
-    const unsigned log2 = log2_lanes(n, l->cols), n_lanes = 1u << log2;
+    const unsigned log2 = qn_ect_log2_lanes(n, l->cols), n_lanes = 1u << log2;
     qn_sink s = qn_sink_over(dst, cap);
     uint8_t number[4];
     *n_out = 0;

@@ -18,4 +18,8 @@ typedef struct qn_ect_levels {
 qn_code qn_ect_pack(const qn_enc_ctx *cx, const qn_ect_book *b, const qn_ect_levels *l, uint8_t *dst, size_t cap,
                     size_t *n_out, qn_err *err) QN_MUST_CHECK;
 
+/* Lanes that a payload of n weights in rows of cols has, as a power of two: more for larger ones, which are decoded faster by
+ * that; each costs four bytes. */
+unsigned qn_ect_log2_lanes(uint64_t n, uint32_t cols);
+
 #endif

@@ -49,13 +49,21 @@ static qn_code find_statistics(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
                                          l->stats->inputs[y->item->input].n, y->cols), y->name);
 }
 
-static qn_code open_layer(qn_lossy *l, qn_lossy_layer *y, uint64_t object, const qn_lossy_pick *pick, qn_err *err)
+static double weights_of(const qn_object *o)
+{
+    double n = 1;
+    for (unsigned i = 0; i < o->rank; i++)
+        n *= (double)o->dims[i];
+    return n;
+}
+
+static qn_code open_layer(qn_lossy *l, qn_lossy_layer *y, uint64_t object, const qn_lossy_pick *pick, double all, qn_err *err)
 {
     const qn_object *o = &l->src->objects[object];
     *y = (qn_lossy_layer){.object = object, .name = o->name, .pick = *pick};
     if (y->pick.kept)
         return QN_OK;
-    const qn_recipe_choice choice = qn_recipe_choose(l->r, o->name, pick->role);
+    const qn_recipe_choice choice = qn_recipe_choose(l->r, o->name, pick->role, weights_of(o) / all);
     y->codec = choice.codec;
     y->set = choice.set;
     if (strcmp(y->codec, QN_RECIPE_LOSSLESS) == 0) {
@@ -82,15 +90,19 @@ static qn_code open_layers(qn_lossy *l, const qn_graph *g, qn_err *err)
     qn_lossy_pick *picks = qn_mem_zeros(l->env->alloc, l->src->n_objects + 1, sizeof *picks, err);
     if (!picks)
         return QN_E_MEMORY;
+    double all = 1;
     qn_lossy_pick_all(l->src, g, picks);
     for (uint64_t i = 0; i < l->src->n_objects; i++)
-        l->n_layers += picks[i].role != QN_ROLE_NONE;
+        if (picks[i].role != QN_ROLE_NONE) {
+            l->n_layers++;
+            all += picks[i].kept ? 0 : weights_of(&l->src->objects[i]);
+        }
     l->layers = qn_arena_get(&l->arena, (l->n_layers + 1) * sizeof *l->layers, 8, err);
     qn_code rc = l->layers ? QN_OK : QN_E_MEMORY;
     uint64_t n = 0;
     for (uint64_t i = 0; i < l->src->n_objects && rc == QN_OK; i++)
         if (picks[i].role != QN_ROLE_NONE)
-            rc = open_layer(l, &l->layers[n++], i, &picks[i], err);
+            rc = open_layer(l, &l->layers[n++], i, &picks[i], all, err);
     if (rc != QN_OK)
         l->n_layers = 0;
     qn_mem_put(l->env->alloc, picks);

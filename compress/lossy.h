@@ -72,6 +72,7 @@ qn_code qn_lossy_chunk(qn_lossy *l, uint64_t object, uint64_t chunk, const uint8
 typedef struct qn_lossy_pick {
     qn_lossy_role role;
     const char *kept; /* why it cannot be approximated, or NULL */
+    bool tied;        /* a head that is also the embedding      */
 } qn_lossy_pick;
 
 /* picks: one for each object of the source, zeroed. */

@@ -10,6 +10,8 @@ enum { QN_LOSSY_FACTORS = 2 /* that are kept when nobody uses them */ };
 /* A factor for an input and a width of groups. */
 typedef struct qn_lossy_factor {
     uint32_t input, group; /* of the statistics file */
+    qn_ldl_order order;
+    bool tied;             /* made for one layer only */
     uint64_t n_users, used;
     qn_ldl ldl;
 } qn_lossy_factor;

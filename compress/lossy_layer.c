@@ -3,11 +3,13 @@
 #include "base/err.h"
 #include "base/num.h"
 #include "compress/lossy_impl.h"
+#include "compress/rows.h"
 #include "runtime/widths.h"
 #include <math.h>
 #include <string.h>
 
 enum { SAMPLE_ROWS = 64 };
+#define MERGE_SHARE 0.02
 
 /* --- preparing a layer --------------------------------------------------------------------------------------------- */
 
@@ -51,38 +53,6 @@ static qn_lossy_factor *place(qn_lossy *l)
         return oldest;
     }
     return empty;
-}
-
-static qn_code get_factor(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
-{
-    const uint32_t input = y->item ? y->item->input : UINT32_MAX;
-    const uint32_t group = y->q->group_cols && y->q->group_cols < y->cols ? y->q->group_cols : y->cols;
-    for (unsigned i = 0; i < l->n_factors; i++) {
-        qn_lossy_factor *f = &l->factors[i];
-        if (f->ldl.n == y->cols && f->input == input && f->group == group) {
-            y->factor = f;
-            f->n_users++;
-            return QN_OK;
-        }
-    }
-    qn_lossy_factor *f = place(l);
-    if (!f)
-        return QN_BUG(err, "lossy: more than %u layers at a time", l->n_factors);
-    double *h = NULL, *diagonal = NULL;
-    const qn_ldl_order order = y->q->order_free ? QN_ORDER_NATURAL : l->r->order;
-    qn_code rc = y->item ? read_moment(l, y, &h, &diagonal, err) : QN_OK;
-    if (rc == QN_OK)
-        rc = qn_ldl_take(&f->ldl, l->env->alloc, y->cols, h, diagonal, group, order, l->r->damping, err);
-    else
-        qn_mem_put(l->env->alloc, h);
-    qn_mem_put(l->env->alloc, diagonal);
-    if (rc != QN_OK)
-        return rc;
-    f->input = input;
-    f->group = group;
-    f->n_users = 1;
-    y->factor = f;
-    return QN_OK;
 }
 
 /* src, little-endian units of dtype t → f32 */
@@ -132,8 +102,74 @@ static qn_code read_sample(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
     return QN_OK;
 }
 
+/* A matrix that is a head and an embedding too is looked up row by row as well, where every column counts alike. The sum of both
+ * relative errors, tr(E H Eᵀ) / tr(W H Wᵀ) + |E|² / |W|², is the head's with tr(W H Wᵀ) / |W|² more on the diagonal of H. Gives
+ * that over the diagonal's mean, from the sample. */
+static double damping_of_tied(const qn_lossy_layer *y, const double *h, const double *diagonal)
+{
+    const uint32_t n = y->cols;
+    double energy = 0, square = 0, trace = 0;
+    for (uint32_t i = 0; i < y->ql.n_sample; i++) {
+        const float *w = y->ql.sample + (size_t)i * n;
+        for (uint32_t a = 0; a < n; a++) {
+            double sum = h ? 0 : diagonal[a] * (double)w[a];
+            for (uint32_t b = 0; h && b < n; b++)
+                sum += h[(size_t)a * n + b] * (double)w[b];
+            energy += sum * (double)w[a];
+            square += (double)w[a] * (double)w[a];
+        }
+    }
+    for (uint32_t a = 0; a < n; a++)
+        trace += h ? h[(size_t)a * n + a] : diagonal[a];
+    const double d = energy / square / (trace / n);
+    return isfinite(d) && d > 0 ? d : 0;
+}
+
+static qn_code make_factor(qn_lossy *l, qn_lossy_layer *y, qn_ldl *ldl, uint32_t group, qn_ldl_order order, qn_err *err)
+{
+    double *h = NULL, *diagonal = NULL, damping = l->r->damping;
+    qn_code rc = y->item ? read_moment(l, y, &h, &diagonal, err) : QN_OK;
+    if (rc == QN_OK && y->pick.tied && (h || diagonal))
+        damping = fmax(damping, damping_of_tied(y, h, diagonal));
+    if (rc == QN_OK)
+        rc = qn_ldl_take(ldl, l->env->alloc, y->cols, h, diagonal, group, order, damping, err);
+    else
+        qn_mem_put(l->env->alloc, h);
+    qn_mem_put(l->env->alloc, diagonal);
+    return rc;
+}
+
+static qn_code get_factor(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
+{
+    const uint32_t input = y->item ? y->item->input : UINT32_MAX;
+    const uint32_t group = y->q->group_cols && y->q->group_cols < y->cols ? y->q->group_cols : y->cols;
+    const qn_ldl_order order = y->q->order_free ? QN_ORDER_NATURAL : l->r->order;
+    for (unsigned i = 0; i < l->n_factors && !y->pick.tied; i++) {
+        qn_lossy_factor *f = &l->factors[i];
+        if (f->ldl.n == y->cols && f->input == input && f->group == group && f->order == order && !f->tied) {
+            y->factor = f;
+            f->n_users++;
+            return QN_OK;
+        }
+    }
+    qn_lossy_factor *f = place(l);
+    if (!f)
+        return QN_BUG(err, "lossy: more than %u layers at a time", l->n_factors);
+    QN_TRY(make_factor(l, y, &f->ldl, group, order, err));
+    f->input = input;
+    f->group = group;
+    f->order = order;
+    f->tied = y->pick.tied;
+    f->n_users = 1;
+    y->factor = f;
+    return QN_OK;
+}
+
 static qn_code prepare(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
 {
+    y->ql = (qn_quant_layer){.name = y->name, .rows = y->rows, .cols = y->cols,
+                             .dtype = (qn_dtype)l->src->objects[y->object].dtype, .segment_rows = y->chunk_rows};
+    QN_TRY(read_sample(l, y, err));
     QN_TRY(get_factor(l, y, err));
     const qn_ldl *d = &y->factor->ldl;
     y->kind = d->kind;
@@ -141,10 +177,8 @@ static qn_code prepare(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
     y->spread = d->spread;
     y->n_dead = d->n_dead;
     y->unevenness = qn_ldl_unevenness(d);
-    y->ql = (qn_quant_layer){.name = y->name, .rows = y->rows, .cols = y->cols,
-                             .dtype = (qn_dtype)l->src->objects[y->object].dtype, .weight = d->weight, .ldl = d,
-                             .segment_rows = y->chunk_rows};
-    QN_TRY(read_sample(l, y, err));
+    y->ql.weight = d->weight;
+    y->ql.ldl = d;
     return y->q->ops->begin(y->q, &y->ql, &y->arena, &y->plan, err);
 }
 
@@ -200,21 +234,21 @@ static void leave(qn_lossy *l, qn_lossy_layer *y)
 
 /* --- a chunk ------------------------------------------------------------------------------------------------------- */
 
-static qn_code quantize(qn_lossy *l, qn_lossy_layer *y, uint64_t chunk, const uint8_t *raw, uint64_t n_bytes, uint8_t *decoded,
-                        uint8_t *payload, size_t cap, size_t *n_out, qn_arena *scratch, qn_err *err)
+/* Whole rows of a chunk through the engine. *n_out = 0: the codec does not fit. */
+static qn_code run_engine(qn_lossy_layer *y, uint64_t chunk, const uint8_t *raw, uint32_t rows, uint8_t *decoded, uint8_t *payload,
+                          size_t cap, size_t *n_out, qn_arena *scratch, qn_err *err)
 {
-    const size_t n = (size_t)(n_bytes / qn_unit_bytes(y->ql.dtype));
+    const size_t n = (size_t)rows * y->cols;
     float *w = qn_arena_get(scratch, n * sizeof *w, 64, err);
     float *recon = w ? qn_arena_get(scratch, n * sizeof *recon, 64, err) : NULL;
     *n_out = 0;
-    (void)l;
     if (!recon)
         return QN_E_MEMORY;
     y->state[chunk] = 2;
     if (!widen(y->ql.dtype, raw, n, w))
         return QN_OK;
     const qn_feedback_job job = {.q = y->q, .layer = &y->ql, .plan = y->plan, .ldl = &y->factor->ldl,
-                                 .row0 = (uint32_t)(chunk * y->chunk_rows), .rows = (uint32_t)(n / y->cols), .w = w,
+                                 .row0 = (uint32_t)(chunk * y->chunk_rows), .rows = rows, .w = w,
                                  .compare = !y->q->costly, .want_energy = true};
     QN_TRY(qn_feedback_segment(&job, recon, payload, cap, n_out, &y->loss[chunk], scratch, err));
     if (*n_out) {
@@ -224,14 +258,79 @@ static qn_code quantize(qn_lossy *l, qn_lossy_layer *y, uint64_t chunk, const ui
     return QN_OK;
 }
 
+/* Rows that are equal, as those of words that no text has, are approximated once: a payload of ROWS. */
+static qn_code quantize_unique(qn_lossy_layer *y, uint64_t chunk, const uint8_t *raw, const qn_rows *m, uint8_t *decoded, uint8_t *payload,
+                               size_t cap, size_t *n_out, qn_arena *scratch, qn_err *err)
+{
+    const size_t row_bytes = (size_t)y->cols * qn_unit_bytes(y->ql.dtype), n_bytes = m->n_unique * row_bytes;
+    const qn_enc_ctx cx = {.ekern = &y->q->ekern, .kern = &y->q->kern, .scratch = scratch, .level = QN_LEVEL_DENSE};
+    uint8_t *rows = qn_arena_get(scratch, n_bytes, 64, err), *back = rows ? qn_arena_get(scratch, n_bytes, 64, err) : NULL;
+    uint8_t *inner = back ? qn_arena_get(scratch, cap, 64, err) : NULL;
+    size_t n_inner = 0;
+    *n_out = 0;
+    if (!inner)
+        return QN_E_MEMORY;
+    for (uint32_t u = 0; u < m->n_unique; u++)
+        memcpy(rows + u * row_bytes, raw + m->first[u] * row_bytes, row_bytes);
+    QN_TRY(run_engine(y, chunk, rows, m->n_unique, back, inner, cap, &n_inner, scratch, err));
+    if (!n_inner)
+        return QN_OK;
+    qn_sink s = qn_sink_over(payload, cap);
+    QN_TRY(qn_rows_put_map(&cx, &s, m, err));
+    qn_sink_u8(&s, y->q->codec);
+    qn_sink_varint(&s, n_inner);
+    qn_sink_put(&s, inner, n_inner);
+    *n_out = s.full ? 0 : s.n;
+    y->state[chunk] = s.full ? 2 : 1;
+    for (uint32_t r = 0; r < m->n_rows; r++)
+        memcpy(decoded + r * row_bytes, back + m->map[r] * row_bytes, row_bytes);
+    return QN_OK;
+}
+
+static bool worth_merging(const qn_rows *m)
+{
+    return m->n_unique <= m->n_rows - m->n_rows / 32 && m->n_unique < m->n_rows;
+}
+
+/* Words have rows in heads and embeddings, and many words that no text has had are nearly the same: what merging them costs is a small share
+ * of the error that so many bits leave, 2^(−2 bits) at best. */
+static qn_code match_rows(const qn_lossy_layer *y, const uint8_t *raw, uint32_t rows, qn_rows *m, qn_arena *scratch, qn_err *err)
+{
+    const size_t row_bytes = (size_t)y->cols * qn_unit_bytes(y->ql.dtype), n = (size_t)rows * y->cols;
+    QN_TRY(qn_rows_match(m, raw, rows, row_bytes, scratch, err));
+    if (y->pick.role == QN_ROLE_LINEAR || worth_merging(m))
+        return QN_OK;
+    const qn_arena_mark mark = qn_arena_tell(scratch);
+    float *w = qn_arena_get(scratch, n * sizeof *w, 64, err);
+    if (!w)
+        return QN_E_MEMORY;
+    if (widen(y->ql.dtype, raw, n, w))
+        return qn_rows_near(m, w, rows, y->cols, MERGE_SHARE * exp2(-2 * y->set.bits), scratch, err);
+    qn_arena_rewind(scratch, mark);
+    return QN_OK;
+}
+
+static qn_code quantize(qn_lossy_layer *y, uint64_t chunk, const uint8_t *raw, uint64_t n_bytes, uint8_t *decoded, uint8_t *payload,
+                        size_t cap, unsigned *codec, size_t *n_out, qn_arena *scratch, qn_err *err)
+{
+    const size_t row_bytes = (size_t)y->cols * qn_unit_bytes(y->ql.dtype);
+    const uint32_t rows = (uint32_t)(n_bytes / row_bytes);
+    qn_rows m;
+    QN_TRY(match_rows(y, raw, rows, &m, scratch, err));
+    *codec = y->q->codec;
+    if (!worth_merging(&m))
+        return run_engine(y, chunk, raw, rows, decoded, payload, cap, n_out, scratch, err);
+    *codec = QN_CODEC_ROWS;
+    return quantize_unique(y, chunk, raw, &m, decoded, payload, cap, n_out, scratch, err);
+}
+
 qn_code qn_lossy_chunk(qn_lossy *l, uint64_t object, uint64_t chunk, const uint8_t *raw, uint64_t n_bytes, uint8_t *decoded,
                        uint8_t *payload, size_t cap, unsigned *codec, size_t *n_out, qn_arena *scratch, qn_err *err)
 {
     qn_lossy_layer *y = &l->layers[l->layer_of[object] - 1];
     const qn_arena_mark mark = qn_arena_tell(scratch);
-    *codec = y->q->codec;
     QN_TRY(enter(l, y, err));
-    const qn_code rc = quantize(l, y, chunk, raw, n_bytes, decoded, payload, cap, n_out, scratch, err);
+    const qn_code rc = quantize(y, chunk, raw, n_bytes, decoded, payload, cap, codec, n_out, scratch, err);
     leave(l, y);
     qn_arena_rewind(scratch, mark);
     return rc;

@@ -33,6 +33,7 @@ static void note(const qn_source *src, qn_lossy_pick *picks, const qn_value *v, 
         return;
     qn_lossy_pick *p = &picks[t->object];
     /* a head that is also the embedding is a head; a use that keeps it wins over all others */
+    p->tied = p->tied || (p->role != QN_ROLE_NONE && (p->role == QN_ROLE_EMBEDDING) != (role == QN_ROLE_EMBEDDING));
     if (p->role == QN_ROLE_NONE || (p->role == QN_ROLE_EMBEDDING && role != QN_ROLE_EMBEDDING))
         p->role = role;
     if (!p->kept)

@@ -10,7 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { TRIALS = 4, ROW_CLASS_MAX = 48, DEFAULT_STATES = 256, HEAD_BITS = 800, /* mostly the states of the lanes */
+enum { TRIALS = 4, ROW_CLASS_MAX = 48, DEFAULT_STATES = 256, HEAD_BYTES = 16, /* without the states of the lanes */
        CLASS_ROWS = 1000 /* so many rows tell which class suits a column */ };
 
 typedef struct ect {
@@ -173,7 +173,8 @@ static qn_code trial(const qn_quantizer *q, const qn_quant_layer *l, plan *p, qn
     p->trial = false;
     memcpy(&c, payload, sizeof c);
     const double whole = (double)(l->segment_rows ? l->segment_rows : l->rows) * l->cols;
-    *bits = c.by_weight / (double)n + (c.by_column + HEAD_BITS) / whole;
+    const double head = 8.0 * (HEAD_BYTES + (4u << qn_ect_log2_lanes((uint64_t)whole, l->cols)));
+    *bits = c.by_weight / (double)n + (c.by_column + head) / whole;
     qn_arena_rewind(arena, mark);
     return rc;
 }

@@ -175,10 +175,10 @@ static void apply(qn_recipe_choice *c, const qn_recipe_part *p)
 }
 
 /* Heads and embeddings have more bits unless it is said otherwise, and a codec that suits so many. */
-static void apply_role(qn_recipe_choice *c, const qn_recipe_part *p, qn_lossy_role role)
+static void apply_role(qn_recipe_choice *c, const qn_recipe_part *p, qn_lossy_role role, double share)
 {
-    const double b = c->set.bits;
-    c->set.bits = b + 2 < 8 ? b + 2 : b > 8 ? b : 8;
+    const double b = c->set.bits, more = b + (share > QN_RECIPE_LARGE_SHARE ? 1 : 2);
+    c->set.bits = more < 8 ? more : b > 8 ? b : 8;
     apply(c, p);
     if (c->set.bits >= 16)
         c->codec = QN_RECIPE_LOSSLESS;
@@ -190,13 +190,13 @@ static void apply_role(qn_recipe_choice *c, const qn_recipe_part *p, qn_lossy_ro
     }
 }
 
-qn_recipe_choice qn_recipe_choose(qn_recipe *r, const char *name, qn_lossy_role role)
+qn_recipe_choice qn_recipe_choose(qn_recipe *r, const char *name, qn_lossy_role role, double share)
 {
     qn_recipe_choice c = {.codec = r->all.codec ? r->all.codec : QN_RECIPE_LOSSLESS, .set = r->all.set};
     if (c.set.bits == 0)
         c.set.bits = QN_RECIPE_BITS;
     if (role == QN_ROLE_HEAD || role == QN_ROLE_EMBEDDING)
-        apply_role(&c, &r->role[role], role);
+        apply_role(&c, &r->role[role], role, share);
     for (uint32_t i = 0; i < r->n_rules; i++) {
         if (!qn_pattern_match(&r->rules[i].match, name))
             continue;

@@ -30,7 +30,7 @@ typedef struct qn_recipe_rule {
 
 typedef struct qn_recipe {
     qn_recipe_part all;           /* codec NULL: lossless                                              */
-    qn_recipe_part role[QN_N_ROLES]; /* head and embedding; without bits: two more than all, 8 at most */
+    qn_recipe_part role[QN_N_ROLES]; /* head and embedding; without bits: more than all */
     qn_recipe_rule *rules;
     uint32_t n_rules;
     qn_ldl_order order;
@@ -61,14 +61,18 @@ bool qn_recipe_is_lossy(const qn_recipe *r);
 /* Refuses settings that their codec does not know, and contradictions. QN_E_USAGE. */
 qn_code qn_recipe_check(const qn_recipe *r, qn_err *err) QN_MUST_CHECK;
 
+/* Heads and embeddings without bits of their own have two more than the rest, 8 at most; one more when they are more than this share of all
+ * weights, as in small models with large vocabularies, where two cost the rest too much. */
+#define QN_RECIPE_LARGE_SHARE 0.05
+
 /* What one tensor gets: a codec, never NULL, and its settings with bits. Counts the rules that matched. `explicit_bits`: its bits were
- * given for it, by role or rule, and do not follow those for all. */
+ * given for it, by role or rule, and do not follow those for all. `share`: of all weights that can be approximated. */
 typedef struct qn_recipe_choice {
     const char *codec;
     qn_quant_settings set;
     bool explicit_bits;
 } qn_recipe_choice;
-qn_recipe_choice qn_recipe_choose(qn_recipe *r, const char *name, qn_lossy_role role);
+qn_recipe_choice qn_recipe_choose(qn_recipe *r, const char *name, qn_lossy_role role, double share);
 
 /* Before choosing for all tensors once more. */
 void qn_recipe_forget_hits(qn_recipe *r);

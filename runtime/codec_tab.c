@@ -18,7 +18,8 @@ const qn_codec_row qn_codec_tab[QN_CODEC_COUNT] = {
     [QN_CODEC_DENSE] = {"dense", "floats: scale-relative exponents and top fraction bits in rANS", qn_dec_dense},
     [QN_CODEC_GRID] = {"grid", "lossy: integers and scales, group by group", qn_dec_grid},
     [QN_CODEC_ECT] = {"ect", "lossy: an entropy-coded trellis", qn_dec_ect},
-    [QN_CODEC_PVQ] = {"pvq", "points of pyramids down the columns", qn_dec_pvq},
+    [QN_CODEC_PVQ] = {"pvq", "lossy: points of pyramids down the columns", qn_dec_pvq},
+    [QN_CODEC_ROWS] = {"rows", "lossy: unique rows, approximated, and a row map", qn_dec_rowdup},
     [QN_CODEC_ORDER0] = {"order0", "bytes in rANS", qn_dec_order0},
 };
 

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what is missing, builds, and does the main job on the trained model beside this script: compress,
 # verify, restore, and show that every file has come back with the same SHA-256. Then the model is calibrated on one text and
-# evaluated on another, as it is and from its packed file.
+# evaluated on another, as it is and from its packed file; and its weights are approximated with about 3 bits each, beside plain rounding
+# in the same bytes.
 set -eu
 cd "$(dirname "$0")/.."
 sh tests/install-deps.sh
@@ -48,3 +49,26 @@ echo "\$ quern eval $model --data $text --documents"
 echo
 echo "\$ quern eval dense.quern --data $text --documents --against $model"
 "$quern" eval "$out/dense.quern" --data "$text" --documents --against "$model" | sed "s|$out/||"
+
+# What eval says about a file, as a row: name, bytes, perplexity, divergence from the original.
+value() { # key of an estimate
+    awk -v key="\"$1\":" '$1 == key && !found { getline; found = 1; gsub(/,/, "", $2); print $2 }' "$out/eval.json"
+}
+row() { # name, file, bytes
+    "$quern" eval "$2" --data "$text" --documents --against "$model" --json >"$out/eval.json"
+    printf '  %-52s %8s %11.4f %10.5f\n' "$1" "$3" "$(value perplexity)" "$(value kl)"
+}
+echo
+echo "\$ quern compress $model --codec=grid --bits=3 -o rounded.quern"
+"$quern" compress "$model" --codec=grid --bits=3 -o "$out/rounded.quern" -q
+size=$(wc -c <"$out/rounded.quern")
+echo "\$ quern plan $model --size=$size --stats model.qstats"
+"$quern" plan "$model" --size="$size" --stats "$out/model.qstats"
+echo
+echo "\$ quern compress $model --size=$size --stats model.qstats -o small.quern"
+"$quern" compress "$model" --size="$size" --stats "$out/model.qstats" -o "$out/small.quern" -q
+echo
+printf '  %-52s %8s %11s %10s\n' "" bytes perplexity KLD
+row "as it is" "$model" "$(du -sb --apparent-size "$model" | cut -f1)"
+row "rounded to 3 bits, scales in groups of 32 (grid)" "$out/rounded.quern" "$size"
+row "the same size, with statistics and feedback (ect)" "$out/small.quern" "$(wc -c <"$out/small.quern")"

@@ -30,7 +30,7 @@ static qn_code parse(qn_recipe *r, const char *text)
 static const char *choice_text(qn_recipe *r, const char *name, qn_lossy_role role)
 {
     static char buf[256];
-    const qn_recipe_choice c = qn_recipe_choose(r, name, role);
+    const qn_recipe_choice c = qn_recipe_choose(r, name, role, 0.01);
     (void)snprintf(buf, sizeof buf, "%s", c.codec);
     const size_t n = strlen(buf);
     if (strcmp(c.codec, QN_RECIPE_LOSSLESS) != 0)
@@ -80,6 +80,17 @@ Test(recipe, heads_and_embeddings_have_two_bits_more)
         cr_expect_str_eq(choice_text(&r, "e", QN_ROLE_EMBEDDING), cases[i].embedding, "%s", cases[i].recipe);
         qn_recipe_release(&r);
     }
+}
+
+Test(recipe, large_heads_have_one_bit_more)
+{
+    qn_recipe r;
+    cr_assert_eq(parse(&r, "{codec: ect, bits: 3}"), QN_OK, "%s", err.text);
+    cr_expect_float_eq(qn_recipe_choose(&r, "h", QN_ROLE_HEAD, 0.049).set.bits, 5, 1e-12);
+    cr_expect_float_eq(qn_recipe_choose(&r, "h", QN_ROLE_HEAD, 0.051).set.bits, 4, 1e-12);
+    cr_expect_float_eq(qn_recipe_choose(&r, "l", QN_ROLE_LINEAR, 0.5).set.bits, 3, 1e-12);
+    r.role[QN_ROLE_HEAD].set.bits = 6;
+    cr_expect_float_eq(qn_recipe_choose(&r, "h", QN_ROLE_HEAD, 0.5).set.bits, 6, 1e-12);
 }
 
 Test(recipe, one_line)

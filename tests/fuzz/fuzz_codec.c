@@ -272,7 +272,7 @@ static void emit_quantized(void (*emit)(void *, const uint8_t *, size_t), void *
     uint32_t all[COLS];
     for (uint32_t j = 0; j < COLS; j++)
         all[j] = j;
-    if (qn_quantizer_open(qn_codec_tab[FUZZ_CODEC].name, &set, 0, &arena, &q, NULL) == QN_OK &&
+    if (qn_codec_tab[FUZZ_CODEC].name && qn_quantizer_open(qn_codec_tab[FUZZ_CODEC].name, &set, 0, &arena, &q, NULL) == QN_OK &&
         q->ops->begin(q, &layer, &arena, &plan, NULL) == QN_OK &&
         q->ops->segment(q, &layer, plan, &s, &seg_state, NULL) == QN_OK) {
         bool ok = true;

@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     QF_CHECK(rc == QN_OK || (err.text[0] && r.n_rules == 0));
     if (rc == QN_OK && qn_recipe_check(&r, NULL) == QN_OK)
         for (unsigned role = QN_ROLE_LINEAR; role < QN_N_ROLES; role++) {
-            const qn_recipe_choice c = qn_recipe_choose(&r, "model.layers.0.mlp.down_proj.weight", (qn_lossy_role)role);
+            const qn_recipe_choice c = qn_recipe_choose(&r, "model.layers.0.mlp.down_proj.weight", (qn_lossy_role)role, 0.3);
             QF_CHECK(c.codec && c.set.bits > 0);
         }
     if (rc == QN_OK)
