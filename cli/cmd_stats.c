@@ -243,6 +243,8 @@ static const qn_json_key keys[] = {
     {"inputs[].entries[]", "name, expert (of tensors that hold several), input (equal for tensors that share one), kind (h or "
                            "diagonal), n, rows, mean_abs, rms, max_abs, worst_over_rms, mean_share, dead_columns, low_rank, "
                            "starved, outputs; null where not known"},
+    {"inputs[].entries[].sensitivity", "what a relative error of 1 in the layer's output costs, in nats a token, and what it is from: "
+                                       "sensitivity_kl, sensitivity_noise, sensitivity_tokens; only where it was measured"},
     {"output, dry_run", "with what writes a file, instead of inputs"},
     {"merged", "with --merge: number of files"},
     {"tensors, tensors_with_experts, untranslated, left_out, unseen", "with --import-imatrix and --export-imatrix"},
@@ -257,7 +259,9 @@ const qn_command qn_cmd_stats = {
         "Lists what was measured of a model's inputs: for every weight the number of rows seen, the mean and largest |x|, "
         "and the ratio of the largest column's RMS to that of all. Notes: 'rank < n' means fewer rows than "
         "columns, 'dead' columns that were always zero, 'outliers' a column above 8 times the RMS, 'mean dominates' that more "
-        "than half of the second moment is the mean's, 'starved' an expert that saw too little.\n\n"
+        "than half of the second moment is the mean's, 'starved' an expert that saw too little. The column 'sensitivity', when "
+        "calibrate has measured it: what the divergence of the model's predictions (nats a token) is for a small relative error t² of "
+        "the layer's output, over t².\n\n"
         "With --merge the files are added; the result does not depend on their order. Importance matrices of llama.cpp are "
         "read and written; they hold the diagonal only.",
     .options = {options, sizeof options / sizeof options[0]},

@@ -92,17 +92,28 @@ static qn_code add_row(qn_table *t, const qn_stats_view *view, const qn_stats_it
     QN_TRY(number(t, g.rms, "%.3g", err));
     QN_TRY(number(t, g.max_abs, "%.3g", err));
     QN_TRY(number(t, g.outlier, "%.1f", err));
+    if (view->f->n_costs) {
+        double a = (double)NAN;
+        (void)qn_stats_sensitivity(view->f, it, &a);
+        QN_TRY(number(t, a, "%.3g", err));
+    }
     return qn_table_cell(t, err, "%s", note);
 }
 
 static qn_code print_entries(qn_cli *cli, const qn_stats_view *view, uint64_t *n_starved, qn_err *err)
 {
-    static const qn_column columns[] = {{.title = "tensor", .shrink = true}, {.title = "kind"}, {"n", .right = true},
+    static const qn_column without[] = {{.title = "tensor", .shrink = true}, {.title = "kind"}, {"n", .right = true},
                                         {"rows", .right = true}, {"mean |x|", .right = true}, {"rms", .right = true},
                                         {"max |x|", .right = true}, {"worst/rms", .right = true}, {.title = "notes"}};
+    static const qn_column with[] = {{.title = "tensor", .shrink = true}, {.title = "kind"}, {"n", .right = true},
+                                     {"rows", .right = true}, {"mean |x|", .right = true}, {"rms", .right = true},
+                                     {"max |x|", .right = true}, {"worst/rms", .right = true}, {"sensitivity", .right = true},
+                                     {.title = "notes"}};
     qn_table t;
     uint64_t n = 0;
-    qn_table_init(&t, &cli->out, &cli->arena, columns, sizeof columns / sizeof columns[0], 2);
+    const bool costs = view->f->n_costs > 0;
+    qn_table_init(&t, &cli->out, &cli->arena, costs ? with : without,
+                  costs ? sizeof with / sizeof with[0] : sizeof without / sizeof without[0], 2);
     qn_code rc = QN_OK;
     *n_starved = 0;
     for (uint32_t i = 0; i < view->f->n_items && rc == QN_OK; i++) {
@@ -190,6 +201,13 @@ static qn_code json_entry(qn_json_writer *j, const qn_stats_view *view, const qn
     qn_jw_real(j, "worst_over_rms", g.outlier);
     qn_jw_real(j, "mean_share", g.mean_share);
     qn_jw_u64(j, "dead_columns", g.n_dead);
+    double a;
+    if (qn_stats_sensitivity(view->f, it, &a)) {
+        qn_jw_real(j, "sensitivity", a);
+        qn_jw_real(j, "sensitivity_kl", it->cost->kl);
+        qn_jw_real(j, "sensitivity_noise", it->cost->noise);
+        qn_jw_u64(j, "sensitivity_tokens", it->cost->tokens);
+    }
     qn_jw_bool(j, "low_rank", g.low_rank);
     qn_jw_bool(j, "starved", qn_stats_is_starved(view->f, it, view->starved));
     qn_jw_u64(j, "outputs", in->names[it->at].n_outputs);

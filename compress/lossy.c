@@ -123,6 +123,17 @@ static qn_code digest_of_stats(qn_lossy *l, qn_err *err)
         qn_hasher_add(&h, f->inputs[i].vectors_digest.b, 16);
         qn_hasher_add(&h, f->inputs[i].h_digest.b, 16);
     }
+    for (uint32_t i = 0; i < f->n_items; i++) {
+        double a;
+        uint64_t bits;
+        uint8_t b[8];
+        if (!qn_stats_sensitivity(f, &f->items[i], &a))
+            continue;
+        memcpy(&bits, &a, sizeof bits);
+        qn_store64(b, bits);
+        qn_hasher_add(&h, f->items[i].key, strlen(f->items[i].key) + 1);
+        qn_hasher_add(&h, b, sizeof b);
+    }
     l->statistics = qn_hasher_digest(&h);
     qn_hasher_close(&h);
     return QN_OK;

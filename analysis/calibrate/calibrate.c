@@ -1,5 +1,7 @@
 /* calibrate.c: see calibrate.h. */
 #include "analysis/calibrate/calibrate.h"
+#include "analysis/calibrate/sensitivity.h"
+#include "analysis/stats/merge.h"
 #include "base/err.h"
 #include "base/num.h"
 #include <inttypes.h>
@@ -159,7 +161,6 @@ static qn_code on_block(void *ctx, uint32_t block, bool *again, qn_err *err)
 {
     struct run *r = ctx;
     const qn_graph_block *b = &r->graph->blocks[block];
-    (void)again;
     if (block >= r->n_done) {
         for (uint32_t i = b->first_node; i < b->first_node + b->n_nodes; i++)
             if (!strcmp(r->graph->nodes[i].type, "Experts"))
@@ -167,6 +168,8 @@ static qn_code on_block(void *ctx, uint32_t block, bool *again, qn_err *err)
         QN_TRY(qn_stats_flush(r->stats, r->writer, err));
         QN_TRY(qn_stats_writer_checkpoint(r->writer, err));
     }
+    if (r->o->on_block)
+        QN_TRY(r->o->on_block(r->o->block_ctx, r->writer, block, again, err));
     r->block = block + 1;
     r->batch_fed = 0;
     r->last_entry = NULL;
@@ -195,6 +198,14 @@ static void settings(const qn_calibrate_options *o, const qn_graph *g, const qn_
     qn_store32(b + 44, meta->context);
     qn_store64(b + 48, n_batches); /* sums are rounded batch by batch */
     *out = qn_hash128(b, sizeof b);
+    if (o->sensitivity || o->from || o->read) { /* what came later; without it digests are as they were */
+        uint8_t more[16 + 16 + 8 + 8];
+        memcpy(more, o->from ? o->from->meta.settings.b : out->b, 16);
+        memcpy(more + 16, o->weights.b, 16);
+        qn_store64(more + 32, o->sensitivity ? o->sensitivity->n_tokens : 0);
+        qn_store64(more + 40, o->sensitivity ? o->sensitivity->n_batches : 0);
+        *out = qn_hash128(more, sizeof more);
+    }
 }
 
 /* Bytes of the statistics of the block that has most: f64, upper triangle, one for each input. */
@@ -238,11 +249,20 @@ static qn_code measure(struct run *r, qn_err *err)
                            ((beside + beside / 4) >> 20) + 1, (sums >> 20) + 1);
         limit -= beside;
     }
-    const qn_exec_options o = {.memory_bytes = limit, .on_input = on_input, .on_output = on_output, .tap_ctx = r};
+    const qn_exec_options o = {.memory_bytes = limit, .read = r->o->read, .read_ctx = r->o->read_ctx, .on_input = on_input, .on_output = on_output, .tap_ctx = r};
     QN_TRY(qn_exec_open(r->env, r->graph, &o, &r->exec, err));
     *r->feed->pool = qn_exec_pool(r->exec);
     const qn_stream s = {.n_batches = r->feed->n_batches, .feed = feed, .on_block = on_block, .ctx = r};
     return qn_exec_stream(r->exec, &s, err);
+}
+
+/* What another file holds, as one segment. */
+static qn_code take_over(struct run *r, qn_err *err)
+{
+    if (r->n_done)
+        return QN_OK;
+    QN_TRY(qn_stats_copy(r->env, r->o->from, r->writer, err));
+    return qn_stats_writer_checkpoint(r->writer, err);
 }
 
 qn_code qn_calibrate(const qn_env *env, const qn_graph *g, const qn_calibrate_feed *feed_from, const qn_stats_meta *meta,
@@ -260,9 +280,12 @@ qn_code qn_calibrate(const qn_env *env, const qn_graph *g, const qn_calibrate_fe
         rc = qn_stats_writer_open(&r.writer, env, out_path, &full, &wo, err);
     if (rc == QN_OK) {
         find_users(&r);
-        out->n_resumed = r.n_done = qn_stats_writer_done(r.writer);
-        rc = r.n_done < g->n_blocks ? measure(&r, err) : QN_OK;
+        r.n_done = qn_stats_writer_done(r.writer);
+        out->n_resumed = r.n_done < g->n_blocks ? r.n_done : g->n_blocks;
+        rc = o->from ? take_over(&r, err) : r.n_done < g->n_blocks ? measure(&r, err) : QN_OK;
     }
+    if (rc == QN_OK && o->sensitivity)
+        rc = qn_sensitivity(env, g, o, r.writer, o->from ? 1 : g->n_blocks, err);
     if (rc == QN_OK)
         rc = qn_stats_writer_finish(r.writer, &full, err);
     if (rc == QN_OK)

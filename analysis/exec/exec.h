@@ -74,6 +74,17 @@ qn_code qn_streamer_look(qn_streamer *t, uint64_t batch, uint32_t i, qn_array *o
 qn_code qn_streamer_take(qn_streamer *t, uint64_t batch, qn_array *outs, qn_err *err) QN_MUST_CHECK;
 void qn_streamer_close(qn_streamer *t); /* NULL is fine */
 
+/* A second one from where `t` stands: over the same graph, executor and batches, with what waits there. Both go on for themselves; the weights that the
+ * executor holds are common. How the rest of a model is run again and again after a change in one block. */
+qn_code qn_streamer_branch(qn_streamer *t, qn_streamer **out, qn_err *err) QN_MUST_CHECK;
+
+/* Lets go of a weight that is held: it is read anew when it is used next. */
+void qn_exec_forget(qn_exec *x, uint32_t value);
+/* The loader of a graph's own source, or of another that has tensors of the same names and shapes (a compressed copy); for loaders that
+ * change some weights only. QN_E_INPUT: the other source lacks it, or has it in another shape. Thread-safe. */
+qn_code qn_weight_from_source(const qn_env *env, qn_source *from, const qn_graph *g, uint32_t value, uint64_t first, uint64_t n, void *dst,
+                              qn_err *err) QN_MUST_CHECK;
+
 /* Largest size of tensors held at one time so far. */
 uint64_t qn_exec_peak_bytes(const qn_exec *x);
 

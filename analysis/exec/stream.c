@@ -146,6 +146,29 @@ qn_code qn_streamer_open(qn_exec *x, const qn_stream *s, qn_streamer **out, qn_e
     return QN_OK;
 }
 
+qn_code qn_streamer_branch(qn_streamer *t, qn_streamer **out, qn_err *err)
+{
+    qn_streamer *b = NULL;
+    QN_TRY(qn_streamer_open(t->x, &t->s, &b, err));
+    b->block = t->block;
+    b->n_live[0] = t->n_live[0];
+    memcpy(b->live[0], t->live[0], t->n_live[0] * sizeof *t->live[0]);
+    const uint64_t n = t->s.n_batches * t->n_live[0];
+    qn_code rc = t->shelf[0].env ? qn_shelf_open(&b->shelf[0], t->x->env, &t->x->pool, n, t->shelf[0].spill, err) : QN_OK;
+    for (uint64_t i = 0; i < n && rc == QN_OK; i++) {
+        qn_array a = {0};
+        rc = qn_shelf_get(&t->shelf[0], i, &a, err);
+        if (rc == QN_OK)
+            rc = qn_shelf_put(&b->shelf[0], i, &a, err);
+    }
+    if (rc != QN_OK) {
+        qn_streamer_close(b);
+        return rc;
+    }
+    *out = b;
+    return QN_OK;
+}
+
 void qn_streamer_close(qn_streamer *t)
 {
     if (!t)

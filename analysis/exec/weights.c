@@ -71,15 +71,34 @@ static uint64_t row_elems(const qn_value *v)
     return n;
 }
 
+qn_code qn_weight_from_source(const qn_env *env, qn_source *from, const qn_graph *g, uint32_t value, uint64_t first, uint64_t n, void *dst,
+                              qn_err *err)
+{
+    const qn_value *v = &g->values[value];
+    const uint64_t row = row_elems(v), tensor = from == g->source ? v->tensor : qn_source_tensor_find(from, v->name);
+    if (tensor == UINT64_MAX)
+        return qn_err_in_tensor(err, QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "is not in %s", qn_source_given(from)), v->name);
+    const qn_source_tensor *t = &from->tensors[tensor];
+    bool same = t->rank == v->rank;
+    for (unsigned k = 0; k < v->rank && same; k++)
+        same = t->dims[k] == (uint64_t)v->dims[k];
+    if (!same)
+        return qn_err_in_tensor(err, QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "has another shape in %s", qn_source_given(from)), v->name);
+    return qn_err_in_tensor(err, read_elems(from, tensor, (qn_dtype)v->dtype, first * row, n * row, dst, env->alloc, err), v->name);
+}
+
+void qn_exec_forget(qn_exec *x, uint32_t value)
+{
+    qn_array_release(&x->weights[x->graph->values[value].tensor]);
+}
+
 /* Rows of the outermost dimension; a scalar is one row. */
 static qn_code read_rows(qn_exec *x, const qn_graph *g, uint32_t value, uint64_t first, uint64_t n, void *dst, qn_err *err)
 {
     const qn_value *v = &g->values[value];
     if (x->options.read)
         return qn_err_in_tensor(err, x->options.read(x->options.read_ctx, g, value, first, n, dst, err), v->name);
-    const uint64_t row = row_elems(v);
-    return qn_err_in_tensor(err, read_elems(g->source, v->tensor, (qn_dtype)v->dtype, first * row, n * row, dst, x->env->alloc, err),
-                            v->name);
+    return qn_weight_from_source(x->env, g->source, g, value, first, n, dst, err);
 }
 
 struct load {

@@ -71,8 +71,8 @@ static qn_code check_meta(const struct segment *s, const struct segment *last, q
         return QN_FAIL(err, QN_E_INPUT, s->foot.index_off, "index: model, tokenizer or settings are not those of the last one");
     if (s != last && s->ix.complete)
         return QN_FAIL(err, QN_E_INPUT, s->foot.index_off, "index: says complete, and more follows");
-    if (s->ix.complete && s->ix.n_inputs)
-        return QN_FAIL(err, QN_E_INPUT, s->foot.index_off, "index: the one that says complete has inputs");
+    if (s->ix.complete && (s->ix.n_inputs || s->ix.n_costs))
+        return QN_FAIL(err, QN_E_INPUT, s->foot.index_off, "index: the one that says complete has inputs or sensitivities");
     return QN_OK;
 }
 
@@ -131,7 +131,7 @@ static qn_code list_items(qn_stats_file *f, qn_err *err)
             const char *key = qn_stats_key(&f->arena, name, f->inputs[i].expert, err);
             if (!key)
                 return QN_E_MEMORY;
-            f->items[f->n_items++] = (qn_stats_item){name, key, f->inputs[i].expert, i, k};
+            f->items[f->n_items++] = (qn_stats_item){name, key, f->inputs[i].expert, i, k, NULL};
         }
     if (n > 1)
         qsort(f->items, (size_t)n, sizeof *f->items, by_name);
@@ -140,6 +140,24 @@ static qn_code list_items(qn_stats_file *f, qn_err *err)
     for (uint32_t i = 0; i < f->n_items; i++)
         if (qn_names_add(&f->names, f->items[i].key, i, key_of, f) != QN_NAMES_NONE)
             return qn_err_in_tensor(err, QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "two entries have this name"), f->items[i].name);
+    return QN_OK;
+}
+
+/* Each belongs to an entry, and an entry has one. */
+static qn_code give_costs(qn_stats_file *f, const struct segment *s, qn_err *err)
+{
+    for (uint32_t i = 0; i < s->ix.n_costs; i++) {
+        const qn_stats_cost *c = &s->ix.costs[i];
+        const char *key = qn_stats_key(&f->arena, c->name, c->expert, err);
+        if (!key)
+            return QN_E_MEMORY;
+        const uint32_t at = qn_names_find(&f->names, key, key_of, f);
+        if (at == QN_NAMES_NONE || f->items[at].cost)
+            return qn_err_in_tensor(err, QN_FAIL(err, QN_E_INPUT, s->foot.index_off, at == QN_NAMES_NONE ? "a sensitivity without an entry"
+                                                 : "two sensitivities of one entry"), c->name);
+        f->items[at].cost = c;
+        f->n_costs++;
+    }
     return QN_OK;
 }
 
@@ -168,7 +186,10 @@ static qn_code fill(qn_stats_file *f, struct segment **segs, qn_err *err)
     }
     f->meta = (*segs)[0].ix.meta;
     f->complete = (*segs)[0].ix.complete;
-    return list_items(f, err);
+    QN_TRY(list_items(f, err));
+    for (uint32_t i = f->n_segments; i > 0; i--)
+        QN_TRY(give_costs(f, &(*segs)[i - 1], err));
+    return QN_OK;
 }
 
 qn_code qn_stats_file_open_at(qn_stats_file *f, const qn_env *env, qn_file *file, uint64_t end, qn_err *err)
@@ -216,6 +237,15 @@ const qn_stats_item *qn_stats_find(const qn_stats_file *f, const char *name, uin
     const uint32_t i = key ? qn_names_find(&f->names, key, key_of, f) : QN_NAMES_NONE;
     qn_arena_release(&ar);
     return i == QN_NAMES_NONE ? NULL : &f->items[i];
+}
+
+bool qn_stats_sensitivity(const qn_stats_file *f, const qn_stats_item *item, double *a)
+{
+    (void)f;
+    if (!item->cost)
+        return false;
+    *a = item->cost->kl > 0 ? item->cost->kl / item->cost->noise : 0;
+    return true;
 }
 
 /* ---- vectors ---- */

@@ -13,6 +13,7 @@ typedef struct qn_stats_item {
     uint32_t expert;
     uint32_t input; /* index in inputs[]     */
     uint32_t at;    /* index in its names[]  */
+    const qn_stats_cost *cost; /* NULL: its sensitivity was not measured */
 } qn_stats_item;
 
 typedef struct qn_stats_file {
@@ -21,7 +22,7 @@ typedef struct qn_stats_file {
     qn_arena arena;
     qn_stats_meta meta;     /* of the last segment */
     bool complete;          /* false: a run that has not ended */
-    uint32_t n_segments, n_inputs, n_items;
+    uint32_t n_segments, n_inputs, n_items, n_costs;
     qn_stats_input *inputs; /* in file order */
     qn_stats_item *items;
     qn_names names;
@@ -38,6 +39,10 @@ void qn_stats_file_close(qn_stats_file *f);
 
 /* NULL when there is no such tensor. */
 const qn_stats_item *qn_stats_find(const qn_stats_file *f, const char *name, uint32_t expert);
+
+/* *a: divergence per token (nats) for each unit of relative error in the layer's output, |E X|² / |W X|²; false when it was not
+ * measured. A divergence below zero counts as zero. */
+bool qn_stats_sensitivity(const qn_stats_file *f, const qn_stats_item *item, double *a);
 
 /* What an input's vectors are read into; owned arrays, released together. Parts that are not in the file are NULL. */
 typedef struct qn_stats_vectors {

@@ -78,12 +78,23 @@ typedef struct qn_stats_input {
 bool qn_stats_vectors_bytes(const qn_stats_input *in, uint64_t *n_bytes);
 bool qn_stats_h_bytes(const qn_stats_input *in, uint64_t *n_bytes);
 
+/* What an error in one weight costs: a model whose weight (of that name, of that expert) had been replaced by W + E,
+ * tr(E H Eᵀ) = noise · tr(W H Wᵀ), diverged by `kl` nats a token from the model without, over `tokens` tokens. */
+typedef struct qn_stats_cost {
+    const char *name;
+    uint32_t expert; /* or QN_STATS_NO_EXPERT */
+    uint64_t tokens; /* at least 1            */
+    double noise;    /* finite, above 0       */
+    double kl;       /* finite                */
+} qn_stats_cost;
+
 /* A segment's index. */
 typedef struct qn_stats_index {
     qn_stats_meta meta;
     bool complete;
-    uint32_t n_inputs;
+    uint32_t n_inputs, n_costs;
     qn_stats_input *inputs;
+    qn_stats_cost *costs;
 } qn_stats_index;
 
 /* The bytes of an index; owned by the caller (qn_mem_put). */

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/num.h"
 #include "base/path.h"
+#include <math.h>
 #include <stdio.h>
 
 enum {
@@ -12,7 +13,9 @@ enum {
     PROP_BYTES_MIN = 2 * STRING_BYTES_MIN,
     NAME_BYTES_MIN = STRING_BYTES_MIN + 1 + 4,
     INPUT_BYTES_MIN = 4 + 4 + 4 + 4 + 8 + 16 + 16 + NAME_BYTES_MIN,
-    FLAG_COMPLETE = 1
+    COST_BYTES = STRING_BYTES_MIN + 1 + 4 + 8 + 8 + 8,
+    FLAG_COMPLETE = 1,
+    FLAG_COSTS = 2
 };
 
 static bool padded(uint64_t n, uint64_t *out)
@@ -144,7 +147,7 @@ static void put_meta(struct put *w, const qn_stats_index *ix)
     put_u64(w, m->tokens);
     put_u64(w, m->sequences);
     put_u32(w, m->context);
-    put_u32(w, ix->complete ? FLAG_COMPLETE : 0);
+    put_u32(w, (ix->complete ? FLAG_COMPLETE : 0u) | (ix->n_costs ? FLAG_COSTS : 0u));
     put_u32(w, m->n_sources);
     for (uint32_t i = 0; i < m->n_sources; i++) {
         put_bytes(w, m->sources[i].digest.b, 16);
@@ -155,6 +158,25 @@ static void put_meta(struct put *w, const qn_stats_index *ix)
     for (uint32_t i = 0; i < m->n_props; i++) {
         put_string(w, m->props[i].key);
         put_string(w, m->props[i].value);
+    }
+}
+
+static void put_f64(struct put *w, double v)
+{
+    uint64_t bits;
+    memcpy(&bits, &v, 8);
+    put_u64(w, bits);
+}
+
+static void put_costs(struct put *w, const qn_stats_index *ix)
+{
+    put_u32(w, ix->n_costs);
+    for (uint32_t i = 0; i < ix->n_costs; i++) {
+        put_string(w, ix->costs[i].name);
+        put_u32(w, ix->costs[i].expert);
+        put_u64(w, ix->costs[i].tokens);
+        put_f64(w, ix->costs[i].noise);
+        put_f64(w, ix->costs[i].kl);
     }
 }
 
@@ -176,6 +198,8 @@ static void put_index(struct put *w, const qn_stats_index *ix)
             put_u32(w, in->names[k].n_outputs);
         }
     }
+    if (ix->n_costs)
+        put_costs(w, ix);
 }
 
 qn_code qn_stats_index_write(const qn_stats_index *ix, const qn_alloc *alloc, uint8_t **out, uint64_t *n_bytes, qn_err *err)
@@ -199,6 +223,7 @@ struct parse {
     qn_arena *arena;
     qn_cur cur;
     uint64_t off; /* of the index in the file */
+    bool has_costs;
     qn_err *err;
 };
 
@@ -275,9 +300,10 @@ static qn_code take_meta(struct parse *p)
     m->sequences = qn_cur_u64(&p->cur);
     m->context = qn_cur_u32(&p->cur);
     const uint32_t flags = qn_cur_u32(&p->cur);
-    if (p->cur.failed || flags > FLAG_COMPLETE)
-        return BAD(p, "flags 0x%lx: 0 and 1 are allowed", (unsigned long)flags);
+    if (p->cur.failed || flags > (FLAG_COMPLETE | FLAG_COSTS))
+        return BAD(p, "flags 0x%lx: 0 to 3 are allowed", (unsigned long)flags);
     p->ix->complete = flags & FLAG_COMPLETE;
+    p->has_costs = flags & FLAG_COSTS;
     QN_TRY(take_sources(p, m));
     return take_props(p, m);
 }
@@ -315,6 +341,39 @@ static qn_code take_input(struct parse *p, qn_stats_input *in)
     return QN_OK;
 }
 
+static double take_f64(struct parse *p)
+{
+    const uint64_t bits = qn_cur_u64(&p->cur);
+    double v;
+    memcpy(&v, &bits, 8);
+    return v;
+}
+
+static qn_code take_costs(struct parse *p)
+{
+    qn_stats_index *ix = p->ix;
+    uint32_t n;
+    QN_TRY(take_count(p, COST_BYTES, "sensitivities", &n));
+    if (n == 0)
+        return BAD(p, "no sensitivities where its flags say that there are some");
+    ix->costs = qn_arena_get(p->arena, n * sizeof *ix->costs, 8, p->err);
+    if (!ix->costs)
+        return QN_E_MEMORY;
+    for (; ix->n_costs < n; ix->n_costs++) {
+        qn_stats_cost *c = &ix->costs[ix->n_costs];
+        QN_TRY(take_string(p, "tensor name", false, &c->name));
+        c->expert = qn_cur_u32(&p->cur);
+        c->tokens = qn_cur_u64(&p->cur);
+        c->noise = take_f64(p);
+        c->kl = take_f64(p);
+        if (p->cur.failed || (c->expert != QN_STATS_NO_EXPERT && c->expert > QN_STATS_EXPERT_MAX))
+            return BAD(p, "expert %lu: below 2^24 are allowed", (unsigned long)c->expert);
+        if (c->tokens == 0 || !isfinite(c->noise) || c->noise <= 0 || !isfinite(c->kl))
+            return BAD(p, "a sensitivity of no tokens, without noise, or that is not finite");
+    }
+    return QN_OK;
+}
+
 qn_code qn_stats_index_parse(qn_stats_index *ix, qn_arena *arena, const uint8_t *bytes, uint64_t n_bytes, uint64_t off,
                              qn_err *err)
 {
@@ -330,6 +389,8 @@ qn_code qn_stats_index_parse(qn_stats_index *ix, qn_arena *arena, const uint8_t 
         ix->inputs[ix->n_inputs] = (qn_stats_input){0};
         QN_TRY(take_input(&p, &ix->inputs[ix->n_inputs]));
     }
+    if (p.has_costs)
+        QN_TRY(take_costs(&p));
     if (qn_cur_left(&p.cur) != 0)
         return BAD(&p, "%zu bytes too long", qn_cur_left(&p.cur));
     return QN_OK;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 struct part {
-    qn_stats_file *f;
+    const qn_stats_file *f;
     qn_digest key; /* decides the order */
 };
 
@@ -261,6 +261,49 @@ static qn_code merge_all(const qn_env *env, qn_stats_writer *w, const struct par
     return QN_OK;
 }
 
+/* Of one entry over all files: the mean over tokens. */
+static bool join_costs(const struct part *p, uint32_t n, const qn_stats_item *like, qn_stats_cost *c)
+{
+    double sum = 0, tokens = 0;
+    uint32_t n_found = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const qn_stats_item *it = qn_stats_find(p[i].f, like->name, like->expert);
+        if (!it || !it->cost)
+            continue;
+        if (n_found++ == 0)
+            *c = *it->cost;
+        else
+            c->tokens += it->cost->tokens;
+        sum += it->cost->kl / it->cost->noise * (double)it->cost->tokens;
+        tokens += (double)it->cost->tokens;
+    }
+    if (n_found > 1)
+        c->kl = sum / tokens * c->noise;
+    return n_found > 0;
+}
+
+static qn_code merge_costs(qn_stats_writer *w, const struct part *p, uint32_t n, qn_err *err)
+{
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t k = 0; k < p[i].f->n_items; k++) {
+            const qn_stats_item *it = &p[i].f->items[k];
+            qn_stats_cost c;
+            bool before = false;
+            for (uint32_t j = 0; j < i && !before; j++)
+                before = qn_stats_find(p[j].f, it->name, it->expert) != NULL;
+            if (!before && join_costs(p, n, it, &c))
+                QN_TRY(qn_stats_writer_add_cost(w, &c, err));
+        }
+    return QN_OK;
+}
+
+qn_code qn_stats_copy(const qn_env *env, const qn_stats_file *f, qn_stats_writer *w, qn_err *err)
+{
+    const struct part p = {.f = f};
+    uint32_t at;
+    return merge_all(env, w, &p, 1, &at, err);
+}
+
 static qn_code merge(const qn_env *env, const char *path, struct part *p, uint32_t n, uint32_t *at, bool overwrite,
                      bool dry_run, qn_err *err)
 {
@@ -278,6 +321,8 @@ static qn_code merge(const qn_env *env, const char *path, struct part *p, uint32
         rc = qn_stats_writer_open(&w, env, path, &meta, &opt, err);
     if (rc == QN_OK)
         rc = merge_all(env, w, p, n, at, err);
+    if (rc == QN_OK && w)
+        rc = merge_costs(w, p, n, err);
     if (rc == QN_OK && w)
         rc = qn_stats_writer_finish(w, NULL, err);
     qn_stats_writer_close(w);

@@ -15,4 +15,7 @@
 qn_code qn_stats_merge(const qn_env *env, const char *path, qn_stats_file *const *files, uint32_t n, bool overwrite,
                        bool dry_run, qn_err *err) QN_MUST_CHECK;
 
+/* Appends all inputs of f, but not their sensitivities. */
+qn_code qn_stats_copy(const qn_env *env, const qn_stats_file *f, qn_stats_writer *w, qn_err *err) QN_MUST_CHECK;
+
 #endif

@@ -1,7 +1,6 @@
 /* write.c: see write.h. The order of calls is the point: payloads and index are on the disk before the footer that vouches
  * for them is written, and the footer before the next block begins. */
 #include "analysis/stats/write.h"
-#include "analysis/stats/file.h"
 #include "analysis/stats/write_impl.h"
 #include "base/err.h"
 #include "base/half.h"
@@ -274,11 +273,52 @@ qn_code qn_stats_writer_add(qn_stats_writer *w, const qn_stats_input *in, const 
     return rc;
 }
 
+static qn_code append_cost(qn_stats_writer *w, const qn_stats_cost *c, qn_err *err)
+{
+    if (c->tokens == 0 || !isfinite(c->noise) || c->noise <= 0 || !isfinite(c->kl))
+        return QN_BUG(err, "a sensitivity of %g nats by noise of %g", c->kl, c->noise);
+    const char *key = qn_stats_key(&w->arena, c->name, c->expert, err);
+    if (!key)
+        return QN_E_MEMORY;
+    if (w->n_keys == 0 || qn_names_find(&w->names, key, key_of, w) == QN_NAMES_NONE)
+        return qn_err_in_tensor(err, QN_BUG(err, "a sensitivity of what has no statistics"), c->name);
+    qn_stats_cost *list = qn_mem_grow(w->env->alloc, w->costs, w->n_costs, &w->cap_costs, w->n_costs + 1, sizeof *list, err);
+    if (!list)
+        return QN_E_MEMORY;
+    w->costs = list;
+    list[w->n_costs] = *c;
+    if (!(list[w->n_costs].name = qn_arena_str(&w->arena, c->name, strlen(c->name), err)))
+        return QN_E_MEMORY;
+    w->n_costs++;
+    return QN_OK;
+}
+
+qn_code qn_stats_writer_add_cost(qn_stats_writer *w, const qn_stats_cost *c, qn_err *err)
+{
+    if (w->failed || w->finished)
+        return QN_BUG(err, "a writer of statistics is used after it has ended");
+    const qn_code rc = append_cost(w, c, err);
+    w->failed = rc != QN_OK;
+    return rc;
+}
+
+qn_code qn_stats_writer_read(const qn_stats_writer *w, qn_stats_file *f, qn_err *err)
+{
+    qn_file file = QN_FILE_CLOSED;
+    *f = QN_STATS_FILE_CLOSED;
+    QN_TRY(qn_file_open(&file, w->env->fs, w->env->alloc, w->partial, QN_OPEN_READ, err));
+    const qn_code rc = qn_stats_file_open_at(f, w->env, &file, w->prev_end, err);
+    if (rc != QN_OK)
+        qn_stats_file_close(f);
+    return rc;
+}
+
 /* ---- segments ---- */
 
 static qn_code end_segment(qn_stats_writer *w, bool complete, qn_err *err)
 {
-    const qn_stats_index ix = {.meta = w->meta, .complete = complete, .n_inputs = (uint32_t)w->n_inputs, .inputs = w->inputs};
+    const qn_stats_index ix = {.meta = w->meta, .complete = complete, .n_inputs = (uint32_t)w->n_inputs, .inputs = w->inputs,
+                               .n_costs = (uint32_t)w->n_costs, .costs = w->costs};
     uint8_t foot[QN_STATS_FOOTER_BYTES], *bytes;
     qn_stats_footer f = {.prev_end = w->prev_end, .index_off = w->at + w->buf_used};
     QN_TRY(qn_stats_index_write(&ix, w->env->alloc, &bytes, &f.index_bytes, err));
@@ -296,7 +336,7 @@ static qn_code end_segment(qn_stats_writer *w, bool complete, qn_err *err)
     QN_TRY(flush(w, err));
     QN_TRY(qn_file_sync(&w->file, err));
     w->prev_end = w->at;
-    w->n_inputs = 0;
+    w->n_inputs = w->n_costs = 0;
     w->n_done += !complete;
     return QN_OK;
 }
@@ -330,7 +370,7 @@ static qn_code read_back(const qn_stats_writer *w, qn_err *err)
 
 static qn_code finish(qn_stats_writer *w, const qn_stats_meta *meta, qn_err *err)
 {
-    if (w->n_inputs)
+    if (w->n_inputs || w->n_costs)
         QN_TRY(end_segment(w, false, err));
     if (meta) {
         QN_TRY(qn_stats_writer_same_run(w, meta, err));
@@ -365,6 +405,7 @@ void qn_stats_writer_close(qn_stats_writer *w)
     qn_hasher_close(&w->hash);
     qn_arena_release(&w->arena);
     qn_mem_put(a, w->inputs);
+    qn_mem_put(a, w->costs);
     qn_mem_put(a, w->keys);
     qn_mem_put(a, w->slots);
     qn_mem_put(a, w->buf);

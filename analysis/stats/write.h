@@ -6,7 +6,7 @@
 #ifndef QN_ANALYSIS_STATS_WRITE_H
 #define QN_ANALYSIS_STATS_WRITE_H
 
-#include "analysis/stats/format.h"
+#include "analysis/stats/file.h"
 #include "base/env.h"
 #include "base/names.h"
 
@@ -38,6 +38,10 @@ uint32_t qn_stats_writer_done(const qn_stats_writer *w);
 /* Appends one input. Digests and off of *in are not read. QN_E_USAGE for a name that is there already; QN_E_UNSUPPORTED for
  * a value of H beyond f32. After a failure the writer can only be closed. */
 qn_code qn_stats_writer_add(qn_stats_writer *w, const qn_stats_input *in, const qn_stats_data *data, qn_err *err) QN_MUST_CHECK;
+/* Appends what an error in one weight costs; its input has been appended, to this segment or one before. Names are copied. */
+qn_code qn_stats_writer_add_cost(qn_stats_writer *w, const qn_stats_cost *c, qn_err *err) QN_MUST_CHECK;
+/* Opens for reading what the last checkpoint made safe, also what an earlier run has left: a file that is not complete. Closed by the caller. */
+qn_code qn_stats_writer_read(const qn_stats_writer *w, qn_stats_file *f, qn_err *err) QN_MUST_CHECK;
 /* What was appended is safe on the disk when this returns: the end of a block. */
 qn_code qn_stats_writer_checkpoint(qn_stats_writer *w, qn_err *err) QN_MUST_CHECK;
 /* The last segment, with the final meta (NULL: as opened; model, tokenizer and settings must be the same), then the name. */

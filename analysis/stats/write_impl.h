@@ -23,6 +23,8 @@ struct qn_stats_writer {
     qn_hasher hash;
     qn_stats_input *inputs; /* of this segment */
     uint64_t n_inputs, cap_inputs;
+    qn_stats_cost *costs;   /* the same */
+    uint64_t n_costs, cap_costs;
     const char **keys;    /* of all segments, for `names` */
     uint64_t n_keys, cap_keys;
     qn_names names;

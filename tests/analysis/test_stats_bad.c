@@ -10,16 +10,26 @@
 static uint8_t *good, *work;
 static size_t n_good;
 
-static void make(void)
+static void make_blocks(uint32_t blocks)
 {
     qn_err err = {0};
-    cr_assert_eq(qt_stats_write(qt_made_env(1), qt_made_path("g"), 2, true, &err), QN_OK, "%s", err.text);
+    cr_assert_eq(qt_stats_write(qt_made_env(1), qt_made_path("g"), blocks, true, &err), QN_OK, "%s", err.text);
     FILE *f = fopen(qt_made_path("g"), "rb");
     good = qt_made_keep(malloc(1 << 16));
     work = qt_made_keep(malloc(1 << 16));
     n_good = fread(good, 1, 1 << 16, f);
     fclose(f);
     memcpy(work, good, n_good);
+}
+
+static void make(void)
+{
+    make_blocks(2);
+}
+
+static void make_costs(void)
+{
+    make_blocks(3);
 }
 
 /* Opens and reads everything; nothing stays open, no memory is lost. */
@@ -109,7 +119,8 @@ struct row {
 };
 
 static const struct row rows[] = {
-    {"flags 2", 68, 4, 2, QN_E_INPUT, "flags 0x2"},
+    {"flags 4", 68, 4, 4, QN_E_INPUT, "flags 0x4"},
+    {"flags 2, and no sensitivities", 68, 4, 2, QN_E_INPUT, "sensitivities: there is room for 0"},
     {"complete, and more follows", 68, 4, 1, QN_E_INPUT, "says complete"},
     {"another model", 0, 4, 7, QN_E_INPUT, "model, tokenizer or settings"},
     {"other settings", 32, 4, 7, QN_E_INPUT, "model, tokenizer or settings"},
@@ -220,5 +231,61 @@ Test(stats_bad, values, .init = make)
         qt_stats_reseal(work, n_good);
         const qn_code rc = look(work, n_good, true, NULL, &err);
         cr_expect(rc == QN_E_INPUT && strstr(err.text, "finite") && strcmp(err.tensor, "q") == 0, "row %zu: %d %s", i, rc, err.text);
+    }
+}
+
+/* The table of sensitivities: in the third segment, behind "no inputs". */
+Test(stats_bad, sensitivities, .init = make_costs)
+{
+    enum { COST = META + 4 + 4, SECOND = COST + 4 + 1 + 4 + 8 + 8 + 8 };
+    static const struct row costs[] = {
+        {"2^32-1 of them", COST - 4, 4, UINT32_MAX, QN_E_INPUT, "4294967295 sensitivities"},
+        {"none", COST - 4, 4, 0, QN_E_INPUT, "no sensitivities where"},
+        {"one", COST - 4, 4, 1, QN_E_INPUT, "bytes too long"},
+        {"not said", 68, 4, 0, QN_E_INPUT, "bytes too long"},
+        {"complete, with some", 68, 4, 3, QN_E_INPUT, "says complete, and more follows"},
+        {"an empty name", COST, 4, 0, QN_E_INPUT, "tensor name of 0 bytes"},
+        {"a name not UTF-8", COST + 4, 1, 0xff, QN_E_INPUT, "tensor name is not UTF-8"},
+        {"a name that is no entry", COST + 4, 1, 'z', QN_E_INPUT, "a sensitivity without an entry"},
+        {"expert 2^24", COST + 5, 4, 1 << 24, QN_E_INPUT, "expert 16777216"},
+        {"an expert that is no entry", COST + 5, 4, 1, QN_E_INPUT, "a sensitivity without an entry"},
+        {"no tokens", COST + 9, 8, 0, QN_E_INPUT, "of no tokens"},
+        {"no noise", COST + 17, 8, 0, QN_E_INPUT, "without noise"},
+        {"noise below 0", COST + 17, 8, 0xbff0000000000000, QN_E_INPUT, "without noise"},
+        {"noise NaN", COST + 17, 8, 0x7ff8000000000000, QN_E_INPUT, "not finite"},
+        {"a divergence of infinity", COST + 25, 8, 0x7ff0000000000000, QN_E_INPUT, "not finite"},
+        {"a divergence of NaN", SECOND + 25, 8, 0x7ff8000000000000, QN_E_INPUT, "not finite"},
+        {"an expert that is another", SECOND + 5, 4, UINT32_MAX, QN_E_INPUT, "a sensitivity without an entry"},
+    };
+    const uint64_t end3 = qn_load64(good + n_good - 64 + 24);
+    const size_t index = qn_load64(good + end3 - 64 + 8);
+    qn_err err;
+    cr_assert_eq(qn_load32(good + index + COST - 4), 2, "the layout that the rows count on");
+    cr_assert_eq(look(good, n_good, true, NULL, &err), QN_OK, "%s", err.text);
+    for (size_t i = 0; i < sizeof costs / sizeof costs[0]; i++) {
+        const struct row *r = &costs[i];
+        uint8_t b[8];
+        memcpy(work, good, n_good);
+        qn_store64(b, r->v);
+        memcpy(work + index + r->at, b, r->n_bytes);
+        qt_stats_reseal(work, n_good);
+        const qn_code rc = look(work, n_good, true, NULL, &err);
+        cr_expect(rc == r->code && strstr(err.text, r->text) && err.path[0], "%s: code %d, '%s'", r->name, rc, err.text);
+    }
+    /* twice the same */
+    memcpy(work, good, n_good);
+    work[index + SECOND + 4] = 'q';
+    qn_store32(work + index + SECOND + 5, UINT32_MAX);
+    qt_stats_reseal(work, n_good);
+    cr_expect(look(work, n_good, true, NULL, &err) == QN_E_INPUT && strstr(err.text, "two sensitivities"), "%s", err.text);
+}
+
+Test(stats_bad, every_byte_of_sensitivities, .init = make_costs)
+{
+    qn_err err;
+    for (size_t i = 0; i < n_good; i++) {
+        work[i] ^= 0x41;
+        cr_assert_eq(look(work, n_good, true, NULL, &err), QN_E_INPUT, "byte %zu", i);
+        work[i] = good[i];
     }
 }

@@ -70,6 +70,56 @@ ok "--documents" "$tool" json sequences=24 <out
 run calibrate m --data "$text" --chunks 2 --context 128 -o two.qstats --json
 ok "--chunks" "$tool" json sequences=2 tokens=256 <out
 
+# ---- what errors cost ----
+run calibrate m --data "$text" --context 128 --sensitivity=4 -o s.qstats
+ok "--sensitivity" out_has '^sensitivities of 36 weights$'
+run stats s.qstats
+ok "… stats shows them" out_has 'worst/rms  *sensitivity'
+run calibrate m --data "$text" --context 128 --sensitivity=4 --from m.qstats -o later.qstats -t 1 --json
+ok "--from: later, into a file that was there" "$tool" json sensitivities=36 tensors=36 <out
+sensitivities() { "$quern" stats "$1" --json | grep -A1 '"name"\|"sensitivity' | grep -v '"input"'; }
+sensitivities s.qstats >a && sensitivities later.qstats >b
+ok "… gives the same, for any number of threads" cmp -s a b
+ok "… of every weight" [ "$(grep -c '"sensitivity":' a)" -eq 36 ]
+run stats s.qstats --check
+ok "… checksums" out_has 'right checksums'
+run calibrate m --data "$text" --chunks 2 --context 128 -o pair.qstats -q
+run stats --merge s.qstats pair.qstats -o sum.qstats
+ok "merging keeps them" sh -c "$quern stats sum.qstats | grep -q sensitivity"
+run calibrate m --data "$text" --sensitivity=4 --from two.qstats -o m.qstats
+ok "an existing file is kept" fails 2 'm.qstats: .*--force'
+run calibrate m --data "$text" --from m.qstats -o x
+ok "--from alone" fails 2 'goes with --sensitivity'
+run calibrate m --inputs none.npz --sensitivity -o x
+ok "sensitivity of arrays" fails 2 'language models'
+
+# ---- behind compressed weights ----
+run calibrate m --data "$text" --context 128 --through m.quern -o t.qstats -qf
+ok "--through a lossless copy" is 0
+run calibrate m --data "$text" --context 128 --sequential --codec=grid --bits=3 -o seq.qstats -q
+ok "--sequential" is 0
+run stats seq.qstats
+ok "… says so" out_has 'sequential: grid bits=3'
+run calibrate m --data "$text" --context 128 --sequential --codec=grid --bits=3 -o seq1.qstats -q -t 1
+ok "… the same for any number of threads" cmp -s seq.qstats seq1.qstats
+run compress m --codec=grid --bits=3 --stats seq.qstats -o three.quern -q
+ok "… compress takes it" is 0
+run calibrate m --data "$text" --context 128 --through three.quern -o thr.qstats -q
+ok "--through what it made" is 0
+run stats thr.qstats
+ok "… says so" out_has 'through: [0-9a-f]*$'
+run calibrate m --data "$text" --context 128 --chunks 4 --through three.quern --sensitivity=2 -o thr.qstats -f
+ok "… with sensitivities" out_has '^sensitivities of 36 weights$'
+copy other && printf '\1' | dd of=other/model.safetensors bs=1 seek=524990 conv=notrunc 2>/dev/null
+run calibrate other --data "$text" --context 128 --through three.quern -o x
+ok "through a copy of another model" fails 2 'three.quern: was not packed from this model'
+run calibrate m --data "$text" --sequential -o x
+ok "--sequential without bits" fails 2 'needs --bits'
+run calibrate m --data "$text" --bits 3 -o x
+ok "bits without --sequential" fails 2 'go with --sequential'
+run calibrate m --data "$text" --sequential --size 1M -o x
+ok "--sequential with a size" fails 2 'needs bits, not a size'
+
 # ---- what cannot be ----
 run calibrate m
 ok "no data" fails 2 'either --data TEXT or --inputs ARRAYS'

@@ -28,6 +28,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
         for (uint32_t i = 0; i < f.n_items; i++) {
             const qn_stats_item *it = &f.items[i];
             QF_CHECK(qn_stats_find(&f, it->name, it->expert) == it);
+            double a = 0;
+            QF_CHECK(!qn_stats_sensitivity(&f, it, &a) || (a >= 0 && it->cost->noise > 0));
             QF_CHECK(it->input < f.n_inputs && it->at < f.inputs[it->input].n_names);
         }
         rc = qn_stats_check(&f, &err);
@@ -140,7 +142,7 @@ void qf_seeds(void (*emit)(void *, const uint8_t *, size_t), void *ctx)
                              .truncate = truncate_made, .sync = ok_fd, .lock = ok_fd, .fstat = fstat_made, .stat = stat_made,
                              .rename = rename_any, .unlink = drop, .sync_dir = drop, .advise_done = advise_any};
     const qn_env env = {.fs = &fs, .n_threads = 1};
-    for (uint32_t blocks = 0; blocks <= 2; blocks++) {
+    for (uint32_t blocks = 0; blocks <= 3; blocks++) {
         qn_err err;
         qn_err_clear(&err);
         qt_buf_free(&made);

@@ -25,10 +25,18 @@ static qn_code block1(qn_stats *s, qn_err *err)
     return qn_stats_add(s, e, x[1], 1, 2, err);
 }
 
+static qn_code costs(qn_stats_writer *w, qn_err *err)
+{
+    const qn_stats_cost q = {.name = "q", .expert = QN_STATS_NO_EXPERT, .tokens = 5, .noise = 0.25, .kl = 0.5};
+    const qn_stats_cost e = {.name = "e", .expert = 0, .tokens = 3, .noise = 0.5, .kl = -1};
+    QN_TRY(qn_stats_writer_add_cost(w, &q, err));
+    return qn_stats_writer_add_cost(w, &e, err);
+}
+
 static qn_code measure(qn_stats *s, qn_stats_writer *w, uint32_t blocks, bool finish, qn_err *err)
 {
     for (uint32_t b = qn_stats_writer_done(w); b < blocks; b++) {
-        QN_TRY(b == 0 ? block0(s, err) : block1(s, err));
+        QN_TRY(b == 0 ? block0(s, err) : b == 1 ? block1(s, err) : costs(w, err));
         QN_TRY(qn_stats_flush(s, w, err));
         QN_TRY(qn_stats_writer_checkpoint(w, err));
     }

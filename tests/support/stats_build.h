@@ -7,7 +7,8 @@
 #include "tests/support/hostile.h"
 
 /* Writes `path`: block 0 with "q" (n 3, H, aliases "k" and "v", outputs of q), block 1 with "e", experts 0 and 1 (n 2, H;
- * the second never seen), and "d" (n 2, diagonal). Values are small whole numbers. restart: drop a partial. */
+ * the second never seen), and "d" (n 2, diagonal); block 2 holds sensitivities: 2 of "q", one below zero of "e", expert 0. Values are small whole
+ * numbers. restart: drop a partial. */
 qn_code qt_stats_write(const qn_env *env, const char *path, uint32_t blocks, bool finish, qn_err *err);
 
 /* Puts the right checksums into a file: of the header, of each segment's index, of each footer. The numbers in the footers
