@@ -36,6 +36,9 @@ static const qn_option rows[] = {
      .help = "with --stats: which columns are rounded first, those with the largest input (act) or the first ones (natural)"},
     {.name = "damping", .type = QN_OPT_REAL, .at = AT(damping), .arg = "X", .max = 1,
      .help = "with --stats: add X times its mean to the diagonal of the second moment (0.001); more trusts the calibration less"},
+    {.name = "spread", .type = QN_OPT_TEXT, .at = AT(spread), .arg = "X",
+     .help = "with --stats that hold sensitivities: give more bits to weights whose errors cost more, from 0 (all the same) to 1 "
+             "(as far as theory goes). Without it 0.5. Takes one more run over the model"},
     {.name = "no-feedback", .type = QN_OPT_FLAG, .at = AT(no_feedback),
      .help = "with --stats: round every weight for itself; the statistics still weigh errors"},
 };
@@ -48,7 +51,7 @@ static const char *any_given(const qn_lossy_args *a)
         if (a->setting[i])
             return qn_setting_tab[i].name;
     return a->stats ? "stats" : a->no_feedback ? "no-feedback" : a->head_bits > 0 ? "head-bits" : a->embedding_bits > 0 ? "embedding-bits"
-         : a->damping > 0 ? "damping" : a->order ? "order" : a->size ? "size" : a->bits_per_weight > 0 ? "bpw" : NULL;
+         : a->damping > 0 ? "damping" : a->spread ? "spread" : a->order ? "order" : a->size ? "size" : a->bits_per_weight > 0 ? "bpw" : NULL;
 }
 
 static qn_code put_options(qn_recipe *r, const qn_lossy_args *a, qn_err *err)
@@ -65,6 +68,8 @@ static qn_code put_options(qn_recipe *r, const qn_lossy_args *a, qn_err *err)
         r->role[QN_ROLE_EMBEDDING].set.bits = a->embedding_bits;
     if (a->order)
         r->order = QN_ORDER_NATURAL;
+    if (a->spread)
+        QN_TRY(qn_recipe_put(r, "spread", a->spread, NULL, err));
     if (a->damping > 0)
         r->damping = a->damping;
     r->no_feedback = r->no_feedback || a->no_feedback;

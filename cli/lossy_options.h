@@ -7,9 +7,9 @@
 
 typedef struct qn_lossy_args {
     int codec, order; /* positions among their choices; 0: not given */
-    const char *recipe, *stats;
+    const char *recipe, *stats, *spread;
     const char *setting[QN_N_SETTINGS]; /* as typed; NULL: not given */
-    double head_bits, embedding_bits, damping, spread, bits_per_weight;
+    double head_bits, embedding_bits, damping, bits_per_weight;
     uint64_t size;
     bool no_feedback;
 } qn_lossy_args;

@@ -3,6 +3,7 @@
 #include "analysis/model_digest.h"
 #include "base/err.h"
 #include "base/num.h"
+#include "compress/spread.h"
 #include <math.h>
 #include <string.h>
 
@@ -34,6 +35,7 @@ struct search {
     qn_recipe *r;
     const qn_digest *model;
     double follow; /* weights whose bits follow those for all */
+    const double *more_bits;
 };
 
 static double weights_that_follow(const qn_lossy *l)
@@ -46,14 +48,15 @@ static double weights_that_follow(const qn_lossy *l)
     return n;
 }
 
-static qn_code run(struct search *s, double bits, uint64_t *n_bytes, qn_err *err)
+/* spread: also find what to add to whose bits, from the errors of this run. */
+static qn_code run(struct search *s, double bits, bool spread, uint64_t *n_bytes, qn_err *err)
 {
     qn_lossy *l = NULL;
     qn_pack_report report;
     qn_pack_options o = *s->b->pack;
     qn_recipe_forget_hits(s->r);
     s->r->all.set.bits = bits;
-    const qn_lossy_options lo = {.recipe = s->r, .stats = s->b->stats, .model = s->model};
+    const qn_lossy_options lo = {.recipe = s->r, .stats = s->b->stats, .more_bits = s->more_bits, .model = s->model};
     QN_TRY(qn_lossy_open(&l, s->env, s->b->src, s->b->graph, &lo, err));
     s->follow = weights_that_follow(l);
     o.lossy = l;
@@ -62,6 +65,10 @@ static qn_code run(struct search *s, double bits, uint64_t *n_bytes, qn_err *err
     if (rc == QN_OK) {
         *n_bytes = report.packed_bytes;
         qn_pack_report_release(s->env, &report);
+        if (spread)
+            rc = qn_spread_find(l, s->b->src, s->b->stats, s->r->spread, s->b->arena, &s->more_bits, err);
+    }
+    if (rc == QN_OK) {
         if (s->b->tried)
             s->b->tried(s->b->ctx, bits, *n_bytes);
     }
@@ -82,7 +89,7 @@ static qn_code find_any(struct search *s, double *best, uint64_t *least, qn_err 
     at = fmin(MOST, fmax(LEAST, 8 * want / fmax(1, s->follow)));
     for (unsigned i = 0; i < RUNS_MAX; i++) {
         uint64_t n = 0;
-        QN_TRY(run(s, at, &n, err));
+        QN_TRY(run(s, at, false, &n, err));
         *least = qn_min_u64(*least, n);
         if (n <= s->b->n_bytes) {
             *best = fmax(*best, at);
@@ -111,7 +118,7 @@ static qn_code find_whole(struct search *s, double *best, uint64_t *least, qn_er
         uint64_t n = 0;
         if (mid > (unsigned)MOST)
             break;
-        QN_TRY(run(s, mid, &n, err));
+        QN_TRY(run(s, mid, false, &n, err));
         *least = qn_min_u64(*least, n);
         if (n <= s->b->n_bytes) {
             *best = mid;
@@ -122,13 +129,23 @@ static qn_code find_whole(struct search *s, double *best, uint64_t *least, qn_er
     return QN_OK;
 }
 
-qn_code qn_budget_find(const qn_budget *b, const qn_env *env, qn_recipe *r, qn_digest *model, qn_err *err)
+qn_code qn_budget_find(const qn_budget *b, const qn_env *env, qn_recipe *r, qn_digest *model, const double **more_bits, qn_err *err)
 {
     struct search s = {.b = b, .env = env, .r = r, .model = model};
     double best = 0;
     uint64_t least = UINT64_MAX;
     QN_TRY(qn_model_digest(env, b->src, model, err));
     s.follow = weights_of(b->src);
+    if (qn_spread_applies(r, b->stats)) {
+        uint64_t n = 0;
+        const double at = b->n_bytes ? fmax(LEAST, fmin(MOST, 8.0 * (double)b->n_bytes / s.follow)) : r->all.set.bits > 0 ? r->all.set.bits : QN_RECIPE_BITS;
+        QN_TRY(run(&s, at, true, &n, err));
+    }
+    *more_bits = s.more_bits;
+    if (!b->n_bytes) {
+        qn_recipe_forget_hits(r);
+        return QN_OK;
+    }
     QN_TRY(whole_bits(r) ? find_whole(&s, &best, &least, err) : find_any(&s, &best, &least, err));
     r->all.set.bits = best;
     qn_recipe_forget_hits(r);

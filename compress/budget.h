@@ -13,6 +13,7 @@ typedef struct qn_budget {
     qn_source *src;
     const qn_graph *graph;
     const qn_stats_file *stats;
+    qn_arena *arena;             /* for more_bits */
     const qn_pack_options *pack; /* without lossy */
     uint64_t n_bytes;            /* of the output, at most */
     void (*tried)(void *ctx, double bits, uint64_t n_bytes); /* after each run; NULL: nobody asks */
@@ -23,7 +24,7 @@ typedef struct qn_budget {
 uint64_t qn_budget_bytes(const qn_recipe *r, const qn_source *src);
 
 /* Sets r->all.set.bits. QN_E_USAGE: even the fewest bits need more, with the least size that was seen. *model receives the source's
- * digest, for qn_lossy_options. */
-qn_code qn_budget_find(const qn_budget *b, const qn_env *env, qn_recipe *r, qn_digest *model, qn_err *err) QN_MUST_CHECK;
+ * digest, *more_bits what a recipe with `spread` adds (NULL without), both for qn_lossy_options. Without a size only the latter is found, by one run. */
+qn_code qn_budget_find(const qn_budget *b, const qn_env *env, qn_recipe *r, qn_digest *model, const double **more_bits, qn_err *err) QN_MUST_CHECK;
 
 #endif

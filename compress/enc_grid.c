@@ -26,6 +26,7 @@ enum {
 
 typedef struct grid {
     unsigned bits, zero;
+    bool packed, columnwise;
     uint32_t group; /* UINT32_MAX: a row */
     float gain;
 } grid;
@@ -34,12 +35,14 @@ struct state {
     const qn_quantizer *q;
     const qn_quant_layer *layer;
     const grid *g;
-    uint32_t rows, cols, group, per_row;
+    uint32_t rows, cols, group;
+    uint32_t per_line; /* groups of a row; of a column when columnwise */
+    uint32_t lines;    /* rows, or columns                             */
     unsigned zero;
     int exponent;
     float unit, top;      /* 2^exponent; the largest code */
-    float *scale;         /* (per_row, rows): whole scale, as decoded         */
-    float *zero2;         /* (per_row, rows): twice the zero point            */
+    float *scale;         /* (per_line, lines): whole scale, as decoded       */
+    float *zero2;         /* (per_line, lines): twice the zero point          */
     uint8_t *codes;       /* (cols, rows)                                     */
     float *omega;         /* of the columns of a group                        */
     qn_arena *scratch;
@@ -87,14 +90,16 @@ static qn_code grid_segment(const qn_quantizer *q, const qn_quant_layer *layer, 
         return QN_E_MEMORY;
     *s = (struct state){.q = q, .layer = layer, .g = g, .rows = seg->rows, .cols = layer->cols, .zero = g->zero,
                         .scratch = seg->scratch};
-    s->group = g->group < s->cols ? g->group : s->cols;
-    s->per_row = (s->cols - 1) / s->group + 1;
+    const uint32_t along = g->columnwise ? s->rows : s->cols;
+    s->group = g->group < along ? g->group : along;
+    s->per_line = (along - 1) / s->group + 1;
+    s->lines = g->columnwise ? s->cols : s->rows;
     s->top = (float)((1u << g->bits) - 1);
     if (s->zero == QN_GRID_ZERO_MIDDLE && many_zeros(seg->w, (size_t)s->rows * s->cols))
         s->zero = QN_GRID_ZERO_LEVEL;
     s->exponent = common_exponent(s, seg->w);
     s->unit = ldexpf(1, s->exponent);
-    const uint64_t n = (uint64_t)s->rows * s->per_row;
+    const uint64_t n = (uint64_t)s->lines * s->per_line;
     s->scale = qn_arena_get(seg->scratch, n * sizeof *s->scale, 64, err);
     s->zero2 = s->scale ? qn_arena_get(seg->scratch, n * sizeof *s->zero2, 64, err) : NULL;
     s->omega = s->zero2 ? qn_arena_get(seg->scratch, s->group * sizeof *s->omega, 64, err) : NULL;
@@ -194,9 +199,42 @@ static void weigh(struct state *s, const uint32_t *cols, uint32_t n)
     }
 }
 
+/* The groups of one column, LANES at a time; the last may be short. */
+static qn_code column_groups(struct state *s, uint32_t j, const float *t, qn_err *err)
+{
+    const qn_arena_mark mark = qn_arena_tell(s->scratch);
+    float *tile = qn_arena_get(s->scratch, (uint64_t)s->group * LANES * sizeof *tile, 64, err);
+    if (!tile)
+        return QN_E_MEMORY;
+    for (uint32_t c = 0; c < s->group; c++)
+        s->omega[c] = 1;
+    const uint32_t whole = s->rows / s->group;
+    for (uint32_t k0 = 0, m; k0 < s->per_line; k0 += m) {
+        const uint32_t n = k0 < whole ? s->group : s->rows % s->group;
+        m = k0 >= whole ? 1 : whole - k0 < LANES ? whole - k0 : LANES;
+        struct lanes l = {.lo = {0}};
+        for (uint32_t i = 0; i < LANES; i++)
+            for (uint32_t c = 0; c < n; c++) {
+                const float x = i < m ? t[(size_t)(k0 + i) * s->group + c] : 0;
+                tile[(size_t)c * LANES + i] = x;
+                l.lo[i] = x < l.lo[i] ? x : l.lo[i];
+                l.hi[i] = x > l.hi[i] ? x : l.hi[i];
+            }
+        search(s, tile, n, &l);
+        for (uint32_t i = 0; i < m; i++) {
+            s->scale[(size_t)(k0 + i) * s->cols + j] = round_scale(s, l.best[i] * s->g->gain);
+            s->zero2[(size_t)(k0 + i) * s->cols + j] = l.best_zero2[i];
+        }
+    }
+    qn_arena_rewind(s->scratch, mark);
+    return QN_OK;
+}
+
 static qn_code grid_group(void *state, const uint32_t *cols, uint32_t n, const float *t, size_t ld, qn_err *err)
 {
     struct state *s = state;
+    if (s->g->columnwise)
+        return column_groups(s, cols[0], t, err);
     const uint32_t g = cols[0] / s->group;
     const qn_arena_mark mark = qn_arena_tell(s->scratch);
     float *tile = qn_arena_get(s->scratch, (uint64_t)n * LANES * sizeof *tile, 64, err);
@@ -226,10 +264,22 @@ static qn_code grid_group(void *state, const uint32_t *cols, uint32_t n, const f
 static qn_code grid_column(void *state, uint32_t j, const float *t, float *recon, qn_err *err)
 {
     struct state *s = state;
-    const size_t g = j / s->group;
+    const size_t g = s->g->columnwise ? 0 : j / s->group;
     const float *scale = s->scale + g * s->rows, *zero2 = s->zero2 + g * s->rows;
     uint8_t *codes = s->codes + (size_t)j * s->rows;
     (void)err;
+    for (uint32_t i = 0; s->g->columnwise && i < s->rows; i++) {
+        const size_t at = (size_t)(i / s->group) * s->cols + j;
+        const float inverse = s->scale[at] != 0 ? 1 / s->scale[at] : 0;
+        float c = t[i] * inverse + 0.5f * s->zero2[at];
+        c = c > 0 ? c : 0;
+        c = c < s->top ? c : s->top;
+        c = (c + ROUNDER) - ROUNDER;
+        codes[i] = (uint8_t)c;
+        recon[i] = (2 * c - s->zero2[at]) * (0.5f * s->scale[at]);
+    }
+    if (s->g->columnwise)
+        return QN_OK;
     for (uint32_t i = 0; i < s->rows; i++) {
         const float inverse = scale[i] != 0 ? 1 / scale[i] : 0;
         float c = t[i] * inverse + 0.5f * zero2[i];
@@ -255,35 +305,25 @@ static uint8_t *codes_by_row(struct state *s, qn_err *err)
     return p;
 }
 
-static void pack_row(const uint8_t *codes, uint32_t n, unsigned bits, uint8_t *dst)
-{
-    uint32_t word = 0;
-    unsigned held = 0;
-    for (uint32_t j = 0; j < n; j++) {
-        word |= (uint32_t)codes[j] << held;
-        for (held += bits; held >= 8; held -= 8, word >>= 8)
-            *dst++ = (uint8_t)word;
-    }
-    if (held)
-        *dst = (uint8_t)word;
-}
-
 static qn_code put_side(struct state *s, const qn_enc_ctx *cx, qn_sink *sink, qn_err *err)
 {
-    const uint32_t n = s->rows * s->per_row;
-    const qn_block sb = {QN_F16, n, s->per_row}, zb = {QN_U8, n, s->per_row};
+    const uint32_t n = s->lines * s->per_line, in_row = s->g->columnwise ? s->cols : s->per_line;
+    const qn_block sb = {QN_F16, n, in_row}, zb = {QN_U8, n, in_row};
+    /* stored by rows; by groups of rows when columnwise, which is how they are held */
+    const uint32_t outer = s->g->columnwise ? 1 : s->rows, inner = s->g->columnwise ? n : s->per_line;
+    const size_t stride = s->g->columnwise ? 1 : s->rows;
     uint8_t *p = qn_arena_get(s->scratch, (uint64_t)n * 2, 64, err);
     if (!p)
         return QN_E_MEMORY;
-    for (uint32_t i = 0; i < s->rows; i++)
-        for (uint32_t g = 0; g < s->per_row; g++)
-            qn_store16(p + 2 * ((size_t)i * s->per_row + g), qn_f32_to_f16(s->scale[(size_t)g * s->rows + i] / s->unit));
+    for (uint32_t i = 0; i < outer; i++)
+        for (uint32_t g = 0; g < inner; g++)
+            qn_store16(p + 2 * ((size_t)i * inner + g), qn_f32_to_f16(s->scale[g * stride + i] / s->unit));
     QN_TRY(qn_nest_encode(cx, sink, &sb, p, true, err));
     if (s->zero != QN_GRID_ZERO_STORED)
         return QN_OK;
-    for (uint32_t i = 0; i < s->rows; i++)
-        for (uint32_t g = 0; g < s->per_row; g++)
-            p[(size_t)i * s->per_row + g] = (uint8_t)(s->zero2[(size_t)g * s->rows + i] / 2);
+    for (uint32_t i = 0; i < outer; i++)
+        for (uint32_t g = 0; g < inner; g++)
+            p[(size_t)i * inner + g] = (uint8_t)(s->zero2[g * stride + i] / 2);
     return qn_nest_encode(cx, sink, &zb, p, true, err);
 }
 
@@ -302,7 +342,8 @@ static qn_code grid_finish(void *state, uint8_t *dst, size_t cap, size_t *n_out,
     qn_sink_u8(&sink, bits);
     qn_sink_u8(&sink, s->zero);
     const size_t form_at = sink.n;
-    qn_sink_u8(&sink, QN_GRID_PACKED);
+    const unsigned columnwise = s->g->columnwise ? QN_GRID_COLUMNWISE : 0;
+    qn_sink_u8(&sink, QN_GRID_PACKED | columnwise);
     qn_sink_u8(&sink, (unsigned)s->exponent & 0xff);
     qn_sink_varint(&sink, s->group);
     QN_TRY(put_side(s, &cx, &sink, err));
@@ -310,16 +351,17 @@ static qn_code grid_finish(void *state, uint8_t *dst, size_t cap, size_t *n_out,
         return QN_OK;
     qn_sink nested = sink;
     nested.cap = nested.cap - nested.n < packed ? nested.cap : nested.n + packed;
-    QN_TRY(qn_nest_encode(&cx, &nested, &cb, codes, true, err));
-    if (!nested.full) {
-        dst[form_at] = QN_GRID_NESTED;
+    if (!s->g->packed)
+        QN_TRY(qn_nest_encode(&cx, &nested, &cb, codes, true, err));
+    if (!s->g->packed && !nested.full) {
+        dst[form_at] = (uint8_t)(QN_GRID_NESTED | columnwise);
         *n_out = nested.n;
         return QN_OK;
     }
     if (packed > qn_sink_left(&sink))
         return QN_OK;
     for (uint32_t i = 0; i < s->rows; i++)
-        pack_row(codes + (size_t)i * s->cols, s->cols, bits, dst + sink.n + i * row_bytes);
+        qn_grid_pack(codes + (size_t)i * s->cols, s->cols, bits, dst + sink.n + i * row_bytes);
     *n_out = sink.n + packed;
     return QN_OK;
 }
@@ -336,12 +378,15 @@ qn_code qn_quantizer_grid(qn_quantizer *q, const qn_quant_settings *set, qn_aren
     if (!g)
         return QN_E_MEMORY;
     *g = (grid){.bits = bits,
+                .packed = set->packed,
+                .columnwise = set->columnwise,
                 .zero = set->asymmetric ? QN_GRID_ZERO_STORED : QN_GRID_ZERO_MIDDLE,
                 .group = set->group ? set->group : GROUP,
                 .gain = set->gain > 0 ? (float)set->gain : 1};
     q->ops = &ops;
     q->codec = QN_CODEC_GRID;
-    q->group_cols = g->group == UINT32_MAX ? 0 : g->group;
+    q->group_cols = g->columnwise ? 1 : g->group == UINT32_MAX ? 0 : g->group;
+    q->row_multiple = g->columnwise && g->group <= 1024 ? g->group : 0;
     q->self = g;
     return QN_OK;
 }

@@ -57,6 +57,13 @@ static double weights_of(const qn_object *o)
     return n;
 }
 
+/* Of codecs that take any number of bits. */
+static void add_bits(const qn_lossy *l, qn_lossy_layer *y)
+{
+    if (l->more_bits && !y->explicit_bits && strcmp(y->codec, "grid") != 0)
+        y->set.bits = fmax(0.3, fmin(8, y->set.bits + l->more_bits[y->object]));
+}
+
 static qn_code open_layer(qn_lossy *l, qn_lossy_layer *y, uint64_t object, const qn_lossy_pick *pick, double all, qn_err *err)
 {
     const qn_object *o = &l->src->objects[object];
@@ -66,6 +73,8 @@ static qn_code open_layer(qn_lossy *l, qn_lossy_layer *y, uint64_t object, const
     const qn_recipe_choice choice = qn_recipe_choose(l->r, o->name, pick->role, weights_of(o) / all);
     y->codec = choice.codec;
     y->set = choice.set;
+    y->explicit_bits = choice.explicit_bits;
+    add_bits(l, y);
     if (strcmp(y->codec, QN_RECIPE_LOSSLESS) == 0) {
         y->pick.kept = "as asked for";
         return QN_OK;
@@ -187,6 +196,7 @@ qn_code qn_lossy_open(qn_lossy **out, const qn_env *env, qn_source *src, const q
     l->src = src;
     l->r = opt->recipe;
     l->stats = opt->stats;
+    l->more_bits = opt->more_bits;
     qn_arena_init(&l->arena, env->alloc);
     const qn_code rc = open_lossy(l, g, opt, err);
     if (rc != QN_OK) {
@@ -223,7 +233,7 @@ static double add(double sum, double v)
 qn_lossy_row qn_lossy_report(const qn_lossy *l, uint64_t i)
 {
     const qn_lossy_layer *y = &l->layers[i];
-    qn_lossy_row r = {.object = y->object, .name = y->name, .role = y->pick.role, .kept = y->pick.kept, .codec = y->codec, .set = y->set,
+    qn_lossy_row r = {.object = y->object, .name = y->name, .role = y->pick.role, .kept = y->pick.kept, .codec = y->codec, .set = y->set, .explicit_bits = y->explicit_bits,
                       .rows = y->rows, .cols = y->cols, .kind = y->kind, .damping = y->damping, .spread = y->spread,
                       .unevenness = y->unevenness, .n_dead = y->n_dead, .n_segments = y->n_segments};
     if (y->item)
@@ -263,10 +273,14 @@ qn_digest qn_lossy_statistics(const qn_lossy *l)
 qn_digest qn_lossy_settings(const qn_lossy *l)
 {
     const qn_digest recipe = qn_hash128(l->recipe, strlen(l->recipe));
-    uint8_t all[48];
+    uint8_t all[64] = {0};
     memcpy(all, l->model.b, 16);
     memcpy(all + 16, l->statistics.b, 16);
     memcpy(all + 32, recipe.b, 16);
+    if (l->more_bits) {
+        const qn_digest more = qn_hash128(l->more_bits, l->src->n_objects * sizeof *l->more_bits);
+        memcpy(all + 48, more.b, 16);
+    }
     return qn_hash128(all, sizeof all);
 }
 

@@ -15,6 +15,7 @@
 typedef struct qn_lossy_options {
     qn_recipe *recipe;          /* counts what its rules match; must outlive the qn_lossy           */
     const qn_stats_file *stats; /* NULL: none                                                       */
+    const double *more_bits;    /* by object, added to bits that are not its own (spread.h); NULL: none. Must outlive it */
     const qn_digest *model;     /* the source's digest when it is known already; NULL: it is read once for that */
 } qn_lossy_options;
 
@@ -26,6 +27,7 @@ typedef struct qn_lossy_row {
     const char *kept; /* why it stays lossless, or NULL. Then only object, name and role count */
     const char *codec;
     qn_quant_settings set; /* as asked for, with bits */
+    bool explicit_bits;    /* given for this tensor by role or rule */
     uint32_t rows, cols;
     uint64_t seen;    /* rows of input that were measured; 0: no statistics */
     qn_ldl_kind kind;

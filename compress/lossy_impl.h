@@ -22,6 +22,7 @@ typedef struct qn_lossy_layer {
     qn_lossy_pick pick;
     const char *codec;
     qn_quant_settings set;
+    bool explicit_bits;
     const qn_quantizer *q;
     uint32_t rows, cols, chunk_rows;
     const qn_stats_item *item; /* NULL: not measured */
@@ -49,6 +50,7 @@ struct qn_lossy {
     qn_arena arena;
     qn_digest model, statistics;
     const char *recipe; /* in one line */
+    const double *more_bits; /* by object, or NULL */
     uint64_t n_layers;
     qn_lossy_layer *layers;
     uint32_t *layer_of; /* by object: index + 1 of a layer that is approximated, 0 */

@@ -267,7 +267,7 @@ const char *qn_recipe_text(const qn_recipe *r, bool measured, qn_arena *arena, q
         (void)snprintf(one, sizeof one, " damping=%.9g", r->damping);
         add(&t, one);
     }
-    if (r->spread > 0) {
+    if (r->spread != QN_RECIPE_SPREAD) {
         (void)snprintf(one, sizeof one, " spread=%.9g", r->spread);
         add(&t, one);
     }

@@ -15,6 +15,7 @@ typedef enum qn_lossy_role { QN_ROLE_NONE, QN_ROLE_LINEAR, QN_ROLE_HEAD, QN_ROLE
 
 #define QN_RECIPE_LOSSLESS "lossless" /* the codec of tensors that keep every bit */
 #define QN_RECIPE_BITS     4          /* when none are given                      */
+#define QN_RECIPE_SPREAD   0.5        /* the same                                 */
 
 typedef struct qn_recipe_part {
     const char *codec; /* of qn_quantizer_tab, or QN_RECIPE_LOSSLESS; NULL: not given */
@@ -39,10 +40,11 @@ typedef struct qn_recipe {
     /* Bits are chosen so that the whole output is as large as one of these says; 0: not asked for. Not both. */
     uint64_t size_bytes;
     double bits_per_weight;       /* 8 × output bytes over weights of the model */
-    double spread;                /* of bits over layers by their sensitivity: 0 none … 1 as far as theory goes */
+    double spread;                /* of bits over layers by their sensitivity, where the statistics hold it (spread.h): 0 none … 1 as far as
+                                     theory goes */
 } qn_recipe;
 
-#define QN_RECIPE_EMPTY ((qn_recipe){.order = QN_ORDER_ACT})
+#define QN_RECIPE_EMPTY ((qn_recipe){.order = QN_ORDER_ACT, .spread = QN_RECIPE_SPREAD})
 
 /* Reads a file into *r, strings from `arena`. QN_E_USAGE with path, line and what is allowed. Released whatever it returns. */
 qn_code qn_recipe_read(qn_recipe *r, const qn_env *env, const char *path, qn_arena *arena, qn_err *err) QN_MUST_CHECK;

@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "compress/budget.h"
 #include "compress/forecast.h"
+#include "compress/spread.h"
 #include <math.h>
 #include <string.h>
 
@@ -21,7 +22,7 @@ static qn_code open_inputs(qn_session *s, const qn_env *env, qn_source *src, con
 
 static qn_code open_lossy(qn_session *s, const qn_env *env, qn_source *src, qn_err *err)
 {
-    const qn_lossy_options o = {.recipe = &s->recipe, .stats = s->has_stats ? &s->stats : NULL, .model = s->has_model ? &s->model : NULL};
+    const qn_lossy_options o = {.recipe = &s->recipe, .stats = s->has_stats ? &s->stats : NULL, .more_bits = s->more_bits, .model = s->has_model ? &s->model : NULL};
     qn_recipe_forget_hits(&s->recipe);
     return qn_lossy_open(&s->lossy, env, src, s->graph, &o, err);
 }
@@ -46,16 +47,17 @@ static qn_code guess_bits(qn_session *s, const qn_env *env, qn_source *src, qn_e
 
 static qn_code find_bits(qn_session *s, const qn_env *env, qn_source *src, const qn_session_options *o, qn_err *err)
 {
-    const qn_budget b = {.src = src, .graph = s->graph, .stats = s->has_stats ? &s->stats : NULL, .pack = o->pack, .n_bytes = s->budget,
+    const qn_budget b = {.src = src, .graph = s->graph, .stats = s->has_stats ? &s->stats : NULL, .arena = &s->arena, .pack = o->pack, .n_bytes = s->budget,
                          .tried = o->tried, .ctx = o->ctx};
     s->has_model = true;
-    return qn_budget_find(&b, env, &s->recipe, &s->model, err);
+    return qn_budget_find(&b, env, &s->recipe, &s->model, &s->more_bits, err);
 }
 
 qn_code qn_session_open(qn_session *s, const qn_env *env, qn_source *src, const qn_session_options *o, qn_err *err)
 {
+    qn_arena_init(&s->arena, env->alloc);
     QN_TRY(open_inputs(s, env, src, o->statistics, err));
-    if (s->budget)
+    if (s->budget || (qn_spread_applies(&s->recipe, s->has_stats ? &s->stats : NULL) && !o->guess))
         QN_TRY(o->guess ? guess_bits(s, env, src, err) : find_bits(s, env, src, o, err));
     return open_lossy(s, env, src, err);
 }
@@ -66,5 +68,6 @@ void qn_session_close(qn_session *s)
     qn_stats_file_close(&s->stats);
     qn_graph_close(s->graph);
     qn_recipe_release(&s->recipe);
+    qn_arena_release(&s->arena);
     *s = QN_SESSION_CLOSED;
 }

@@ -13,9 +13,11 @@ typedef struct qn_session {
     bool has_stats, has_model;
     qn_digest model;
     uint64_t budget;  /* bytes of the output that were asked for; 0: none */
+    qn_arena arena;
+    const double *more_bits; /* what `spread` adds */
     qn_lossy *lossy;  /* for qn_pack_options */
 } qn_session;
-#define QN_SESSION_CLOSED ((qn_session){.recipe = {.order = QN_ORDER_ACT}, .stats = QN_STATS_FILE_CLOSED})
+#define QN_SESSION_CLOSED ((qn_session){.recipe = QN_RECIPE_EMPTY, .stats = QN_STATS_FILE_CLOSED})
 
 typedef struct qn_session_options {
     const char *statistics;      /* path; NULL: none                                                */

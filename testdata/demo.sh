@@ -41,8 +41,8 @@ fi
 
 calib=testdata/tinystories-calib.txt text=testdata/tinystories-eval.txt
 echo
-echo "\$ quern calibrate $model --data $calib --documents -o model.qstats"
-"$quern" calibrate "$model" --data "$calib" --documents -o "$out/model.qstats" | sed "s|$out/||"
+echo "\$ quern calibrate $model --data $calib --documents --sensitivity=8 -o model.qstats"
+"$quern" calibrate "$model" --data "$calib" --documents --sensitivity=8 -o "$out/model.qstats" | sed "s|$out/||"
 echo
 echo "\$ quern eval $model --data $text --documents"
 "$quern" eval "$model" --data "$text" --documents
@@ -63,7 +63,7 @@ echo "\$ quern compress $model --codec=grid --bits=3 -o rounded.quern"
 "$quern" compress "$model" --codec=grid --bits=3 -o "$out/rounded.quern" -q
 size=$(wc -c <"$out/rounded.quern")
 echo "\$ quern plan $model --size=$size --stats model.qstats"
-"$quern" plan "$model" --size="$size" --stats "$out/model.qstats"
+"$quern" plan "$model" --size="$size" --stats "$out/model.qstats" | sed -n '1,12p;/^$/,$p'
 echo
 echo "\$ quern compress $model --size=$size --stats model.qstats -o small.quern"
 "$quern" compress "$model" --size="$size" --stats "$out/model.qstats" -o "$out/small.quern" -q

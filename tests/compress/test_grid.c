@@ -73,7 +73,7 @@ Test(grid, every_field_is_checked)
     static const struct {
         unsigned at, value;
         const char *what;
-    } bad[] = {{0, 1, "one bit"}, {0, 9, "nine bits"}, {1, 3, "zero point kind"}, {2, 2, "form"}, {3, 101, "exponent"},
+    } bad[] = {{0, 1, "one bit"}, {0, 9, "nine bits"}, {1, 3, "zero point kind"}, {2, 4, "form"}, {2, 2, "columnwise, groups of more rows than there are"}, {3, 101, "exponent"},
                {3, 0x9b, "exponent −101"}, {4, 0, "no group"}, {4, 6, "group wider than a row"}, {8, 0x7c, "infinite scale"},
                {8, 0x7e, "NaN scale"}, {17, 8, "zero point of four bits"}, {22, 0xab, "bits behind a row"}, {24, 0x8f, "the same"}};
     const qn_block b = {QN_F32, 10, 5};
@@ -177,9 +177,11 @@ Test(grid, all_widths_groups_dtypes)
         for (unsigned t = 0; t < 3; t++)
             for (unsigned c = 0; c < 4; c++)
                 for (unsigned g = 0; g < 5; g++)
-                    for (unsigned asym = 0; asym < 2; asym++) {
+                    for (unsigned way = 0; way < 4; way++) {
+                        const unsigned asym = way & 1;
                         const qn_block b = {types[t], cols[c] * 21, cols[c]};
-                        const qn_quant_settings set = {.bits = bits, .group = groups[g], .asymmetric = asym};
+                        const qn_quant_settings set = {.bits = bits, .group = way & 2 && g == 3 ? 7 : groups[g], .asymmetric = asym,
+                                                       .columnwise = way & 2, .packed = (bits + g) % 3 == 0};
                         for (uint32_t i = 0; i < b.n; i++)
                             w[i] = (float)(0.02 * qt_normal(&r) + (asym ? 0.03 : 0));
                         const double e = check(&set, &b, w, g == 1 && c == 2 ? 200 : 0);
@@ -189,7 +191,7 @@ Test(grid, all_widths_groups_dtypes)
     free(w);
 }
 
-/* Codes that cannot be compressed stay packed; ones that can are not. */
+/* Codes that cannot be compressed stay packed; ones that can are not, unless they must. */
 Test(grid, forms)
 {
     enum { COLS = 128, ROWS = 64, N = COLS * ROWS };
@@ -208,6 +210,14 @@ Test(grid, forms)
         else
             cr_assert_lt(n, N / 2);
         (void)check(&set, &b, w, 300);
+        const qn_quant_settings must = {.bits = 4, .group = 128, .packed = true};
+        uint8_t *same = malloc(4 * N);
+        const size_t n_must = encode(0, &must, &b, w, p, 4 * N, same);
+        cr_assert_eq(p[2], QN_GRID_PACKED);
+        cr_assert(n_must > N / 2 && n_must < N / 2 + 200, "%zu", n_must);
+        cr_assert_eq(memcmp(same, d, 4 * N), 0);
+        (void)check(&must, &b, w, 0);
+        free(same);
     }
     free(w);
     free(p);
