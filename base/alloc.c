@@ -46,6 +46,12 @@ void qn_mem_put(const qn_alloc *a, void *p)
         free(p);
 }
 
+void *qn_mem_shrink(const qn_alloc *a, void *p, uint64_t n_bytes)
+{
+    void *q = a ? NULL : realloc(p, (size_t)qn_max_u64(n_bytes, 1));
+    return q ? q : p;
+}
+
 void *qn_mem_grow(const qn_alloc *a, void *p, uint64_t n_used, uint64_t *cap, uint64_t want, uint64_t size, qn_err *err)
 {
     if (want <= *cap && p)

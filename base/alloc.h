@@ -14,6 +14,9 @@ void *qn_mem_zeros(const qn_alloc *a, uint64_t n, uint64_t size, qn_err *err) QN
 /* NULL is fine. */
 void qn_mem_put(const qn_alloc *a, void *p);
 
+/* Gives back what lies beyond the first n_bytes, where the allocator can: of the C library's heap. Returns where they are now. */
+void *qn_mem_shrink(const qn_alloc *a, void *p, uint64_t n_bytes) QN_MUST_CHECK;
+
 /* A growing array: returns storage for at least `want` items holding the first `n_used`; p is freed or returned.
  * NULL on failure, and then p is untouched and still owned by the caller. */
 void *qn_mem_grow(const qn_alloc *a, void *p, uint64_t n_used, uint64_t *cap, uint64_t want, uint64_t size,

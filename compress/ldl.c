@@ -11,6 +11,8 @@
 #define DEAD_SHARE 1e-12
 #define DEAD_BELOW 1e-20
 
+enum { TILE = 64 }; /* of a matrix and its transpose, so that both stay in the cache */
+
 struct key {
     double size; /* what decides the order, larger first */
     uint32_t at;
@@ -89,19 +91,65 @@ static bool look_at_diagonal(qn_ldl *l, double *diag, double *mean)
     return isfinite(*mean);
 }
 
-/* Matrix of the order of factors: place p holds visit n − 1 − p, so that the last is taken first. Dead columns are cut off from
- * the others. */
-static void arrange(const qn_ldl *l, const double *h, const double *diag, double mean, double damping, double *out)
+/* The matrix lies in h's own place throughout: for wide layers it is most of what a run needs. Place p holds visit n − 1 − p, so that
+ * the last is taken first. */
+static void permute(const qn_ldl *l, double *h, double *row, uint8_t *done)
 {
     const uint32_t n = l->n;
-    for (uint32_t p = 0; p < n; p++) {
-        const uint32_t i = l->visit[n - 1 - p];
-        double *row = out + (uint64_t)p * n;
-        for (uint32_t q = 0; q <= p; q++) {
-            const uint32_t j = l->visit[n - 1 - q];
-            row[q] = diag[i] == 0 || diag[j] == 0 ? 0 : 0.5 * (h[(uint64_t)i * n + j] + h[(uint64_t)j * n + i]) / mean;
+    memset(done, 0, n);
+    for (uint32_t first = 0; first < n; first++) { /* rows, by cycles */
+        if (done[first])
+            continue;
+        memcpy(row, h + (uint64_t)first * n, n * sizeof *row);
+        for (uint32_t p = first;;) {
+            const uint32_t from = l->visit[n - 1 - p];
+            done[p] = 1;
+            if (from == first) {
+                memcpy(h + (uint64_t)p * n, row, n * sizeof *row);
+                break;
+            }
+            memcpy(h + (uint64_t)p * n, h + (uint64_t)from * n, n * sizeof *row);
+            p = from;
         }
-        row[p] = diag[i] == 0 ? 1 : diag[i] / mean + damping;
+    }
+    for (uint32_t p = 0; p < n; p++) {
+        double *to = h + (uint64_t)p * n;
+        memcpy(row, to, n * sizeof *row);
+        for (uint32_t q = 0; q < n; q++)
+            to[q] = row[l->visit[n - 1 - q]];
+    }
+}
+
+/* Both triangles of the permuted matrix, without its diagonal: symmetric, scaled, dead columns cut off from the others. */
+static void scale_both(const qn_ldl *l, double *a, const double *diag, double mean)
+{
+    const uint32_t n = l->n;
+    for (uint32_t p0 = 0; p0 < n; p0 += TILE)
+        for (uint32_t q0 = 0; q0 <= p0; q0 += TILE)
+            for (uint32_t p = p0; p < n && p < p0 + TILE; p++) {
+                const bool dead = diag[l->visit[n - 1 - p]] == 0;
+                for (uint32_t q = q0; q < p && q < q0 + TILE; q++) {
+                    double *x = a + (uint64_t)p * n + q, *y = a + (uint64_t)q * n + p;
+                    *x = *y = dead || diag[l->visit[n - 1 - q]] == 0 ? 0 : 0.5 * (*x + *y) / mean;
+                }
+            }
+}
+
+/* The lower triangle again, from the upper one, which a factor leaves alone. */
+static void lower_again(uint32_t n, double *a)
+{
+    for (uint32_t p0 = 0; p0 < n; p0 += TILE)
+        for (uint32_t q0 = 0; q0 <= p0; q0 += TILE)
+            for (uint32_t p = p0; p < n && p < p0 + TILE; p++)
+                for (uint32_t q = q0; q < p && q < q0 + TILE; q++)
+                    a[(uint64_t)p * n + q] = a[(uint64_t)q * n + p];
+}
+
+static void put_diagonal(const qn_ldl *l, double *a, const double *diag, double mean, double damping)
+{
+    for (uint32_t p = 0; p < l->n; p++) {
+        const double d = diag[l->visit[l->n - 1 - p]];
+        a[(uint64_t)p * l->n + p] = d == 0 ? 1 : d / mean + damping;
     }
 }
 
@@ -119,7 +167,7 @@ static bool factor(uint32_t n, double *a)
     return true;
 }
 
-static void take_factor(qn_ldl *l, const double *a, const double *diag)
+static void take_weights(qn_ldl *l, const double *a, const double *diag)
 {
     const uint32_t n = l->n;
     double least = (double)INFINITY, most = 0;
@@ -133,43 +181,78 @@ static void take_factor(qn_ldl *l, const double *a, const double *diag)
         }
     }
     l->spread = most / least;
-    for (uint32_t v = 0; v < n; v++) { /* an error in visit v: row k = n − 1 − v of L */
-        const double *row = a + (uint64_t)(n - 1 - v) * n;
-        float *to = l->feed + (uint64_t)v * n;
-        memset(to, 0, (v + 1) * sizeof *to);
-        for (uint32_t b = v + 1; b < n; b++) {
-            const uint32_t p = n - 1 - b;
-            to[b] = (float)(row[p] / a[(uint64_t)p * n + p]);
-        }
+}
+
+/* Rows of L become rows of feed in the first half of their own place: an error in visit v is row n − 1 − v of L. row: n doubles. */
+static void narrow(uint32_t n, double *a, const double *pivot, double *row)
+{
+    float *to = (float *)row;
+    unsigned char *all = (unsigned char *)a;
+    const size_t bytes = n * sizeof *to;
+    for (uint32_t k = 0; k < n; k++) {
+        const double *from = a + (uint64_t)k * n;
+        memset(to, 0, bytes);
+        for (uint32_t p = 0; p < k; p++)
+            to[n - 1 - p] = (float)(from[p] / pivot[p]);
+        memcpy(all + k * bytes, to, bytes);
+    }
+    for (uint32_t k = 0; k < n / 2; k++) {
+        memcpy(to, all + k * bytes, bytes);
+        memcpy(all + k * bytes, all + (n - 1 - k) * bytes, bytes);
+        memcpy(all + (n - 1 - k) * bytes, to, bytes);
     }
 }
 
-static qn_code full(qn_ldl *l, const double *h, const double *diag, double mean, double damping, qn_err *err)
+/* Rows for the work in place: freed by the caller. */
+struct rows {
+    double *row, *pivot;
+    uint8_t *done;
+};
+
+static qn_code full(qn_ldl *l, double **h, const struct rows *r, const double *diag, double mean, double damping, qn_err *err)
 {
-    const uint64_t square = (uint64_t)l->n * l->n;
-    double *a = qn_mem_get(l->alloc, square * sizeof *a, err);
-    if (!a)
+    double *a = *h;
+    l->diagonal = qn_mem_get(l->alloc, l->n * sizeof *l->diagonal, err);
+    if (!l->diagonal)
         return QN_E_MEMORY;
     openblas_set_num_threads(1); /* the same factor for every number of threads */
+    permute(l, a, r->row, r->done);
+    scale_both(l, a, diag, mean);
     /* the first that gives a factor: more is regularisation, and costs accuracy */
     for (double add = damping; l->kind != QN_LDL_FULL && (add == damping || add < 1.01 * QN_LDL_DAMPING_MAX); add *= 10) {
-        arrange(l, h, diag, mean, add, a);
+        if (add != damping)
+            lower_again(l->n, a);
+        put_diagonal(l, a, diag, mean, add);
         if (!factor(l->n, a))
             continue;
-        l->feed = qn_mem_get(l->alloc, square * sizeof *l->feed, err);
-        l->diagonal = l->feed ? qn_mem_get(l->alloc, l->n * sizeof *l->diagonal, err) : NULL;
-        if (!l->diagonal) {
-            qn_mem_put(l->alloc, a);
-            return QN_E_MEMORY;
-        }
         for (uint32_t j = 0; j < l->n; j++)
             l->diagonal[j] = diag[j] == 0 ? 0 : diag[j] / mean + add;
-        take_factor(l, a, diag);
+        take_weights(l, a, diag);
+        for (uint32_t p = 0; p < l->n; p++)
+            r->pivot[p] = a[(uint64_t)p * l->n + p];
+        narrow(l->n, a, r->pivot, r->row);
+        *h = NULL;
+        l->feed = qn_mem_shrink(l->alloc, a, (uint64_t)l->n * l->n * sizeof *l->feed);
         l->kind = QN_LDL_FULL;
         l->damping = add;
     }
-    qn_mem_put(l->alloc, a);
+    if (l->kind != QN_LDL_FULL) {
+        qn_mem_put(l->alloc, l->diagonal);
+        l->diagonal = NULL;
+    }
     return QN_OK;
+}
+
+static qn_code full_in_place(qn_ldl *l, double **h, const double *diag, double mean, double damping, qn_err *err)
+{
+    struct rows r = {.row = qn_mem_get(l->alloc, l->n * sizeof *r.row, err)};
+    r.pivot = r.row ? qn_mem_get(l->alloc, l->n * sizeof *r.pivot, err) : NULL;
+    r.done = r.pivot ? qn_mem_get(l->alloc, l->n, err) : NULL;
+    const qn_code rc = r.done ? full(l, h, &r, diag, mean, damping, err) : QN_E_MEMORY;
+    qn_mem_put(l->alloc, r.row);
+    qn_mem_put(l->alloc, r.pivot);
+    qn_mem_put(l->alloc, r.done);
+    return rc;
 }
 
 static void diagonal_only(qn_ldl *l, const double *diag, double mean)
@@ -186,9 +269,10 @@ static void diagonal_only(qn_ldl *l, const double *diag, double mean)
     l->kind = QN_LDL_DIAGONAL;
 }
 
-static qn_code make(qn_ldl *l, double *h, double *diag, uint32_t group, qn_ldl_order order, double damping, qn_err *err)
+static qn_code make(qn_ldl *l, double **taken, double *diag, uint32_t group, qn_ldl_order order, double damping, qn_err *err)
 {
     const uint32_t n = l->n;
+    const double *h = *taken;
     double mean = 1;
     const bool given = diag != NULL;
     bool good = given && (h ? all_finite(h, (uint64_t)n * n) : all_finite(diag, n));
@@ -208,19 +292,21 @@ static qn_code make(qn_ldl *l, double *h, double *diag, uint32_t group, qn_ldl_o
         return QN_E_MEMORY;
     l->scale = mean;
     if (h)
-        QN_TRY(full(l, h, diag, mean, damping > 0 ? damping : QN_LDL_DAMPING, err));
+        QN_TRY(full_in_place(l, taken, diag, mean, damping > 0 ? damping : QN_LDL_DAMPING, err));
     if (l->kind != QN_LDL_FULL)
         diagonal_only(l, diag, mean);
     return QN_OK;
 }
 
-qn_code qn_ldl_make(qn_ldl *l, const qn_alloc *alloc, uint32_t n, double *h, const double *diagonal, uint32_t group,
+qn_code qn_ldl_take(qn_ldl *l, const qn_alloc *alloc, uint32_t n, double *h, const double *diagonal, uint32_t group,
                     qn_ldl_order order, double damping, qn_err *err)
 {
     *l = (qn_ldl){.alloc = alloc, .n = n};
     double *diag = NULL;
-    if (n == 0 || group == 0 || group > n)
+    if (n == 0 || group == 0 || group > n) {
+        qn_mem_put(alloc, h);
         return QN_BUG(err, "ldl: %u columns in groups of %u", n, group);
+    }
     l->visit = qn_mem_get(alloc, n * sizeof *l->visit, err);
     l->begins = l->visit ? qn_mem_get(alloc, ((uint64_t)n / group + 2) * sizeof *l->begins, err) : NULL;
     qn_code rc = l->begins ? QN_OK : QN_E_MEMORY;
@@ -231,8 +317,9 @@ qn_code qn_ldl_make(qn_ldl *l, const qn_alloc *alloc, uint32_t n, double *h, con
             memcpy(diag, diagonal, n * sizeof *diag);
     }
     if (rc == QN_OK)
-        rc = make(l, h, diag, group, order, damping, err);
+        rc = make(l, &h, diag, group, order, damping, err);
     qn_mem_put(alloc, diag);
+    qn_mem_put(alloc, h);
     if (rc != QN_OK)
         qn_ldl_release(l);
     return rc;
@@ -260,6 +347,19 @@ qn_code qn_ldl_moment(qn_ldl *l, qn_err *err)
             l->moment[v * n + b] = l->moment[b * n + v];
     qn_mem_put(l->alloc, a);
     return QN_OK;
+}
+
+qn_code qn_ldl_make(qn_ldl *l, const qn_alloc *alloc, uint32_t n, const double *h, const double *diagonal, uint32_t group,
+                    qn_ldl_order order, double damping, qn_err *err)
+{
+    const uint64_t bytes = (uint64_t)n * n * sizeof *h;
+    double *copy = h ? qn_mem_get(alloc, bytes, err) : NULL;
+    *l = QN_LDL_EMPTY;
+    if (h && !copy)
+        return QN_E_MEMORY;
+    if (copy)
+        memcpy(copy, h, bytes);
+    return qn_ldl_take(l, alloc, n, copy, diagonal, group, order, damping, err);
 }
 
 void qn_ldl_release(qn_ldl *l)

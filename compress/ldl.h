@@ -44,12 +44,15 @@ typedef struct qn_ldl {
 
 #define QN_LDL_EMPTY ((qn_ldl){0})
 
-/* h: n × n (f64, row-major, destroyed), or NULL with `diagonal` (n), or both NULL. `group` 1 … n: columns per group. damping:
+/* h: n × n (f64, row-major), or NULL with `diagonal` (n), or both NULL. `group` 1 … n: columns per group. damping:
  * what is added to the diagonal, over its mean, 0: QN_LDL_DAMPING; ten times as much, up to QN_LDL_DAMPING_MAX, when there
  * is no factor with it. Never fails for what H holds: see kind. QN_E_MEMORY. */
 #define QN_LDL_DAMPING     1e-3
 #define QN_LDL_DAMPING_MAX 1e-1
-qn_code qn_ldl_make(qn_ldl *l, const qn_alloc *alloc, uint32_t n, double *h, const double *diagonal, uint32_t group,
+qn_code qn_ldl_make(qn_ldl *l, const qn_alloc *alloc, uint32_t n, const double *h, const double *diagonal, uint32_t group,
+                    qn_ldl_order order, double damping, qn_err *err) QN_MUST_CHECK;
+/* The same, but h is from `alloc` and is taken over, whatever is returned: everything is computed in its place, and n rows more. */
+qn_code qn_ldl_take(qn_ldl *l, const qn_alloc *alloc, uint32_t n, double *h, const double *diagonal, uint32_t group,
                     qn_ldl_order order, double damping, qn_err *err) QN_MUST_CHECK;
 void qn_ldl_release(qn_ldl *l);
 

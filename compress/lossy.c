@@ -329,7 +329,7 @@ qn_digest qn_lossy_settings(const qn_lossy *l)
     return qn_hash128(all, sizeof all);
 }
 
-/* H, the matrix it is factored in, the coefficients of the factors that are kept, and means over experts. */
+/* H, which is factored in its place, the coefficients of the factors that are kept, and means over experts. */
 uint64_t qn_lossy_fixed_memory(const qn_lossy *l)
 {
     uint64_t widest = 0, factor = 4; /* bytes of a square's element */
@@ -340,7 +340,7 @@ uint64_t qn_lossy_fixed_memory(const qn_lossy *l)
             factor = l->layers[i].set.sweeps ? 8 : factor;
             leans |= qn_lossy_leans(l, &l->layers[i]);
         }
-    return widest * widest * (16 + factor * (QN_LOSSY_FACTORS + l->env->n_threads) + (leans ? 8 * QN_LOSSY_MEANS : 0));
+    return widest * widest * (8 + factor * (QN_LOSSY_FACTORS + l->env->n_threads) + (leans ? 8 * QN_LOSSY_MEANS : 0));
 }
 
 /* Weights and what is made of them as f32, the engine's own, the codec's state and its payload twice; the transpose and what it decodes to. */

@@ -141,8 +141,9 @@ static qn_code make_factor(qn_lossy *l, qn_lossy_layer *y, qn_ldl *ldl, uint32_t
     if (rc == QN_OK && y->pick.tied && (h || diagonal))
         damping = fmax(damping, damping_of_tied(y, h, diagonal));
     if (rc == QN_OK)
-        rc = qn_ldl_make(ldl, l->env->alloc, y->cols, h, diagonal, group, order, damping, err);
-    qn_mem_put(l->env->alloc, h);
+        rc = qn_ldl_take(ldl, l->env->alloc, y->cols, h, diagonal, group, order, damping, err);
+    else
+        qn_mem_put(l->env->alloc, h);
     qn_mem_put(l->env->alloc, diagonal);
     return rc;
 }

@@ -26,21 +26,6 @@ static uint32_t divisor(uint32_t rows, uint32_t most)
     return d;
 }
 
-/* Rows of a chunk as the codec wants them. */
-static uint32_t rows_of_segment(const qn_quantizer *q, const qn_lossy_view *v, qn_dtype t)
-{
-    const uint64_t row_bytes = (uint64_t)v->cols * qn_unit_bytes(t);
-    if (!q->segment_bytes)
-        return qn_chunk_units(t, (uint64_t[]){v->rows, v->cols}, 2, row_bytes * v->rows) / v->cols;
-    const uint64_t most = qn_min_u64(q->segment_bytes, QN_CHUNK_MAX_BYTES) / row_bytes;
-    const uint64_t n = qn_ceil_div(v->rows, qn_max_u64(1, most)); /* equally large ones */
-    const uint64_t rows = qn_ceil_div(v->rows, n), multiple = q->row_multiple;
-    if (n == 1 || multiple <= 1 || most < multiple)
-        return (uint32_t)rows;
-    const uint64_t up = qn_ceil_div(rows, multiple) * multiple;
-    return (uint32_t)(up <= most ? up : most / multiple * multiple);
-}
-
 void qn_lossy_cut(qn_lossy_layer *y, uint32_t part, qn_dtype t)
 {
     const qn_lossy_view *v = &y->pick.view;
@@ -53,7 +38,7 @@ void qn_lossy_cut(qn_lossy_layer *y, uint32_t part, qn_dtype t)
         y->chunk_rows = y->rows;
         y->unit0 = (uint64_t)y->col0 * y->rows;
     } else {
-        y->chunk_rows = rows_of_segment(y->q, v, t);
+        y->chunk_rows = qn_quantizer_segment_rows(y->q, t, (uint64_t[]){v->rows, v->cols});
         if (v->parts > 1) /* no chunk holds rows of two matrices */
             y->chunk_rows = divisor(v->rows, y->chunk_rows);
         y->unit0 = (uint64_t)part * v->rows * v->cols;

@@ -1,5 +1,5 @@
 /* pvq_rate_tab.c: the classes that columns are offered: groups of 16, the lower convex hull of distortion over bits. Measured on
- * 60000 groups of normal numbers of variance 1 (bench/quant_pvq 60000 16), one scale for all, to about 0.5 %. */
+ * 60000 groups of normal numbers of variance 1 (bench/quant --pvq-points 60000 16), one scale for all, to about 0.5 %. */
 #include "compress/pvq_rate.h"
 
 /* pulses, bits of gain, bits of a group, mean squared error of a weight */

@@ -94,6 +94,9 @@ extern const unsigned qn_quantizer_count;
 qn_code qn_quantizer_open(const char *name, const qn_quant_settings *set, unsigned cpu, qn_arena *arena, const qn_quantizer **out,
                           qn_err *err) QN_MUST_CHECK;
 
+/* Rows of a segment of a matrix of these dims (out, in): what both the cut of chunks and the share of side information follow. */
+uint32_t qn_quantizer_segment_rows(const qn_quantizer *q, qn_dtype t, const uint64_t *dims);
+
 /* NULL for an unknown name. */
 const qn_quantizer_row *qn_quantizer_find(const char *name);
 

@@ -1,6 +1,8 @@
 /* quantizer_tab.c: one row per quantizer. */
 #include "compress/quantizer.h"
 #include "base/err.h"
+#include "base/num.h"
+#include "runtime/container.h"
 #include <string.h>
 
 const qn_quantizer_row qn_quantizer_tab[] = {
@@ -36,4 +38,18 @@ qn_code qn_quantizer_open(const char *name, const qn_quant_settings *set, unsign
     QN_TRY(row->open(q, set, arena, err));
     *out = q;
     return QN_OK;
+}
+
+uint32_t qn_quantizer_segment_rows(const qn_quantizer *q, qn_dtype t, const uint64_t *dims)
+{
+    const uint64_t row_bytes = dims[1] * qn_unit_bytes(t);
+    if (!q->segment_bytes)
+        return (uint32_t)(qn_chunk_units(t, dims, 2, dims[0] * row_bytes) / dims[1]);
+    const uint64_t most = qn_min_u64(q->segment_bytes, QN_CHUNK_MAX_BYTES) / row_bytes;
+    const uint64_t n = qn_ceil_div(dims[0], qn_max_u64(1, most)); /* equally large ones */
+    const uint64_t rows = qn_ceil_div(dims[0], n), multiple = q->row_multiple;
+    if (n == 1 || multiple <= 1 || most < multiple)
+        return (uint32_t)rows;
+    const uint64_t up = qn_ceil_div(rows, multiple) * multiple;
+    return (uint32_t)(up <= most ? up : most / multiple * multiple);
 }

@@ -1,5 +1,5 @@
 /* ect_tab.c: constants of the entropy-coded trellis codec. The first three are checked against their formulas in
- * tests/runtime/test_ect_model.c; the offsets are what `quant_ect --train` (bench/) prints. */
+ * tests/runtime/test_ect_model.c; the offsets are what `quant --train-ect` (bench/) prints. */
 #include "runtime/ect.h"
 
 const uint32_t qn_ect_log2_tab[65] = {

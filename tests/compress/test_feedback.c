@@ -354,7 +354,7 @@ Test(feedback, out_of_memory)
         cr_assert_eq(rc, failed ? QN_E_MEMORY : QN_OK);
         qn_ldl_release(&l);
     }
-    cr_assert_eq(n_failed, 9, "%u", n_failed);
+    cr_assert_eq(n_failed, 11, "%u", n_failed);
     free(h);
     free(copy);
 }
