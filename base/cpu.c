@@ -14,7 +14,7 @@ unsigned qn_cpu_detect(void)
         bits |= QN_CPU_AVX2;
     if ((bits & QN_CPU_AVX2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2"))
+        __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("avx512vnni"))
         bits |= QN_CPU_AVX512;
 #elif defined(__aarch64__)
     bits |= QN_CPU_NEON;

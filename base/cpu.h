@@ -6,7 +6,7 @@
 
 enum {
     QN_CPU_AVX2 = 1u << 0,   /* AVX2, BMI1/2, FMA, F16C, POPCNT, LZCNT (x86-64-v3)              */
-    QN_CPU_AVX512 = 1u << 1, /* AVX-512 F, BW, VL, DQ, VBMI, VBMI2; implies AVX2 here           */
+    QN_CPU_AVX512 = 1u << 1, /* AVX-512 F, BW, VL, DQ, VBMI, VBMI2, VNNI; implies AVX2 here      */
     QN_CPU_NEON = 1u << 2
 };
 

@@ -26,6 +26,7 @@ enum {
 
 typedef struct grid {
     unsigned bits, zero;
+    bool packed;
     uint32_t group; /* UINT32_MAX: a row */
     float gain;
 } grid;
@@ -255,19 +256,6 @@ static uint8_t *codes_by_row(struct state *s, qn_err *err)
     return p;
 }
 
-static void pack_row(const uint8_t *codes, uint32_t n, unsigned bits, uint8_t *dst)
-{
-    uint32_t word = 0;
-    unsigned held = 0;
-    for (uint32_t j = 0; j < n; j++) {
-        word |= (uint32_t)codes[j] << held;
-        for (held += bits; held >= 8; held -= 8, word >>= 8)
-            *dst++ = (uint8_t)word;
-    }
-    if (held)
-        *dst = (uint8_t)word;
-}
-
 static qn_code put_side(struct state *s, const qn_enc_ctx *cx, qn_sink *sink, qn_err *err)
 {
     const uint32_t n = s->rows * s->per_row;
@@ -310,8 +298,9 @@ static qn_code grid_finish(void *state, uint8_t *dst, size_t cap, size_t *n_out,
         return QN_OK;
     qn_sink nested = sink;
     nested.cap = nested.cap - nested.n < packed ? nested.cap : nested.n + packed;
-    QN_TRY(qn_nest_encode(&cx, &nested, &cb, codes, true, err));
-    if (!nested.full) {
+    if (!s->g->packed)
+        QN_TRY(qn_nest_encode(&cx, &nested, &cb, codes, true, err));
+    if (!s->g->packed && !nested.full) {
         dst[form_at] = QN_GRID_NESTED;
         *n_out = nested.n;
         return QN_OK;
@@ -319,7 +308,7 @@ static qn_code grid_finish(void *state, uint8_t *dst, size_t cap, size_t *n_out,
     if (packed > qn_sink_left(&sink))
         return QN_OK;
     for (uint32_t i = 0; i < s->rows; i++)
-        pack_row(codes + (size_t)i * s->cols, s->cols, bits, dst + sink.n + i * row_bytes);
+        qn_grid_pack(codes + (size_t)i * s->cols, s->cols, bits, dst + sink.n + i * row_bytes);
     *n_out = sink.n + packed;
     return QN_OK;
 }
@@ -336,6 +325,7 @@ qn_code qn_quantizer_grid(qn_quantizer *q, const qn_quant_settings *set, qn_aren
     if (!g)
         return QN_E_MEMORY;
     *g = (grid){.bits = bits,
+                .packed = set->packed,
                 .zero = set->asymmetric ? QN_GRID_ZERO_STORED : QN_GRID_ZERO_MIDDLE,
                 .group = set->group ? set->group : GROUP,
                 .gain = set->gain > 0 ? (float)set->gain : 1};

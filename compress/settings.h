@@ -12,6 +12,7 @@ typedef struct qn_quant_settings {
     uint32_t group;   /* grid: columns that share a scale; UINT32_MAX: a whole row                  */
     bool asymmetric;  /* grid: a zero point for each group                                          */
     double gain;      /* grid: scales are multiplied by it after the search                         */
+    bool packed;      /* grid: codes as kernels multiply with them, though they could be smaller  */
     uint32_t states;  /* ect: of the trellis                                                        */
     uint32_t vector;  /* vq: rows of a vector                                                       */
 } qn_quant_settings;

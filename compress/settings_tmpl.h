@@ -6,5 +6,6 @@ QN_SETTING(bits, "bits", REAL, 0.05, 32, "", "N", "bits of a weight: whole numbe
 QN_SETTING(group, "group", WIDTH, 1, 1 << 20, "grid", "N", "columns that share a scale, or 'row'. Without it 32")
 QN_SETTING(asymmetric, "asymmetric", FLAG, 0, 1, "grid", "yes|no", "a zero point for each group, for weights that are not around zero")
 QN_SETTING(gain, "gain", REAL, 0, 2, "grid", "X", "multiply the scales that were found by X")
+QN_SETTING(packed, "packed", FLAG, 0, 1, "grid", "yes|no", "store codes with the same bits each, as programs multiply with them, even where they would be smaller compressed")
 QN_SETTING(states, "states", COUNT, 1, 256, "ect", "N", "states of the trellis, 1, 4, 8, … 256; more make it slower and smaller. Without it 256")
 QN_SETTING(vector, "vector", COUNT, 2, 16, "vq", "N", "weights of a column that are quantized together: 2, 4, 6, 8, 12 or 16. Without it 2, 4 or 8, whatever suits the layer")

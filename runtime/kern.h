@@ -6,6 +6,7 @@
 #include "runtime/kern_ect.h"
 #include "runtime/kern_fast.h"
 #include "runtime/kern_grid.h"
+#include "runtime/kern_grid_mul.h"
 #include "runtime/kern_pvq.h"
 #include "runtime/kern_vq.h"
 
@@ -13,6 +14,7 @@ typedef struct qn_kern {
     qn_kern_fast fast;
     qn_kern_dense dense;
     qn_kern_grid grid;
+    qn_kern_grid_mul grid_mul;
     qn_kern_ect ect;
     qn_kern_pvq pvq;
     qn_kern_vq vq;

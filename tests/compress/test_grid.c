@@ -189,7 +189,7 @@ Test(grid, all_widths_groups_dtypes)
     free(w);
 }
 
-/* Codes that cannot be compressed stay packed; ones that can are not. */
+/* Codes that cannot be compressed stay packed; ones that can are not, unless they must. */
 Test(grid, forms)
 {
     enum { COLS = 128, ROWS = 64, N = COLS * ROWS };
@@ -208,6 +208,14 @@ Test(grid, forms)
         else
             cr_assert_lt(n, N / 2);
         (void)check(&set, &b, w, 300);
+        const qn_quant_settings must = {.bits = 4, .group = 128, .packed = true};
+        uint8_t *same = malloc(4 * N);
+        const size_t n_must = encode(0, &must, &b, w, p, 4 * N, same);
+        cr_assert_eq(p[2], QN_GRID_PACKED);
+        cr_assert(n_must > N / 2 && n_must < N / 2 + 200, "%zu", n_must);
+        cr_assert_eq(memcmp(same, d, 4 * N), 0);
+        (void)check(&must, &b, w, 0);
+        free(same);
     }
     free(w);
     free(p);

@@ -1,4 +1,5 @@
 /* fuzz_codec.c: one decoder of the table (FUZZ_CODEC), under every CPU variant: the same code from each, and the same bytes.
+ * A product with the payload says the same of it as its decoder.
  *   input: dtype │ u16 units − 1 │ u16 columns − 1 │ payload
  * Built once per codec; a codec that has no decoder yet does nothing. */
 #include "base/cpu.h"
@@ -7,6 +8,7 @@
 #include "base/num.h"
 #include "compress/encode.h"
 #include "compress/feedback.h"
+#include "runtime/product.h"
 #include "tests/fuzz/fuzz.h"
 #include <string.h>
 
@@ -34,6 +36,28 @@ static qn_code decode(unsigned cpu, const qn_block *b, const uint8_t *base, cons
     qn_arena_init(&scratch, NULL);
     const qn_dec_ctx cx = {.kern = &k, .scratch = &scratch, .base = base};
     const qn_code rc = qn_codec_decode(&cx, FUZZ_CODEC, b, p, n, dst, err);
+    qn_arena_release(&scratch);
+    return rc;
+}
+
+static qn_code product(unsigned cpu, const qn_block *b, const uint8_t *base, const uint8_t *p, size_t n)
+{
+    const uint32_t rows = (b->n - 1) / b->cols + 1;
+    qn_kern k;
+    qn_arena scratch;
+    qn_err err;
+    qn_err_clear(&err);
+    qn_kern_init(&k, cpu);
+    qn_arena_init(&scratch, NULL);
+    const qn_dec_ctx cx = {.kern = &k, .scratch = &scratch, .base = base};
+    float *x = malloc(b->cols * sizeof *x), *y = malloc(rows * sizeof *y);
+    if (!x || !y)
+        abort();
+    for (uint32_t j = 0; j < b->cols; j++)
+        x[j] = (float)(j % 7) - 3;
+    const qn_code rc = qn_product_once(&cx, FUZZ_CODEC, b, p, n, x, y, &err);
+    free(x);
+    free(y);
     qn_arena_release(&scratch);
     return rc;
 }
@@ -68,6 +92,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
         want = i ? want : rc;
         QF_CHECK(rc == want);
         QF_CHECK(i == 0 || rc != QN_OK || memcmp(first, other, n_out) == 0);
+        QF_CHECK((b.dtype != QN_F32 && b.dtype != QN_BF16 && b.dtype != QN_F16) ||
+                 product(cpu[i], &b, base, payload + 1, n - HEAD) == rc);
     }
     free(first);
     free(other);
