@@ -9,6 +9,7 @@
 #include "runtime/kern_grid_mul.h"
 #include "runtime/kern_pvq.h"
 #include "runtime/kern_vq.h"
+#include "runtime/kern_vq_mul.h"
 
 typedef struct qn_kern {
     qn_kern_fast fast;
@@ -18,6 +19,7 @@ typedef struct qn_kern {
     qn_kern_ect ect;
     qn_kern_pvq pvq;
     qn_kern_vq vq;
+    qn_kern_vq_mul vq_mul;
 } qn_kern;
 
 /* cpu: QN_CPU_* bits (base/cpu.h); 0 gives the C reference everywhere. */
