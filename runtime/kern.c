@@ -11,4 +11,5 @@ void qn_kern_init(qn_kern *k, unsigned cpu)
     qn_kern_pvq_init(&k->pvq, cpu);
     qn_kern_vq_init(&k->vq, cpu);
     qn_kern_trellis_init(&k->trellis, cpu);
+    qn_kern_vq_mul_init(&k->vq_mul, cpu);
 }

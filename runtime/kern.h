@@ -10,6 +10,7 @@
 #include "runtime/kern_pvq.h"
 #include "runtime/kern_vq.h"
 #include "runtime/kern_trellis.h"
+#include "runtime/kern_vq_mul.h"
 
 typedef struct qn_kern {
     qn_kern_fast fast;
@@ -20,6 +21,7 @@ typedef struct qn_kern {
     qn_kern_pvq pvq;
     qn_kern_vq vq;
     qn_kern_trellis trellis;
+    qn_kern_vq_mul vq_mul;
 } qn_kern;
 
 /* cpu: QN_CPU_* bits (base/cpu.h); 0 gives the C reference everywhere. */

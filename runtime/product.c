@@ -6,6 +6,7 @@
 
 const qn_product_fn qn_product_tab[QN_CODEC_COUNT] = {
     [QN_CODEC_GRID] = qn_product_grid,
+    [QN_CODEC_VQ] = qn_product_vq,
 };
 
 enum { PIECE = 256, LANES = 16 };

@@ -53,5 +53,6 @@ qn_code qn_product_once(const qn_dec_ctx *cx, unsigned codec, const qn_block *b,
 
 /* One per file. */
 qn_code qn_product_grid(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, qn_arena *, qn_product *, bool *, qn_err *);
+qn_code qn_product_vq(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, qn_arena *, qn_product *, bool *, qn_err *);
 
 #endif
