@@ -10,7 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { TRIALS = 4, ROW_CLASS_MAX = 48, DEFAULT_STATES = 256, HEAD_BYTES = 16, /* without the states of the lanes */
+enum { TRIALS = 4, ROW_CLASS_MAX = 48, DEFAULT_STATES = 256, FINEST = 512, HEAD_BYTES = 16, /* without the states of the lanes */
        CLASS_ROWS = 1000 /* so many rows tell which class suits a column */ };
 
 typedef struct ect {
@@ -46,6 +46,7 @@ struct state {
     void *room;
     qn_arena *scratch;
     double bits;      /* of the levels so far                         */
+    bool clipped;     /* a value was beyond the last level            */
 };
 
 /* Mean of |x| in units of s, for a density ∝ exp(−|x/s|^b / b). */
@@ -79,11 +80,18 @@ static double least_weight(const qn_quant_layer *l)
     return least > 0 ? least : 1;
 }
 
+/* The same, but no more than leaves a level for FINEST of a step in the column's spread: finer ones say nothing, and levels end somewhere. */
+static double bounded(const plan *p, const qn_quant_layer *l, uint32_t j, double least, double delta)
+{
+    const double w = importance(l, j, least), most = p->rms[j] > 0 ? delta * FINEST / (double)p->rms[j] : w;
+    return w < most ? w : most;
+}
+
 static double rate_at(const plan *p, const qn_quant_layer *l, double least, double delta)
 {
     double sum = 0;
     for (uint32_t j = 0; j < l->cols; j++)
-        sum += rate_of(p, (double)p->rms[j] * importance(l, j, least) / delta);
+        sum += rate_of(p, (double)p->rms[j] * bounded(p, l, j, least, delta) / delta);
     return sum / l->cols;
 }
 
@@ -127,13 +135,13 @@ static void set_steps(plan *p, const qn_quant_layer *l, double least, double del
     double most = 0;
     p->delta = delta;
     for (uint32_t j = 0; j < l->cols; j++)
-        most = fmax(most, importance(l, j, least));
+        most = fmax(most, bounded(p, l, j, least, delta));
     p->base = (float)(delta / most);
     p->base = p->base < 0x1p-60f ? 0x1p-60f : p->base > 0x1p60f ? 0x1p60f : p->base;
     p->stored = p->base * p->gain;
     p->stored = p->stored < 0x1p-70f ? 0x1p-70f : p->stored;
     for (uint32_t j = 0; j < l->cols; j++) {
-        const double q = QN_ECT_STEPS * log2(most / importance(l, j, least)) + 0.5;
+        const double q = QN_ECT_STEPS * log2(most / bounded(p, l, j, least, delta)) + 0.5;
         p->q[j] = (uint8_t)(q < 255 ? q : 255);
     }
 }
@@ -323,8 +331,10 @@ static qn_code ect_column(void *state, uint32_t j, const float *t, float *recon,
     const float inverse = 1 / qn_ect_step(s->p->base, s->p->q[j]), step = qn_ect_step(s->p->stored, s->p->q[j]);
     int16_t *level = s->level + (size_t)j * s->rows;
     (void)err;
-    for (uint32_t i = 0; i < s->rows; i++)
+    for (uint32_t i = 0; i < s->rows; i++) {
         s->x[i] = t[i] * inverse;
+        s->clipped |= fabsf(s->x[i]) > QN_ECT_LEVEL_MAX - 8;
+    }
     int class = class_of(s);
     for (int round = 0; round < 2; round++) {
         classes_of(s, class);
@@ -373,6 +383,8 @@ static qn_code ect_finish(void *state, uint8_t *dst, size_t cap, size_t *n_out, 
         *n_out = sizeof c;
         return QN_OK;
     }
+    if (s->clipped)
+        return QN_OK;
     int16_t *level = qn_arena_get(s->scratch, (uint64_t)s->rows * s->cols * sizeof *level, 64, err);
     if (!level)
         return QN_E_MEMORY;

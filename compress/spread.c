@@ -42,7 +42,7 @@ qn_code qn_spread_find(const qn_lossy *measured, const qn_source *src, const qn_
         const qn_lossy_row r = qn_lossy_report(measured, i);
         double v;
         if (weights > 0 && wish(&r, stats, &v))
-            m[r.object] = fmax(-QN_SPREAD_MOST, fmin(QN_SPREAD_MOST, share * (v - sum / weights)));
+            m[r.object] = fmax(-QN_SPREAD_MOST * r.set.bits, fmin(QN_SPREAD_MOST * r.set.bits, share * (v - sum / weights)));
     }
     *more = m;
     return QN_OK;

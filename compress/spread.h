@@ -4,13 +4,13 @@
  * and t² the relative error that it has at the same bits as all others, Σ s t² 4^(−more) is least for a given Σ n·more when
  *     more = ½ log2(s t² / n) − mean
  * (equal slopes; the mean is over weights). That holds for small errors; at low rates sensitivities say less, so only a share of it, the
- * recipe's `spread`, is used, and no more than two bits either way. */
+ * recipe's `spread`, is used, and no more than a part of the bits that there are, either way. */
 #ifndef QN_COMPRESS_SPREAD_H
 #define QN_COMPRESS_SPREAD_H
 
 #include "compress/lossy.h"
 
-#define QN_SPREAD_MOST 2.0
+#define QN_SPREAD_MOST 0.2
 
 /* Does the recipe ask for it, and do the statistics (NULL: none) hold a sensitivity? */
 bool qn_spread_applies(const qn_recipe *r, const qn_stats_file *stats);
