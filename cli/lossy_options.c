@@ -38,7 +38,7 @@ static const qn_option rows[] = {
      .help = "with --stats: add X times its mean to the diagonal of the second moment (0.001); more trusts the calibration less"},
     {.name = "spread", .type = QN_OPT_TEXT, .at = AT(spread), .arg = "X",
      .help = "with --stats that hold sensitivities: give more bits to weights whose errors cost more, from 0 (all the same) to 1 "
-             "(as far as theory goes). Without it 0.5. Takes one more run over the model"},
+             "(as far as theory goes). It helps some models and hurts others: compare with eval. Takes one more run over the model"},
     {.name = "no-feedback", .type = QN_OPT_FLAG, .at = AT(no_feedback),
      .help = "with --stats: round every weight for itself; the statistics still weigh errors"},
 };

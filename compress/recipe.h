@@ -15,7 +15,7 @@ typedef enum qn_lossy_role { QN_ROLE_NONE, QN_ROLE_LINEAR, QN_ROLE_HEAD, QN_ROLE
 
 #define QN_RECIPE_LOSSLESS "lossless" /* the codec of tensors that keep every bit */
 #define QN_RECIPE_BITS     4          /* when none are given                      */
-#define QN_RECIPE_SPREAD   0.5        /* the same                                 */
+#define QN_RECIPE_SPREAD   0          /* the same; docs/recipes.md tells why      */
 
 typedef struct qn_recipe_part {
     const char *codec; /* of qn_quantizer_tab, or QN_RECIPE_LOSSLESS; NULL: not given */

@@ -65,8 +65,8 @@ size=$(wc -c <"$out/rounded.quern")
 echo "\$ quern plan $model --size=$size --stats model.qstats"
 "$quern" plan "$model" --size="$size" --stats "$out/model.qstats" | sed -n '1,12p;/^$/,$p'
 echo
-echo "\$ quern compress $model --size=$size --stats model.qstats -o small.quern"
-"$quern" compress "$model" --size="$size" --stats "$out/model.qstats" -o "$out/small.quern" -q
+echo "\$ quern compress $model --size=$size --spread=0.5 --stats model.qstats -o small.quern"
+"$quern" compress "$model" --size="$size" --spread=0.5 --stats "$out/model.qstats" -o "$out/small.quern" -q
 echo
 printf '  %-52s %8s %11s %10s\n' "" bytes perplexity KLD
 row "as it is" "$model" "$(du -sb --apparent-size "$model" | cut -f1)"

@@ -110,7 +110,7 @@ static float slow_scale(unsigned code, unsigned steps) /* 2^((code − 255) / st
 static void slow_book(qn_cur *c, unsigned n, float *book)
 {
     for (unsigned i = 0; i < n; i++) {
-        const unsigned low = qn_cur_u8(c), h = low | qn_cur_u8(c) << 8, e = h >> 10 & 31, f = h & 1023;
+        const unsigned low = qn_cur_u8(c), h = low | (unsigned)qn_cur_u8(c) << 8, e = h >> 10 & 31, f = h & 1023;
         book[i] = (float)((h >> 15 ? -1 : 1) * (e ? ldexp(1024 + f, (int)e - 25) : ldexp(f, -24)));
     }
 }
