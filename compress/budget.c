@@ -89,6 +89,7 @@ static qn_code find_any(struct search *s, double *best, uint64_t *least, qn_err 
     at = fmin(MOST, fmax(LEAST, 8 * want / fmax(1, s->follow)));
     for (unsigned i = 0; i < RUNS_MAX; i++) {
         uint64_t n = 0;
+        at = rint(at * 1e4) / 1e4; /* as it is written in the recipe */
         QN_TRY(run(s, at, false, &n, err));
         *least = qn_min_u64(*least, n);
         if (n <= s->b->n_bytes) {

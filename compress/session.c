@@ -40,7 +40,7 @@ static qn_code guess_bits(qn_session *s, const qn_env *env, qn_source *src, qn_e
             bits = floor(bits);
         qn_lossy_close(s->lossy);
         s->lossy = NULL;
-        s->recipe.all.set.bits = fmax(0.3, fmin(8, bits));
+        s->recipe.all.set.bits = rint(1e3 * fmax(0.3, fmin(8, bits))) / 1e3;
     }
     return QN_OK;
 }

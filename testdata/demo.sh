@@ -63,7 +63,7 @@ echo "\$ quern compress $model --codec=grid --bits=3 -o rounded.quern"
 "$quern" compress "$model" --codec=grid --bits=3 -o "$out/rounded.quern" -q
 size=$(wc -c <"$out/rounded.quern")
 echo "\$ quern plan $model --size=$size --stats model.qstats"
-"$quern" plan "$model" --size="$size" --stats "$out/model.qstats" | sed -n '1,12p;/^$/,$p'
+"$quern" plan "$model" --size="$size" --stats "$out/model.qstats" | sed '/layers\.[1-9]/d'
 echo
 echo "\$ quern compress $model --size=$size --spread=0.5 --stats model.qstats -o small.quern"
 "$quern" compress "$model" --size="$size" --spread=0.5 --stats "$out/model.qstats" -o "$out/small.quern" -q
