@@ -29,8 +29,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 void qf_seeds(void (*emit)(void *, const uint8_t *, size_t), void *ctx)
 {
     static const char *const seeds[] = {
-        "codec: grid\nbits: 3\ngroup: 64\nasymmetric: yes\nhead: {bits: 6}\nembedding: {codec: ect, bits: 5.5}\n"
-        "tensors:\n  - match: '*.down*.weight'\n    bits: 4\n  - {match: 're:^model[.]', codec: ect, states: 8}\n",
+        ("codec: grid\nbits: 3\ngroup: 64\nasymmetric: yes\nhead: {bits: 6}\nembedding: {codec: ect, bits: 5.5}\n"
+        "tensors:\n  - match: '*.down*.weight'\n    bits: 4\n  - {match: 're:^model[.]', codec: ect, states: 8}\n"),
         "codec: ect\nsize: 40MB\norder: natural\ndamping: 0.01\nfeedback: no\n",
         "codec: pvq\nbits_per_weight: 2.8\ntensors: [{match: \"a?\", codec: lossless}]\n",
     };
