@@ -237,6 +237,22 @@ qn_code qn_feedback_segment(const qn_feedback_job *j, float *recon, uint8_t *pay
     return rc;
 }
 
+qn_code qn_feedback_trial(const qn_quantizer *q, const qn_quant_layer *l, const void *plan, void *tally, size_t n_bytes, qn_arena *scratch,
+                          qn_err *err)
+{
+    const qn_arena_mark mark = qn_arena_tell(scratch);
+    float *recon = qn_arena_get(scratch, (uint64_t)l->n_sample * l->cols * sizeof *recon, 64, err);
+    if (!recon)
+        return QN_E_MEMORY;
+    size_t n_out = 0;
+    qn_feedback_loss loss;
+    const qn_feedback_job job = {.q = q, .layer = l, .plan = plan, .ldl = l->ldl, .rows = l->n_sample, .w = l->sample};
+    memset(tally, 0, n_bytes);
+    const qn_code rc = qn_feedback_segment(&job, recon, tally, n_bytes, &n_out, &loss, scratch, err);
+    qn_arena_rewind(scratch, mark);
+    return rc;
+}
+
 uint64_t qn_feedback_scratch(uint64_t weights, uint32_t cols, bool sweeps)
 {
     const uint64_t rows = cols ? qn_ceil_div(weights, cols) : 0, block = qn_min_u64(QN_FEEDBACK_BLOCK, cols) * rows;

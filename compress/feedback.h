@@ -37,6 +37,11 @@ typedef struct qn_feedback_job {
 qn_code qn_feedback_segment(const qn_feedback_job *j, float *recon, uint8_t *payload, size_t cap, size_t *n_out,
                             qn_feedback_loss *loss, qn_arena *scratch, qn_err *err) QN_MUST_CHECK;
 
+/* The layer's sample through the engine, for a quantizer that looks for its settings: its finish() writes n_bytes of what it has counted instead
+ * of a payload, into *tally, which is zeroed before. */
+qn_code qn_feedback_trial(const qn_quantizer *q, const qn_quant_layer *l, const void *plan, void *tally, size_t n_bytes, qn_arena *scratch,
+                          qn_err *err) QN_MUST_CHECK;
+
 /* Scratch bytes of the engine itself for a segment of that many weights in rows of cols, with sweeps after the pass or none. */
 uint64_t qn_feedback_scratch(uint64_t weights, uint32_t cols, bool sweeps);
 

@@ -170,24 +170,14 @@ static double side_cost(const uint8_t *v, uint32_t n)
 /* Bits a weight that the engine needs for the sample with these steps; side information as in a whole segment. */
 static qn_code trial(const qn_quantizer *q, const qn_quant_layer *l, plan *p, qn_arena *arena, double *bits, qn_err *err)
 {
-    const qn_arena_mark mark = qn_arena_tell(arena);
     const uint64_t n = (uint64_t)l->n_sample * l->cols;
-    float *recon = qn_arena_get(arena, n * sizeof *recon, 64, err);
-    if (!recon)
-        return QN_E_MEMORY;
-    tally c = {0};
-    uint8_t payload[sizeof c] = {0};
-    size_t n_out = 0;
-    qn_feedback_loss loss;
-    const qn_feedback_job job = {.q = q, .layer = l, .plan = p, .ldl = l->ldl, .rows = l->n_sample, .w = l->sample};
+    tally c;
     p->trial = true;
-    const qn_code rc = qn_feedback_segment(&job, recon, payload, sizeof payload, &n_out, &loss, arena, err);
+    const qn_code rc = qn_feedback_trial(q, l, p, &c, sizeof c, arena, err);
     p->trial = false;
-    memcpy(&c, payload, sizeof c);
     const double whole = (double)(l->segment_rows ? l->segment_rows : l->rows) * l->cols;
     const double head = 8.0 * (HEAD_BYTES + (4u << qn_ect_log2_lanes((uint64_t)whole, l->cols)));
     *bits = c.by_weight / (double)n + (c.by_column + head) / whole;
-    qn_arena_rewind(arena, mark);
     return rc;
 }
 
