@@ -94,8 +94,7 @@ static void close_all(struct opened *x)
     qn_recipe_release(&x->recipe);
     qn_source_close(x->through);
     qn_stats_file_close(&x->from);
-    if (x->few_lm.alloc)
-        qn_lm_feed_release(&x->few_lm);
+    qn_lm_feed_release(&x->few_lm);
     qn_lm_feed_release(&x->lm);
     qn_io_feed_close(&x->io);
     qn_corpus_release(&x->corpus);
