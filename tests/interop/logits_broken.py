@@ -2,7 +2,7 @@
 """The checkpoints of logits_torch.py, damaged: a tensor that is missing or has another shape must be named in one line; whatever
 stands in config.json, we end with logits or with one line; and what each key means must show in the logits.
 
-usage: logits_broken.py DUMP_LOGITS [NAME...]
+usage: logits_broken.py DUMP_LOGITS [every=N] [NAME...]
 """
 import copy
 import os
