@@ -5,22 +5,15 @@
 #include "base/num.h"
 #include "compress/feedback.h"
 #include "runtime/grid.h"
-#include "tests/support/testkit.h"
+#include "tests/support/coded.h"
 #include <criterion/criterion.h>
 #include <math.h>
 #include <string.h>
 
 static qn_code decode(unsigned cpu, const qn_block *b, const uint8_t *p, size_t n, uint8_t *dst)
 {
-    qn_kern k;
-    qn_arena scratch;
     qn_err err;
-    qn_err_clear(&err);
-    qn_kern_init(&k, cpu);
-    qn_arena_init(&scratch, NULL);
-    const qn_dec_ctx cx = {.kern = &k, .scratch = &scratch};
-    const qn_code rc = qn_codec_decode(&cx, QN_CODEC_GRID, b, p, n, dst, &err);
-    qn_arena_release(&scratch);
+    const qn_code rc = qt_decode(QN_CODEC_GRID, cpu, b, p, n, dst, &err);
     cr_assert(rc == QN_OK || err.text[0]);
     return rc;
 }

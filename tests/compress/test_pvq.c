@@ -8,76 +8,15 @@
 #include "compress/pvq_shells.h"
 #include "compress/quantizer.h"
 #include "runtime/pvq_codec.h"
-#include "tests/support/testkit.h"
+#include "tests/support/coded.h"
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct coded {
-    uint8_t *payload;
-    size_t n_bytes, cap;
-    float *recon; /* (rows, cols) */
-    uint32_t rows, cols;
-    qn_dtype t;
-} coded;
-
-static coded encode_by(qn_quant_settings set, qn_dtype t, uint32_t rows, uint32_t cols, const float *w, const double *weight, unsigned cpu)
+static qt_coded encode(double bits, qn_dtype t, uint32_t rows, uint32_t cols, const float *w, const double *weight, unsigned cpu)
 {
-    coded c = {.cap = 4096 + (size_t)rows * cols * 8, .rows = rows, .cols = cols, .t = t};
-    qn_ldl ldl = QN_LDL_EMPTY;
-    const qn_quant_layer layer = {.name = "w", .rows = rows, .cols = cols, .dtype = t, .weight = weight, .sample = w, .n_sample = rows, .ldl = &ldl};
-    const qn_quantizer *q;
-    const void *plan;
-    void *state;
-    qn_arena arena;
-    qn_err err = {0};
-    qn_arena_init(&arena, NULL);
-    c.payload = malloc(c.cap);
-    c.recon = malloc((size_t)rows * cols * sizeof *c.recon);
-    cr_assert_eq(qn_ldl_make(&ldl, NULL, cols, NULL, NULL, 1, QN_ORDER_NATURAL, 0, &err), QN_OK);
-    cr_assert_eq(qn_quantizer_open("pvq", &set, cpu, &arena, &q, &err), QN_OK, "%s", err.text);
-    cr_assert_eq(q->ops->begin(q, &layer, &arena, &plan, &err), QN_OK);
-    const qn_quant_segment s = {.rows = rows, .w = w, .scratch = &arena};
-    cr_assert_eq(q->ops->segment(q, &layer, plan, &s, &state, &err), QN_OK);
-    float *col = malloc(rows * sizeof *col), *out = malloc(rows * sizeof *out);
-    for (uint32_t j = cols; j-- > 0;) {
-        for (uint32_t i = 0; i < rows; i++)
-            col[i] = w[(size_t)i * cols + j];
-        cr_assert_eq(q->ops->column(state, j, col, out, &err), QN_OK);
-        for (uint32_t i = 0; i < rows; i++)
-            c.recon[(size_t)i * cols + j] = out[i];
-    }
-    cr_assert_eq(q->ops->finish(state, c.payload, c.cap, &c.n_bytes, &err), QN_OK);
-    free(col);
-    free(out);
-    qn_ldl_release(&ldl);
-    qn_arena_release(&arena);
-    return c;
-}
-
-static coded encode(double bits, qn_dtype t, uint32_t rows, uint32_t cols, const float *w, const double *weight, unsigned cpu)
-{
-    return encode_by((qn_quant_settings){.bits = bits}, t, rows, cols, w, weight, cpu);
-}
-
-static void put_away(coded *c)
-{
-    free(c->payload);
-    free(c->recon);
-}
-
-static qn_code decode(unsigned cpu, const qn_block *b, const uint8_t *p, size_t n, uint8_t *dst, qn_err *err)
-{
-    qn_kern k;
-    qn_arena scratch;
-    qn_err_clear(err);
-    qn_kern_init(&k, cpu);
-    qn_arena_init(&scratch, NULL);
-    const qn_dec_ctx cx = {.kern = &k, .scratch = &scratch};
-    const qn_code rc = qn_codec_decode(&cx, QN_CODEC_PVQ, b, p, n, dst, err);
-    qn_arena_release(&scratch);
-    return rc;
+    return qt_coded_columns(QN_CODEC_PVQ, &(qn_quant_settings){.bits = bits}, t, rows, cols, w, weight, cpu);
 }
 
 /* --- the second decoder: slow, and sure of its payload ------------------------------------------------------------- */
@@ -140,44 +79,29 @@ static u128 slow_bits(const uint8_t *p, uint64_t *at, unsigned n)
     return v;
 }
 
-static void slow_bytes(qn_cur *c, uint32_t n, uint8_t *dst)
-{
-    const unsigned codec = qn_cur_u8(c);
-    const uint64_t n_bytes = qn_cur_varint(c);
-    const qn_block b = {QN_U8, n, n};
-    qn_kern k;
-    qn_arena scratch;
-    qn_err err = {0};
-    qn_kern_init(&k, 0);
-    qn_arena_init(&scratch, NULL);
-    const qn_dec_ctx cx = {.kern = &k, .scratch = &scratch, .depth = 1};
-    cr_assert_eq(qn_codec_decode(&cx, codec, &b, qn_cur_take(c, n_bytes), n_bytes, dst, &err), QN_OK, "%s", err.text);
-    qn_arena_release(&scratch);
-}
-
 static float slow_scale(unsigned code) /* 2^((code − 255) / 16) in 24 bits */
 {
     return code ? (float)(rint(exp2((double)(code % 16) / 16 - 15.0 / 16) * 0x1p24) * exp2((double)(code / 16) - 15 - 24)) : 0;
 }
 
 /* The form of shells: norms of all groups, context after context; then numbers whose first ones are a bit shorter. */
-static void slow_shells(const coded *c, qn_cur *cur, float base, float *dst)
+static void slow_shells(const qt_coded *c, qn_cur *cur, float base, float *dst)
 {
     const unsigned blocks = (c->rows + 15) / 16;
     const float one = (float)(int8_t)qn_cur_u8(cur) / 256, more = (float)(int8_t)qn_cur_u8(cur) / 256;
     uint8_t *step = calloc(c->cols, 1), *col = calloc(c->cols, 1), *row = calloc(blocks, 1), *norm = calloc(c->cols, blocks);
-    slow_bytes(cur, c->cols, step);
+    qt_decode_nested(cur, QN_U8, c->cols, step);
     const unsigned contexts = (unsigned)qn_cur_varint(cur);
     if (contexts > 1) {
-        slow_bytes(cur, c->cols, col);
-        slow_bytes(cur, blocks, row);
+        qt_decode_nested(cur, QN_U8, c->cols, col);
+        qt_decode_nested(cur, QN_U8, blocks, row);
     }
     for (unsigned x = 0; x < contexts; x++) {
         uint32_t n = 0;
         uint8_t *list = calloc(c->cols, blocks);
         for (int pass = 0; pass < 2; pass++) {
             if (pass && n)
-                slow_bytes(cur, n, list);
+                qt_decode_nested(cur, QN_U8, n, list);
             n = 0;
             for (unsigned b = 0; b < blocks; b++)
                 for (uint32_t j = 0; j < c->cols; j++) {
@@ -217,7 +141,7 @@ static void slow_shells(const coded *c, qn_cur *cur, float base, float *dst)
     free(norm);
 }
 
-static void slow_decode(const coded *c, float *dst)
+static void slow_decode(const qt_coded *c, float *dst)
 {
     qn_cur cur = qn_cur_over(c->payload, c->n_bytes);
     if (c->payload[0] == 0x84) {
@@ -236,9 +160,9 @@ static void slow_decode(const coded *c, float *dst)
         gain[i] = qn_cur_u8(&cur);
     }
     if (classes > 1)
-        slow_bytes(&cur, c->cols, of);
-    slow_bytes(&cur, c->cols, col);
-    slow_bytes(&cur, blocks, row);
+        qt_decode_nested(&cur, QN_U8, c->cols, of);
+    qt_decode_nested(&cur, QN_U8, c->cols, col);
+    qt_decode_nested(&cur, QN_U8, blocks, row);
     for (unsigned b = 0; b < blocks; b++) {
         const unsigned m = c->rows - b * n < n ? c->rows - b * n : n;
         uint64_t bit = 0;
@@ -274,53 +198,6 @@ static void slow_decode(const coded *c, float *dst)
     free(row);
 }
 
-/* --- */
-
-static float *made(qt_rng *r, uint32_t rows, uint32_t cols, unsigned kind)
-{
-    float *w = malloc((size_t)rows * cols * sizeof *w);
-    for (uint32_t i = 0; i < rows; i++)
-        for (uint32_t j = 0; j < cols; j++) {
-            double v = 0.02 * qt_normal(r);
-            if (kind == 1)
-                v *= exp(0.7 * sin(0.1 * i)) * (j % 5 ? 1 : 0.1) * (qt_below(r, 200) ? 1 : 8);
-            if (kind == 2)
-                v = j % 4 == 1 || i / 16 == 1 ? 0 : v;
-            if (kind == 3)
-                v = 0;
-            w[(size_t)i * cols + j] = (float)v;
-        }
-    return w;
-}
-
-static void check(const coded *c)
-{
-    const qn_block b = {c->t, c->rows * c->cols, c->cols};
-    const size_t unit = qn_unit_bytes(c->t), n = b.n * unit;
-    uint8_t *want = malloc(n), *dst = malloc(n);
-    float *slow = malloc(b.n * sizeof *slow);
-    unsigned cpu[4];
-    const unsigned n_cpu = qt_cpu_variants(cpu);
-    slow_decode(c, slow);
-    for (uint32_t i = 0; i < b.n; i++) {
-        cr_assert(slow[i] == c->recon[i], "weight %u: %g, by the second decoder %g", i, (double)c->recon[i], (double)slow[i]);
-        qt_put(c->t, (double)c->recon[i], want + i * unit);
-    }
-    for (unsigned v = 0; v < n_cpu; v++) {
-        qn_err err;
-        qt_guarded p = qt_guard_tail(c->n_bytes);
-        memcpy(p.p, c->payload, c->n_bytes);
-        memset(dst, 0x55, n);
-        cr_assert_eq(decode(cpu[v], &b, p.p, p.n, dst, &err), QN_OK, "%s", err.text);
-        cr_assert(memcmp(dst, want, n) == 0, "variant %x", cpu[v]);
-        cr_assert_eq(decode(cpu[v], &b, p.p, p.n - 1, dst, &err), QN_E_INPUT);
-        qt_guard_free(&p);
-    }
-    free(want);
-    free(dst);
-    free(slow);
-}
-
 Test(pvq, round_trip)
 {
     static const uint32_t shape[][2] = {{16, 1}, {1, 1}, {1, 7}, {15, 3}, {17, 33}, {48, 64}, {70, 19}, {128, 100}, {64, 300}};
@@ -329,17 +206,17 @@ Test(pvq, round_trip)
     for (size_t s = 0; s < sizeof shape / sizeof shape[0]; s++)
         for (unsigned kind = 0; kind < 4; kind++) {
             const uint32_t rows = shape[s][0], cols = shape[s][1];
-            float *w = made(&r, rows, cols, kind);
+            float *w = qt_coded_weights(&r, rows, cols, kind, 0.1);
             double *weight = malloc(cols * sizeof *weight);
             for (uint32_t j = 0; j < cols; j++)
                 weight[j] = j % 9 == 4 ? 0 : exp(2 * qt_normal(&r));
-            coded c = encode(1.0 + (double)((s + kind) % 4), types[(s + kind) % 3], rows, cols, w, kind % 2 ? weight : NULL, 0);
-            coded other = encode(1.0 + (double)((s + kind) % 4), types[(s + kind) % 3], rows, cols, w, kind % 2 ? weight : NULL, qn_cpu_detect());
+            qt_coded c = encode(1.0 + (double)((s + kind) % 4), types[(s + kind) % 3], rows, cols, w, kind % 2 ? weight : NULL, 0);
+            qt_coded other = encode(1.0 + (double)((s + kind) % 4), types[(s + kind) % 3], rows, cols, w, kind % 2 ? weight : NULL, qn_cpu_detect());
             cr_assert_gt(c.n_bytes, 0);
             cr_assert(c.n_bytes == other.n_bytes && memcmp(c.payload, other.payload, c.n_bytes) == 0);
-            check(&c);
-            put_away(&c);
-            put_away(&other);
+            qt_coded_check(&c, slow_decode);
+            qt_coded_free(&c);
+            qt_coded_free(&other);
             free(w);
             free(weight);
         }
@@ -355,18 +232,18 @@ Test(pvq, shells_round_trip, .timeout = 60)
         for (unsigned kind = 0; kind < 4; kind++) {
             const uint32_t rows = shape[s][0], cols = shape[s][1];
             const qn_quant_settings set = {.bits = 1.25 + (double)((s + kind) % 4), .shells = true};
-            float *w = made(&r, rows, cols, kind);
+            float *w = qt_coded_weights(&r, rows, cols, kind, 0.1);
             double *weight = malloc(cols * sizeof *weight);
             for (uint32_t j = 0; j < cols; j++)
                 weight[j] = j % 9 == 4 ? 0 : exp(2 * qt_normal(&r));
-            coded c = encode_by(set, types[(s + kind) % 3], rows, cols, w, kind % 2 ? weight : NULL, 0);
-            coded other = encode_by(set, types[(s + kind) % 3], rows, cols, w, kind % 2 ? weight : NULL, qn_cpu_detect());
+            qt_coded c = qt_coded_columns(QN_CODEC_PVQ, &set, types[(s + kind) % 3], rows, cols, w, kind % 2 ? weight : NULL, 0);
+            qt_coded other = qt_coded_columns(QN_CODEC_PVQ, &set, types[(s + kind) % 3], rows, cols, w, kind % 2 ? weight : NULL, qn_cpu_detect());
             cr_assert_gt(c.n_bytes, 0);
             cr_assert(c.n_bytes == other.n_bytes && memcmp(c.payload, other.payload, c.n_bytes) == 0);
-            check(&c);
+            qt_coded_check(&c, slow_decode);
             cr_assert_eq(c.payload[0], 0x84);
-            put_away(&c);
-            put_away(&other);
+            qt_coded_free(&c);
+            qt_coded_free(&other);
             free(w);
             free(weight);
         }
@@ -381,7 +258,7 @@ Test(pvq, two_limbs)
         for (uint32_t rows = 16; rows <= 100; rows += 21) {
             const unsigned n = which ? 32 : 16, blocks = (rows + n - 1) / n;
             enum { COLS = 60 };
-            coded c = {.payload = calloc(1, 40000), .cap = 40000, .rows = rows, .cols = COLS, .t = QN_F32};
+            qt_coded c = {.codec = QN_CODEC_PVQ, .payload = calloc(1, 40000), .cap = 40000, .rows = rows, .cols = COLS, .t = QN_F32};
             const uint8_t head[] = {(uint8_t)(which ? 5 : 4), 0, 0, 0x80, 0x3f, 5};
             uint8_t *p = c.payload, of[COLS];
             memcpy(p, head, sizeof head);
@@ -420,8 +297,8 @@ Test(pvq, two_limbs)
             c.n_bytes = (size_t)(p - c.payload);
             c.recon = malloc((size_t)rows * COLS * sizeof *c.recon);
             slow_decode(&c, c.recon);
-            check(&c);
-            put_away(&c);
+            qt_coded_check(&c, slow_decode);
+            qt_coded_free(&c);
         }
 }
 
@@ -463,27 +340,19 @@ Test(pvq, damaged)
     qt_rng r = qt_seed(2);
     for (unsigned kind = 0; kind < 3; kind++) {
         const uint32_t rows = 40, cols = 50;
-        float *w = made(&r, rows, cols, kind);
+        float *w = qt_coded_weights(&r, rows, cols, kind, 0.1);
         double weight[50];
         for (uint32_t j = 0; j < cols; j++)
             weight[j] = exp(qt_normal(&r));
-        coded c = encode(2 + kind, QN_BF16, rows, cols, w, weight, 0);
+        qt_coded c = encode(2 + kind, QN_BF16, rows, cols, w, weight, 0);
         const qn_block b = {QN_BF16, rows * cols, cols};
         cr_assert_gt(qt_codec_mutate(QN_CODEC_PVQ, &b, c.payload, c.n_bytes, NULL, 5 + kind, 400), 200);
-        put_away(&c);
-        c = encode_by((qn_quant_settings){.bits = 2 + kind, .shells = true}, QN_BF16, rows, cols, w, weight, 0);
+        qt_coded_free(&c);
+        c = qt_coded_columns(QN_CODEC_PVQ, &(qn_quant_settings){.bits = 2 + kind, .shells = true}, QN_BF16, rows, cols, w, weight, 0);
         cr_assert_gt(qt_codec_mutate(QN_CODEC_PVQ, &b, c.payload, c.n_bytes, NULL, 8 + kind, 400), 100);
-        put_away(&c);
+        qt_coded_free(&c);
         free(w);
     }
-}
-
-static void refused(const uint8_t *p, size_t n, const qn_block *b, const char *what)
-{
-    uint8_t dst[4096];
-    qn_err err;
-    cr_assert_eq(decode(0, b, p, n, dst, &err), QN_E_INPUT, "%s: taken", what);
-    cr_assert(strstr(err.text, what), "'%s' does not say '%s'", err.text, what);
 }
 
 /* One field wrong at a time; the payload by hand: 16 rows, 2 columns, K = 1, so five bits a column. */
@@ -493,13 +362,13 @@ Test(pvq, refused)
     const qn_block b = {QN_F32, 32, 2}, odd = {QN_F32, 31, 2}, ints = {QN_I32, 32, 2};
     uint8_t dst[128], bad[sizeof good + 1];
     qn_err err;
-    cr_assert_eq(decode(0, &b, good, sizeof good, dst, &err), QN_OK, "%s", err.text);
+    cr_assert_eq(qt_decode(QN_CODEC_PVQ, 0, &b, good, sizeof good, dst, &err), QN_OK, "%s", err.text);
     /* index 1: the last coordinate −1; index 31: the first one −1; amplitude 16130 / 4096 */
     for (unsigned i = 0; i < 32; i++)
         cr_assert_eq(qn_bits_f32(qn_load32(dst + 4 * i)) + 0.0f, i == 30 || i == 1 ? -16130.0f / 4096 : 0.0f);
-    refused(good, sizeof good, &odd, "whole rows");
-    refused(good, sizeof good, &ints, "F32, F16, BF16");
-    refused(good, sizeof good - 1, &b, "bytes of groups");
+    qt_coded_refused(QN_CODEC_PVQ, good, sizeof good, &odd, "whole rows");
+    qt_coded_refused(QN_CODEC_PVQ, good, sizeof good, &ints, "F32, F16, BF16");
+    qt_coded_refused(QN_CODEC_PVQ, good, sizeof good - 1, &b, "bytes of groups");
     static const struct {
         unsigned at, v;
         const char *what;
@@ -510,27 +379,27 @@ Test(pvq, refused)
         memcpy(bad, good, sizeof good);
         bad[one[i].at] = (uint8_t)one[i].v;
         if (one[i].at == 8) {
-            cr_assert_neq(decode(0, &b, bad, sizeof good, dst, &err), QN_OK);
+            cr_assert_neq(qt_decode(QN_CODEC_PVQ, 0, &b, bad, sizeof good, dst, &err), QN_OK);
             continue;
         }
-        refused(bad, sizeof good, &b, one[i].what);
+        qt_coded_refused(QN_CODEC_PVQ, bad, sizeof good, &b, one[i].what);
     }
     memcpy(bad, good, sizeof good);
     bad[sizeof good] = 0;
-    cr_assert_eq(decode(0, &b, bad, sizeof good + 1, dst, &err), QN_E_INPUT);
+    cr_assert_eq(qt_decode(QN_CODEC_PVQ, 0, &b, bad, sizeof good + 1, dst, &err), QN_E_INPUT);
     /* K = 2: 512 points need 9 bits; K = 3: 5472 points of 13 bits: 5472 is one too many */
     static const uint8_t over[] = {4, 0, 0, 0x80, 0x3f, 1, 3, 0, 1, 1, 0xff, 1, 1, 0xff, 0x60, 0x15};
     const qn_block narrow = {QN_F32, 16, 1};
     memcpy(bad, over, sizeof over);
-    refused(bad, sizeof over, &narrow, "P(16, 3)");
+    qt_coded_refused(QN_CODEC_PVQ, bad, sizeof over, &narrow, "P(16, 3)");
     bad[sizeof over - 2]--;
-    cr_assert_eq(decode(0, &narrow, bad, sizeof over, dst, &err), QN_OK, "%s", err.text);
+    cr_assert_eq(qt_decode(QN_CODEC_PVQ, 0, &narrow, bad, sizeof over, dst, &err), QN_OK, "%s", err.text);
     /* no pulses but bits of gain; classes out of order */
     static const uint8_t no_pulses[] = {4, 0, 0, 0x80, 0x3f, 1, 0, 1}, twice[] = {4, 0, 0, 0x80, 0x3f, 2, 5, 1, 5, 1};
-    refused(no_pulses, sizeof no_pulses, &b, "pulses");
-    refused(twice, sizeof twice, &b, "pulses");
+    qt_coded_refused(QN_CODEC_PVQ, no_pulses, sizeof no_pulses, &b, "pulses");
+    qt_coded_refused(QN_CODEC_PVQ, twice, sizeof twice, &b, "pulses");
     static const uint8_t class_2[] = {4, 0, 0, 0x80, 0x3f, 2, 1, 0, 2, 0, 0, 2, 0, 2, 1, 1, 0xff, 1, 1, 0xff, 0, 0};
-    refused(class_2, sizeof class_2, &b, "class 2 of 2");
+    qt_coded_refused(QN_CODEC_PVQ, class_2, sizeof class_2, &b, "class 2 of 2");
 }
 
 /* 16 rows and 2 columns in one context of norms 1 and 0: V = 32, five bits. */
@@ -540,7 +409,7 @@ Test(pvq, shells_refused)
     const qn_block b = {QN_F32, 32, 2};
     uint8_t dst[128], bad[sizeof good + 1];
     qn_err err;
-    cr_assert_eq(decode(0, &b, good, sizeof good, dst, &err), QN_OK, "%s", err.text);
+    cr_assert_eq(qt_decode(QN_CODEC_PVQ, 0, &b, good, sizeof good, dst, &err), QN_OK, "%s", err.text);
     for (unsigned i = 0; i < 32; i++)
         cr_assert_eq(qn_bits_f32(qn_load32(dst + 4 * i)) + 0.0f, i == 0 ? -1.0f : 0.0f);
     static const struct {
@@ -551,18 +420,18 @@ Test(pvq, shells_refused)
     for (size_t i = 0; i < sizeof one / sizeof one[0]; i++) {
         memcpy(bad, good, sizeof good);
         bad[one[i].at] = (uint8_t)one[i].v;
-        refused(bad, sizeof good, &b, one[i].what);
+        qt_coded_refused(QN_CODEC_PVQ, bad, sizeof good, &b, one[i].what);
     }
-    refused(good, sizeof good - 1, &b, "end early");
+    qt_coded_refused(QN_CODEC_PVQ, good, sizeof good - 1, &b, "end early");
     memcpy(bad, good, sizeof good);
     bad[sizeof good] = 0;
-    refused(bad, sizeof good + 1, &b, "too many");
+    qt_coded_refused(QN_CODEC_PVQ, bad, sizeof good + 1, &b, "too many");
 }
 
 /* Bits on the page and mean squared error for normal weights: what was asked for, and what the table of offers promises. */
 static void rates(const float *w, uint32_t rows, uint32_t cols, bool shells, double bits, double least, double most)
 {
-    coded c = encode_by((qn_quant_settings){.bits = bits, .shells = shells}, QN_BF16, rows, cols, w, NULL, 0);
+    qt_coded c = qt_coded_columns(QN_CODEC_PVQ, &(qn_quant_settings){.bits = bits, .shells = shells}, QN_BF16, rows, cols, w, NULL, 0);
     double error = 0, square = 0;
     for (size_t i = 0; i < (size_t)rows * cols; i++) {
         error += ((double)w[i] - (double)c.recon[i]) * ((double)w[i] - (double)c.recon[i]);
@@ -572,7 +441,7 @@ static void rates(const float *w, uint32_t rows, uint32_t cols, bool shells, dou
     cr_log_info("%g bits: %.4f on the page, error %.5f, gap %.3f", bits, stored, error / square, gap);
     cr_assert(fabs(stored - bits) < 0.01, "%g bits for %g", stored, bits);
     cr_assert(gap > least && gap < most, "%g bits: %g bits from the bound of normal weights", stored, gap);
-    put_away(&c);
+    qt_coded_free(&c);
 }
 
 /* Any rate is met within a hundredth of a bit; gaps as for one rate in the tables of the literature: 0.33 of normal weights, a third
@@ -604,9 +473,9 @@ Test(pvq, rate_and_distortion)
         double bits, least, most; /* error of a weight of variance 1 */
     } want[] = {{1, .355, .385}, {1.5, .190, .205}, {2, .0985, .107}, {3, .0255, .0275}, {4, .0063, .0069}};
     qt_rng r = qt_seed(3);
-    float *w = made(&r, rows, cols, 0);
+    float *w = qt_coded_weights(&r, rows, cols, 0, 0.1);
     for (size_t k = 0; k < sizeof want / sizeof want[0]; k++) {
-        coded c = encode(want[k].bits, QN_BF16, rows, cols, w, NULL, 0);
+        qt_coded c = encode(want[k].bits, QN_BF16, rows, cols, w, NULL, 0);
         double error = 0, square = 0;
         for (size_t i = 0; i < (size_t)rows * cols; i++) {
             error += ((double)w[i] - (double)c.recon[i]) * ((double)w[i] - (double)c.recon[i]);
@@ -616,7 +485,7 @@ Test(pvq, rate_and_distortion)
         cr_log_info("%g bits: %.4f on the page, error %.5f", want[k].bits, bits, error / square);
         cr_assert(bits <= want[k].bits + 0.005 && bits > want[k].bits - 0.03, "%g bits for %g", bits, want[k].bits);
         cr_assert(error / square > want[k].least && error / square < want[k].most, "%g bits: %g", bits, error / square);
-        put_away(&c);
+        qt_coded_free(&c);
     }
     free(w);
 }
@@ -640,11 +509,11 @@ Test(pvq, settings)
 Test(pvq, declines)
 {
     qt_rng r = qt_seed(9);
-    float *w = made(&r, 32, 8, 0);
+    float *w = qt_coded_weights(&r, 32, 8, 0, 0.1);
     for (unsigned i = 0; i < 256; i++)
         w[i] *= 1e30f;
-    coded c = encode(2, QN_F32, 32, 8, w, NULL, 0);
+    qt_coded c = encode(2, QN_F32, 32, 8, w, NULL, 0);
     cr_assert_eq(c.n_bytes, 0);
-    put_away(&c);
+    qt_coded_free(&c);
     free(w);
 }

@@ -8,87 +8,18 @@
 #include "compress/trellis_rate.h"
 #include "compress/trellis_search.h"
 #include "runtime/trellis.h"
-#include "tests/support/testkit.h"
+#include "tests/support/coded.h"
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct coded {
-    uint8_t *payload;
-    size_t n_bytes, cap;
-    float *recon; /* (rows, cols) */
-    uint32_t rows, cols;
-    qn_dtype t;
-} coded;
-
-static coded encode(double bits, unsigned window, qn_dtype t, uint32_t rows, uint32_t cols, const float *w, const double *weight, unsigned cpu)
+static qt_coded encode(double bits, unsigned window, qn_dtype t, uint32_t rows, uint32_t cols, const float *w, const double *weight, unsigned cpu)
 {
-    coded c = {.cap = 4096 + (size_t)rows * cols * 8, .rows = rows, .cols = cols, .t = t};
-    const qn_quant_settings set = {.bits = bits, .window = window};
-    const qn_quant_layer layer = {.name = "w", .rows = rows, .cols = cols, .dtype = t, .weight = weight, .sample = w, .n_sample = rows};
-    const qn_quantizer *q;
-    const void *plan;
-    void *state;
-    qn_arena arena;
-    qn_err err = {0};
-    qn_arena_init(&arena, NULL);
-    c.payload = malloc(c.cap);
-    c.recon = malloc((size_t)rows * cols * sizeof *c.recon);
-    cr_assert_eq(qn_quantizer_open("trellis", &set, cpu, &arena, &q, &err), QN_OK, "%s", err.text);
-    cr_assert_eq(q->ops->begin(q, &layer, &arena, &plan, &err), QN_OK);
-    const qn_quant_segment s = {.rows = rows, .w = w, .scratch = &arena};
-    cr_assert_eq(q->ops->segment(q, &layer, plan, &s, &state, &err), QN_OK);
-    float *col = malloc(rows * sizeof *col), *out = malloc(rows * sizeof *out);
-    for (uint32_t j = cols; j-- > 0;) {
-        for (uint32_t i = 0; i < rows; i++)
-            col[i] = w[(size_t)i * cols + j];
-        cr_assert_eq(q->ops->column(state, j, col, out, &err), QN_OK);
-        for (uint32_t i = 0; i < rows; i++)
-            c.recon[(size_t)i * cols + j] = out[i];
-    }
-    cr_assert_eq(q->ops->finish(state, c.payload, c.cap, &c.n_bytes, &err), QN_OK);
-    free(col);
-    free(out);
-    qn_arena_release(&arena);
-    return c;
-}
-
-static void put_away(coded *c)
-{
-    free(c->payload);
-    free(c->recon);
-}
-
-static qn_code decode(unsigned cpu, const qn_block *b, const uint8_t *p, size_t n, uint8_t *dst, qn_err *err)
-{
-    qn_kern k;
-    qn_arena scratch;
-    qn_err_clear(err);
-    qn_kern_init(&k, cpu);
-    qn_arena_init(&scratch, NULL);
-    const qn_dec_ctx cx = {.kern = &k, .scratch = &scratch};
-    const qn_code rc = qn_codec_decode(&cx, QN_CODEC_TRELLIS, b, p, n, dst, err);
-    qn_arena_release(&scratch);
-    return rc;
+    return qt_coded_columns(QN_CODEC_TRELLIS, &(qn_quant_settings){.bits = bits, .window = window}, t, rows, cols, w, weight, cpu);
 }
 
 /* --- the second decoder: bit by bit, and sure of its payload ---------------------------------------------------------- */
-
-static void slow_nested(qn_cur *c, qn_dtype t, uint32_t n, uint8_t *dst)
-{
-    const unsigned codec = qn_cur_u8(c);
-    const uint64_t n_bytes = qn_cur_varint(c);
-    const qn_block b = {t, n, n};
-    qn_kern k;
-    qn_arena scratch;
-    qn_err err = {0};
-    qn_kern_init(&k, 0);
-    qn_arena_init(&scratch, NULL);
-    const qn_dec_ctx cx = {.kern = &k, .scratch = &scratch, .depth = 1};
-    cr_assert_eq(qn_codec_decode(&cx, codec, &b, qn_cur_take(c, n_bytes), n_bytes, dst, &err), QN_OK, "%s", err.text);
-    qn_arena_release(&scratch);
-}
 
 static int slow_code(unsigned window, unsigned window_bits, unsigned k)
 {
@@ -96,14 +27,14 @@ static int slow_code(unsigned window, unsigned window_bits, unsigned k)
     return (int)(x % 256 + x / 256 % 256 + x / 65536 % 256 + x / 16777216) - 510;
 }
 
-static void slow_decode(const coded *c, float *dst)
+static void slow_decode(const qt_coded *c, float *dst)
 {
     qn_cur cur = qn_cur_over(c->payload, c->n_bytes);
     const unsigned window_bits = qn_cur_u8(&cur);
     uint8_t *k = calloc(c->cols, 1), *steps = calloc(c->cols, 2), **string = calloc(c->cols, sizeof *string);
     uint32_t *have = calloc(c->cols, sizeof *have);
-    slow_nested(&cur, QN_U8, c->cols, k);
-    slow_nested(&cur, QN_BF16, c->cols, steps);
+    qt_decode_nested(&cur, QN_U8, c->cols, k);
+    qt_decode_nested(&cur, QN_BF16, c->cols, steps);
     for (uint32_t j = 0; j < c->cols; j++)
         string[j] = calloc(8 * (size_t)c->rows + 64, 1); /* a byte for each bit */
     for (uint32_t top = 0; top < c->rows; top += 32)
@@ -131,53 +62,6 @@ static void slow_decode(const coded *c, float *dst)
     free(have);
     free(steps);
     free(k);
-}
-
-/* --- */
-
-static float *made(qt_rng *r, uint32_t rows, uint32_t cols, unsigned kind)
-{
-    float *w = malloc((size_t)rows * cols * sizeof *w);
-    for (uint32_t i = 0; i < rows; i++)
-        for (uint32_t j = 0; j < cols; j++) {
-            double v = 0.02 * qt_normal(r);
-            if (kind == 1)
-                v *= exp(0.7 * sin(0.1 * i)) * (j % 5 ? 1 : 0.1) * (qt_below(r, 200) ? 1 : 8);
-            if (kind == 2)
-                v = j % 4 == 1 || i / 16 == 1 ? 0 : v;
-            if (kind == 3)
-                v = 0;
-            w[(size_t)i * cols + j] = (float)v;
-        }
-    return w;
-}
-
-static void check(const coded *c)
-{
-    const qn_block b = {c->t, c->rows * c->cols, c->cols};
-    const size_t unit = qn_unit_bytes(c->t), n = b.n * unit;
-    uint8_t *want = malloc(n), *dst = malloc(n);
-    float *slow = malloc(b.n * sizeof *slow);
-    unsigned cpu[4];
-    const unsigned n_cpu = qt_cpu_variants(cpu);
-    slow_decode(c, slow);
-    for (uint32_t i = 0; i < b.n; i++) {
-        cr_assert(slow[i] == c->recon[i], "weight %u: %g, by the second decoder %g", i, (double)c->recon[i], (double)slow[i]);
-        qt_put(c->t, (double)c->recon[i], want + i * unit);
-    }
-    for (unsigned v = 0; v < n_cpu; v++) {
-        qn_err err;
-        qt_guarded p = qt_guard_tail(c->n_bytes);
-        memcpy(p.p, c->payload, c->n_bytes);
-        memset(dst, 0x55, n);
-        cr_assert_eq(decode(cpu[v], &b, p.p, p.n, dst, &err), QN_OK, "%s", err.text);
-        cr_assert(memcmp(dst, want, n) == 0, "variant %x", cpu[v]);
-        cr_assert_eq(decode(cpu[v], &b, p.p, p.n - 1, dst, &err), QN_E_INPUT);
-        qt_guard_free(&p);
-    }
-    free(want);
-    free(dst);
-    free(slow);
 }
 
 /* The sum of bytes at windows 0, 1, 2 and 65535 (exllamav3's "mul1", quantization literature). */
@@ -210,17 +94,17 @@ Test(trellis, round_trip)
         for (unsigned kind = 0; kind < 4; kind++) {
             const uint32_t rows = shape[s][0], cols = shape[s][1], window = (uint32_t)(10 + (s + 3 * kind) % 4);
             const double bits = 1.3 + (double)((s + kind) % 4);
-            float *w = made(&r, rows, cols, kind);
+            float *w = qt_coded_weights(&r, rows, cols, kind, 0.1);
             double *weight = malloc(cols * sizeof *weight);
             for (uint32_t j = 0; j < cols; j++)
                 weight[j] = j % 9 == 4 ? 0 : exp(3 * qt_normal(&r));
-            coded c = encode(bits, window, types[(s + kind) % 3], rows, cols, w, kind % 2 ? weight : NULL, 0);
-            coded other = encode(bits, window, types[(s + kind) % 3], rows, cols, w, kind % 2 ? weight : NULL, qn_cpu_detect());
+            qt_coded c = encode(bits, window, types[(s + kind) % 3], rows, cols, w, kind % 2 ? weight : NULL, 0);
+            qt_coded other = encode(bits, window, types[(s + kind) % 3], rows, cols, w, kind % 2 ? weight : NULL, qn_cpu_detect());
             cr_assert_gt(c.n_bytes, 0);
             cr_assert(c.n_bytes == other.n_bytes && memcmp(c.payload, other.payload, c.n_bytes) == 0);
-            check(&c);
-            put_away(&c);
-            put_away(&other);
+            qt_coded_check(&c, slow_decode);
+            qt_coded_free(&c);
+            qt_coded_free(&other);
             free(w);
             free(weight);
         }
@@ -231,24 +115,16 @@ Test(trellis, damaged)
     qt_rng r = qt_seed(2);
     for (unsigned kind = 0; kind < 3; kind++) {
         const uint32_t rows = 40, cols = 50;
-        float *w = made(&r, rows, cols, kind);
+        float *w = qt_coded_weights(&r, rows, cols, kind, 0.1);
         double weight[50];
         for (uint32_t j = 0; j < cols; j++)
             weight[j] = exp(qt_normal(&r));
-        coded c = encode(2 + kind, 10, QN_BF16, rows, cols, w, weight, 0);
+        qt_coded c = encode(2 + kind, 10, QN_BF16, rows, cols, w, weight, 0);
         const qn_block b = {QN_BF16, rows * cols, cols};
         cr_assert_gt(qt_codec_mutate(QN_CODEC_TRELLIS, &b, c.payload, c.n_bytes, NULL, 5 + kind, 400), 100);
-        put_away(&c);
+        qt_coded_free(&c);
         free(w);
     }
-}
-
-static void refused(const uint8_t *p, size_t n, const qn_block *b, const char *what)
-{
-    uint8_t dst[4096];
-    qn_err err;
-    cr_assert_eq(decode(0, b, p, n, dst, &err), QN_E_INPUT, "%s: taken", what);
-    cr_assert(strstr(err.text, what), "'%s' does not say '%s'", err.text, what);
 }
 
 /* One field wrong at a time; the payload by hand: 3 rows of 2 columns, K = 8 and 0, steps 1 and 0: one word, three bytes of it used. */
@@ -258,18 +134,18 @@ Test(trellis, refused)
     const qn_block b = {QN_F32, 6, 2}, odd = {QN_F32, 5, 2}, ints = {QN_I32, 6, 2};
     uint8_t dst[64], bad[sizeof good + 4] = {0};
     qn_err err;
-    cr_assert_eq(decode(0, &b, good, sizeof good, dst, &err), QN_OK, "%s", err.text);
+    cr_assert_eq(qt_decode(QN_CODEC_TRELLIS, 0, &b, good, sizeof good, dst, &err), QN_OK, "%s", err.text);
     /* windows: the last two bits of 03, then 01; 01 02; 02 03 */
     static const unsigned window[] = {0x301, 0x102, 0x203};
     for (unsigned i = 0; i < 3; i++) {
         cr_assert_eq(qn_bits_f32(qn_load32(dst + 8 * i)), (float)slow_code(window[i], 10, 8));
         cr_assert_eq(qn_load32(dst + 8 * i + 4), 0);
     }
-    refused(good, sizeof good, &odd, "whole rows");
-    refused(good, sizeof good, &ints, "F32, F16, BF16");
-    refused(good, sizeof good - 1, &b, "bytes of words");
+    qt_coded_refused(QN_CODEC_TRELLIS, good, sizeof good, &odd, "whole rows");
+    qt_coded_refused(QN_CODEC_TRELLIS, good, sizeof good, &ints, "F32, F16, BF16");
+    qt_coded_refused(QN_CODEC_TRELLIS, good, sizeof good - 1, &b, "bytes of words");
     memcpy(bad, good, sizeof good);
-    refused(bad, sizeof bad, &b, "bytes of words");
+    qt_coded_refused(QN_CODEC_TRELLIS, bad, sizeof bad, &b, "bytes of words");
     static const struct {
         unsigned at, v;
         const char *what;
@@ -278,10 +154,10 @@ Test(trellis, refused)
     for (size_t i = 0; i < sizeof one / sizeof one[0]; i++) {
         memcpy(bad, good, sizeof good);
         bad[one[i].at] = (uint8_t)one[i].v;
-        refused(bad, sizeof good, &b, one[i].what);
+        qt_coded_refused(QN_CODEC_TRELLIS, bad, sizeof good, &b, one[i].what);
     }
     bad[0] = 10;
-    cr_assert_neq(decode(0, &b, bad, 0, dst, &err), QN_OK);
+    cr_assert_neq(qt_decode(QN_CODEC_TRELLIS, 0, &b, bad, 0, dst, &err), QN_OK);
 }
 
 /* Least cost of a path from `first` back to it: plain dynamic programming. */
@@ -403,10 +279,10 @@ Test(trellis, rate_and_distortion)
         double bits, most;
     } want[] = {{1, .285}, {1.5, .184}, {2, .0740}, {2.5, .0490}, {3, .0198}, {4, .0055}, {5, .0017}};
     qt_rng r = qt_seed(3);
-    float *w = made(&r, rows, cols, 0);
+    float *w = qt_coded_weights(&r, rows, cols, 0, 0.1);
     double before = 1;
     for (size_t k = 0; k < sizeof want / sizeof want[0]; k++) {
-        coded c = encode(want[k].bits + 11.0 / rows, 12, QN_F32, rows, cols, w, NULL, qn_cpu_detect());
+        qt_coded c = encode(want[k].bits + 11.0 / rows, 12, QN_F32, rows, cols, w, NULL, qn_cpu_detect());
         double error = 0, square = 0;
         for (size_t i = 0; i < (size_t)rows * cols; i++) {
             error += ((double)w[i] - (double)c.recon[i]) * ((double)w[i] - (double)c.recon[i]);
@@ -417,7 +293,7 @@ Test(trellis, rate_and_distortion)
         cr_assert(bits <= want[k].bits + 0.06 && bits > want[k].bits, "%g bits for %g", bits, want[k].bits);
         cr_assert(error / square < want[k].most && error / square < before, "%g bits: %g", bits, error / square);
         before = error / square;
-        put_away(&c);
+        qt_coded_free(&c);
     }
     free(w);
 }

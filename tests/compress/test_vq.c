@@ -6,20 +6,11 @@
 #include "base/num.h"
 #include "compress/feedback.h"
 #include "runtime/vq.h"
-#include "tests/support/testkit.h"
+#include "tests/support/coded.h"
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-typedef struct coded {
-    uint8_t *payload;
-    size_t n_bytes, cap;
-    float *recon; /* (rows, cols), rounded to the dtype */
-    uint32_t rows, cols;
-    qn_dtype t;
-    qn_feedback_loss loss;
-} coded;
 
 typedef struct how {
     double bits;
@@ -27,9 +18,9 @@ typedef struct how {
     const double *h; /* (cols, cols), or NULL */
 } how;
 
-static coded encode(const how *a, qn_dtype t, uint32_t rows, uint32_t cols, const float *w)
+static qt_coded encode(const how *a, qn_dtype t, uint32_t rows, uint32_t cols, const float *w)
 {
-    coded c = {.cap = 4096 + (size_t)rows * cols * 8, .rows = rows, .cols = cols, .t = t};
+    qt_coded c = qt_coded_room(QN_CODEC_VQ, t, rows, cols);
     const qn_quant_settings set = {.bits = a->bits, .vector = a->vector};
     const qn_quantizer *q;
     const void *plan;
@@ -38,8 +29,7 @@ static coded encode(const how *a, qn_dtype t, uint32_t rows, uint32_t cols, cons
     qn_err err = {0};
     double *h = NULL;
     qn_arena_init(&arena, NULL);
-    c.payload = malloc(c.cap);
-    c.recon = malloc((size_t)rows * cols * sizeof *c.recon);
+    c.rounded = true;
     if (a->h) {
         h = malloc((size_t)cols * cols * sizeof *h);
         memcpy(h, a->h, (size_t)cols * cols * sizeof *h);
@@ -57,25 +47,6 @@ static coded encode(const how *a, qn_dtype t, uint32_t rows, uint32_t cols, cons
     return c;
 }
 
-static void put_away(coded *c)
-{
-    free(c->payload);
-    free(c->recon);
-}
-
-static qn_code decode(unsigned cpu, const qn_block *b, const uint8_t *p, size_t n, uint8_t *dst, qn_err *err)
-{
-    qn_kern k;
-    qn_arena scratch;
-    qn_err_clear(err);
-    qn_kern_init(&k, cpu);
-    qn_arena_init(&scratch, NULL);
-    const qn_dec_ctx cx = {.kern = &k, .scratch = &scratch};
-    const qn_code rc = qn_codec_decode(&cx, QN_CODEC_VQ, b, p, n, dst, err);
-    qn_arena_release(&scratch);
-    return rc;
-}
-
 /* --- the second decoder: slow, and sure of its payload ------------------------------------------------------------- */
 
 static unsigned slow_bits(const uint8_t *p, uint64_t *at, unsigned n)
@@ -84,21 +55,6 @@ static unsigned slow_bits(const uint8_t *p, uint64_t *at, unsigned n)
     for (unsigned i = 0; i < n; i++, ++*at)
         v |= (unsigned)(p[*at / 8] >> *at % 8 & 1) << i;
     return v;
-}
-
-static void slow_bytes(qn_cur *c, uint32_t n, uint8_t *dst)
-{
-    const unsigned codec = qn_cur_u8(c);
-    const uint64_t n_bytes = qn_cur_varint(c);
-    const qn_block b = {QN_U8, n, n};
-    qn_kern k;
-    qn_arena scratch;
-    qn_err err = {0};
-    qn_kern_init(&k, 0);
-    qn_arena_init(&scratch, NULL);
-    const qn_dec_ctx cx = {.kern = &k, .scratch = &scratch, .depth = 1};
-    cr_assert_eq(qn_codec_decode(&cx, codec, &b, qn_cur_take(c, n_bytes), n_bytes, dst, &err), QN_OK, "%s", err.text);
-    qn_arena_release(&scratch);
 }
 
 static float slow_scale(unsigned code, unsigned steps) /* 2^((code − 255) / steps), its fraction in 24 bits */
@@ -115,7 +71,7 @@ static void slow_book(qn_cur *c, unsigned n, float *book)
     }
 }
 
-static void slow_decode(const coded *c, float *dst)
+static void slow_decode(const qt_coded *c, float *dst)
 {
     qn_cur cur = qn_cur_over(c->payload, c->n_bytes);
     const unsigned v = qn_cur_u8(&cur), fine = qn_cur_u8(&cur), strips = (c->rows + v - 1) / v;
@@ -130,9 +86,9 @@ static void slow_decode(const coded *c, float *dst)
         flags[i] = qn_cur_u8(&cur);
     }
     if (classes > 1)
-        slow_bytes(&cur, c->cols, of);
-    slow_bytes(&cur, c->cols, col);
-    slow_bytes(&cur, strips, row);
+        qt_decode_nested(&cur, QN_U8, c->cols, of);
+    qt_decode_nested(&cur, QN_U8, c->cols, col);
+    qt_decode_nested(&cur, QN_U8, strips, row);
     for (unsigned i = 0; i < classes; i++) {
         book[i][0] = calloc((size_t)v << main[i], sizeof(float));
         book[i][1] = calloc((size_t)v << residual[i], sizeof(float));
@@ -164,25 +120,6 @@ static void slow_decode(const coded *c, float *dst)
     free(row);
 }
 
-/* --- */
-
-static float *made(qt_rng *r, uint32_t rows, uint32_t cols, unsigned kind)
-{
-    float *w = malloc((size_t)rows * cols * sizeof *w);
-    for (uint32_t i = 0; i < rows; i++)
-        for (uint32_t j = 0; j < cols; j++) {
-            double v = 0.02 * qt_normal(r);
-            if (kind == 1)
-                v *= exp(0.7 * sin(0.1 * i)) * (j % 5 ? 1 : 0.01) * (qt_below(r, 200) ? 1 : 8);
-            if (kind == 2)
-                v = j % 4 == 1 || i / 16 == 1 ? 0 : v;
-            if (kind == 3)
-                v = 0;
-            w[(size_t)i * cols + j] = (float)v;
-        }
-    return w;
-}
-
 /* Second moments of inputs that are correlated and of different size. */
 static double *moment(qt_rng *r, uint32_t n)
 {
@@ -199,35 +136,6 @@ static double *moment(qt_rng *r, uint32_t n)
     return h;
 }
 
-static void check(const coded *c)
-{
-    const qn_block b = {c->t, c->rows * c->cols, c->cols};
-    const size_t unit = qn_unit_bytes(c->t), n = b.n * unit;
-    uint8_t *want = malloc(n), *dst = malloc(n);
-    float *slow = malloc(b.n * sizeof *slow);
-    unsigned cpu[4];
-    const unsigned n_cpu = qt_cpu_variants(cpu);
-    slow_decode(c, slow);
-    for (uint32_t i = 0; i < b.n; i++)
-        qt_put(c->t, (double)slow[i], want + i * unit);
-    qn_feedback_round(c->t, slow, b.n);
-    for (uint32_t i = 0; i < b.n; i++)
-        cr_assert(slow[i] == c->recon[i], "weight %u: %g, by the second decoder %g", i, (double)c->recon[i], (double)slow[i]);
-    for (unsigned v = 0; v < n_cpu; v++) {
-        qn_err err;
-        qt_guarded p = qt_guard_tail(c->n_bytes);
-        memcpy(p.p, c->payload, c->n_bytes);
-        memset(dst, 0x55, n);
-        cr_assert_eq(decode(cpu[v], &b, p.p, p.n, dst, &err), QN_OK, "%s", err.text);
-        cr_assert(memcmp(dst, want, n) == 0, "variant %x", cpu[v]);
-        cr_assert_eq(decode(cpu[v], &b, p.p, p.n - 1, dst, &err), QN_E_INPUT);
-        qt_guard_free(&p);
-    }
-    free(want);
-    free(dst);
-    free(slow);
-}
-
 Test(vq, round_trip)
 {
     static const uint32_t shape[][2] = {{16, 1}, {1, 1}, {1, 7}, {15, 3}, {17, 33}, {48, 64}, {70, 19}, {128, 100}, {64, 300}};
@@ -238,17 +146,17 @@ Test(vq, round_trip)
     for (size_t s = 0; s < sizeof shape / sizeof shape[0]; s++)
         for (unsigned kind = 0; kind < 4; kind++, run++) {
             const uint32_t rows = shape[s][0], cols = shape[s][1];
-            float *w = made(&r, rows, cols, kind);
+            float *w = qt_coded_weights(&r, rows, cols, kind, 0.01);
             double *h = kind % 2 ? moment(&r, cols) : NULL;
             how a = {.bits = 1.0 + run % 5, .vector = vectors[run % 7], .h = h};
-            coded c = encode(&a, types[run % 3], rows, cols, w);
+            qt_coded c = encode(&a, types[run % 3], rows, cols, w);
             a.cpu = qn_cpu_detect();
-            coded other = encode(&a, types[run % 3], rows, cols, w);
+            qt_coded other = encode(&a, types[run % 3], rows, cols, w);
             cr_assert_gt(c.n_bytes, 0);
             cr_assert(c.n_bytes == other.n_bytes && memcmp(c.payload, other.payload, c.n_bytes) == 0);
-            check(&c);
-            put_away(&c);
-            put_away(&other);
+            qt_coded_check(&c, slow_decode);
+            qt_coded_free(&c);
+            qt_coded_free(&other);
             free(w);
             free(h);
         }
@@ -259,24 +167,16 @@ Test(vq, damaged)
     qt_rng r = qt_seed(2);
     for (unsigned kind = 0; kind < 3; kind++) {
         const uint32_t rows = 40, cols = 50;
-        float *w = made(&r, rows, cols, kind);
+        float *w = qt_coded_weights(&r, rows, cols, kind, 0.01);
         double *h = moment(&r, cols);
         const how a = {.bits = 2 + kind, .vector = kind == 2 ? 6 : 0, .h = h};
-        coded c = encode(&a, QN_BF16, rows, cols, w);
+        qt_coded c = encode(&a, QN_BF16, rows, cols, w);
         const qn_block b = {QN_BF16, rows * cols, cols};
         cr_assert_gt(qt_codec_mutate(QN_CODEC_VQ, &b, c.payload, c.n_bytes, NULL, 5 + kind, 400), 200);
-        put_away(&c);
+        qt_coded_free(&c);
         free(w);
         free(h);
     }
-}
-
-static void refused(const uint8_t *p, size_t n, const qn_block *b, const char *what)
-{
-    uint8_t dst[4096];
-    qn_err err;
-    cr_assert_eq(decode(0, b, p, n, dst, &err), QN_E_INPUT, "%s: taken", what);
-    cr_assert(strstr(err.text, what), "'%s' does not say '%s'", err.text, what);
 }
 
 /* One field wrong at a time; the payload by hand: vectors of 2, 4 rows, 3 columns, a stored book of two centroids. */
@@ -288,14 +188,14 @@ Test(vq, refused)
     static const float want[] = {0.5f, 1, 0.5f, 4, -2, 4, 1, 0.5f, 1, -2, 4, -2};
     uint8_t dst[48], bad[sizeof good + 1];
     qn_err err;
-    cr_assert_eq(decode(0, &b, good, sizeof good, dst, &err), QN_OK, "%s", err.text);
+    cr_assert_eq(qt_decode(QN_CODEC_VQ, 0, &b, good, sizeof good, dst, &err), QN_OK, "%s", err.text);
     for (unsigned i = 0; i < 12; i++)
         cr_assert_eq(qn_bits_f32(qn_load32(dst + 4 * i)), want[i]);
-    refused(good, sizeof good, &odd, "whole rows");
-    refused(good, sizeof good, &ints, "F32, F16, BF16");
-    refused(good, sizeof good - 1, &b, "bytes of indices");
-    refused(good, 20, &b, "cut off");
-    refused(good, 5, &b, "vectors of");
+    qt_coded_refused(QN_CODEC_VQ, good, sizeof good, &odd, "whole rows");
+    qt_coded_refused(QN_CODEC_VQ, good, sizeof good, &ints, "F32, F16, BF16");
+    qt_coded_refused(QN_CODEC_VQ, good, sizeof good - 1, &b, "bytes of indices");
+    qt_coded_refused(QN_CODEC_VQ, good, 20, &b, "cut off");
+    qt_coded_refused(QN_CODEC_VQ, good, 5, &b, "vectors of");
     static const struct {
         unsigned at, v;
         const char *what;
@@ -307,20 +207,20 @@ Test(vq, refused)
     for (size_t i = 0; i < sizeof one / sizeof one[0]; i++) {
         memcpy(bad, good, sizeof good);
         bad[one[i].at] = (uint8_t)one[i].v;
-        refused(bad, sizeof good, &b, one[i].what);
+        qt_coded_refused(QN_CODEC_VQ, bad, sizeof good, &b, one[i].what);
     }
     memcpy(bad, good, sizeof good);
     bad[10] = 77;
-    cr_assert_neq(decode(0, &b, bad, sizeof good, dst, &err), QN_OK);
+    cr_assert_neq(qt_decode(QN_CODEC_VQ, 0, &b, bad, sizeof good, dst, &err), QN_OK);
     memcpy(bad, good, sizeof good);
     bad[sizeof good] = 0;
-    cr_assert_eq(decode(0, &b, bad, sizeof good + 1, dst, &err), QN_E_INPUT);
+    cr_assert_eq(qt_decode(QN_CODEC_VQ, 0, &b, bad, sizeof good + 1, dst, &err), QN_E_INPUT);
     /* books that are nowhere: vectors of 6 have no constant ones, nor have 2^9 centroids */
     static const uint8_t six[] = {6, 0, 0, 0, 0x80, 0x3f, 1, 1, 0, 0}, nine[] = {2, 0, 0, 0, 0x80, 0x3f, 1, 9, 0, 0};
-    refused(six, sizeof six, &b, "no constant book");
-    refused(nine, sizeof nine, &b, "no constant book");
+    qt_coded_refused(QN_CODEC_VQ, six, sizeof six, &b, "no constant book");
+    qt_coded_refused(QN_CODEC_VQ, nine, sizeof nine, &b, "no constant book");
     static const uint8_t class_2[] = {2, 0, 0, 0, 0x80, 0x3f, 2, 0, 0, 0, 1, 0, 0, 0, 3, 0, 1, 2, 1, 1, 0xff, 1, 1, 0xff, 0, 0};
-    refused(class_2, sizeof class_2, &b, "class 2 of 2");
+    qt_coded_refused(QN_CODEC_VQ, class_2, sizeof class_2, &b, "class 2 of 2");
 }
 
 /* Bits on the page and mean squared error for normal weights: what was asked for, and the specification's figures for the codec's
@@ -332,15 +232,15 @@ Test(vq, rate_and_distortion)
         double bits, least, most; /* error of a weight of variance 1 */
     } want[] = {{1, .315, .340}, {1.5, .170, .193}, {2, .0945, .103}, {3, .0285, .0315}, {4, .0077, .0086}};
     qt_rng r = qt_seed(3);
-    float *w = made(&r, rows, cols, 0);
+    float *w = qt_coded_weights(&r, rows, cols, 0, 0.01);
     for (size_t k = 0; k < sizeof want / sizeof want[0]; k++) {
         const how a = {.bits = want[k].bits, .cpu = qn_cpu_detect()};
-        coded c = encode(&a, QN_F32, rows, cols, w);
+        qt_coded c = encode(&a, QN_F32, rows, cols, w);
         const double bits = (double)c.n_bytes * 8 / rows / cols, error = c.loss.error / c.loss.square;
         cr_log_info("%g bits: %.4f on the page, error %.5f, vectors of %u", want[k].bits, bits, error, c.payload[0]);
         cr_assert(bits <= want[k].bits + 0.005 && bits > want[k].bits - 0.03, "%g bits for %g", bits, want[k].bits);
         cr_assert(error > want[k].least && error < want[k].most, "%g bits: %g", want[k].bits, error);
-        put_away(&c);
+        qt_coded_free(&c);
     }
     free(w);
 }
@@ -351,25 +251,25 @@ Test(vq, statistics_and_books)
 {
     const uint32_t rows = 512, cols = 96;
     qt_rng r = qt_seed(4);
-    float *w = made(&r, rows, cols, 0);
+    float *w = qt_coded_weights(&r, rows, cols, 0, 0.01);
     for (size_t i = 0; i < (size_t)rows * cols; i++)
         w[i] = 0.05f * (float)((int)qt_below(&r, 3) - 1) + 0.1f * w[i]; /* near three values */
     double *h = moment(&r, cols), last = HUGE_VAL;
     for (unsigned k = 0; k < 8; k++) {
         const how a = {.bits = 0.5 + 0.5 * k, .h = h, .cpu = qn_cpu_detect()};
-        coded c = encode(&a, QN_F32, rows, cols, w);
+        qt_coded c = encode(&a, QN_F32, rows, cols, w);
         const double bits = (double)c.n_bytes * 8 / rows / cols;
         cr_log_info("%g bits: %.4f on the page, loss %.4g, error %.4g", a.bits, bits, c.loss.loss, c.loss.error / c.loss.square);
         cr_assert(bits <= a.bits + 0.02 && bits > a.bits - 0.12, "%g bits for %g", bits, a.bits);
         cr_assert_lt(c.loss.loss, last);
         last = c.loss.loss;
-        put_away(&c);
+        qt_coded_free(&c);
     }
     const how plain = {.bits = 2, .cpu = qn_cpu_detect()};
-    coded c = encode(&plain, QN_F32, rows, cols, w);
+    qt_coded c = encode(&plain, QN_F32, rows, cols, w);
     cr_log_info("three values: error %.4g", c.loss.error / c.loss.square);
     cr_assert_lt(c.loss.error / c.loss.square, 0.02); /* normal weights: 0.097 */
-    put_away(&c);
+    qt_coded_free(&c);
     free(w);
     free(h);
 }
@@ -393,12 +293,12 @@ Test(vq, settings)
 Test(vq, declines)
 {
     qt_rng r = qt_seed(9);
-    float *w = made(&r, 32, 8, 0);
+    float *w = qt_coded_weights(&r, 32, 8, 0, 0.01);
     for (unsigned i = 0; i < 256; i++)
         w[i] *= 1e30f;
     const how a = {.bits = 2};
-    coded c = encode(&a, QN_F32, 32, 8, w);
+    qt_coded c = encode(&a, QN_F32, 32, 8, w);
     cr_assert_eq(c.n_bytes, 0);
-    put_away(&c);
+    qt_coded_free(&c);
     free(w);
 }
