@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/cpu.h"
 #include "base/num.h"
+#include "bench/must.h"
 #include "bench/timing.h"
 #include "runtime/grid.h"
 #include "runtime/product.h"
@@ -29,20 +30,6 @@ struct part {
     double sec;
     uint64_t sink;
 };
-
-static void *get(size_t n)
-{
-    void *p = aligned_alloc(64, (n + 63) / 64 * 64);
-    if (!p)
-        abort();
-    return p;
-}
-
-static void check(qn_code rc)
-{
-    if (rc != QN_OK)
-        abort();
-}
 
 static uint64_t next(uint64_t *s)
 {
@@ -117,8 +104,8 @@ static void one(unsigned bits, unsigned cpu, size_t want, unsigned rounds)
 {
     const size_t payload = (size_t)N * bits / 8 + 2 * (size_t)N / GROUP + 64;
     const unsigned n_chunks = (unsigned)(want / payload + 2) / 2 * 2;
-    qn_product *p = get(n_chunks * sizeof *p);
-    float *x = get(COLS * sizeof *x), *y = get(ROWS * sizeof *y);
+    qn_product *p = must_get(n_chunks * sizeof *p);
+    float *x = must_get(COLS * sizeof *x), *y = must_get(ROWS * sizeof *y);
     uint64_t seed = 1;
     qn_kern k;
     qn_arena keep, scratch;
@@ -127,18 +114,18 @@ static void one(unsigned bits, unsigned cpu, size_t want, unsigned rounds)
     qn_kern_init(&k, cpu);
     const qn_dec_ctx cx = {.kern = &k, .scratch = &scratch};
     const qn_block b = {QN_F32, N, COLS};
-    uint8_t *first = get(payload);
+    uint8_t *first = must_get(payload);
     const size_t n_bytes = make(bits, &seed, first);
     for (unsigned c = 0; c < n_chunks; c++) {
         uint8_t *own = qn_arena_get(&keep, n_bytes, 64, NULL);
         memcpy(own, first, n_bytes);
-        check(qn_product_prepare(&cx, QN_CODEC_GRID, &b, own, n_bytes, &keep, &p[c], NULL));
+        must(qn_product_prepare(&cx, QN_CODEC_GRID, &b, own, n_bytes, &keep, &p[c], NULL));
         qn_arena_reset(&scratch);
     }
     for (uint32_t j = 0; j < COLS; j++)
         x[j] = (float)(next(&seed) >> 40) * 0x1p-23f - 1;
     const size_t all = p[0].n_bytes * n_chunks;
-    uint64_t *plain = get(all);
+    uint64_t *plain = must_get(all);
     memset(plain, 1, all);
     printf("| %u | %.2f | %s |", bits, (double)p[0].n_bytes * 8 / N, qn_cpu_name(cpu));
     for (unsigned n = 1; n <= THREADS; n++) {
@@ -146,7 +133,7 @@ static void one(unsigned bits, unsigned cpu, size_t want, unsigned rounds)
         double product = 0, read = 0;
         for (unsigned i = 0; i < n; i++)
             t[i] = (struct part){.p = p, .from = n_chunks * i / n, .to = n_chunks * (i + 1) / n, .plain = plain + all / 8 / n * i,
-                                 .n_bytes = all / n, .x = x, .y = n == 1 ? y : get(ROWS * sizeof *y), .work = get(p[0].work_bytes)};
+                                 .n_bytes = all / n, .x = x, .y = n == 1 ? y : must_get(ROWS * sizeof *y), .work = must_get(p[0].work_bytes)};
         for (unsigned r = 0; r < rounds; r++) {
             const double a = rate(t, n, false), c = rate(t, n, true);
             product = a > product ? a : product;

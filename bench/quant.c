@@ -2,7 +2,7 @@
  *
  *     bench/quant [--sources] [--layer] [--speed [--small] [--alike]] [--peer LIBGGML_BASE] [--only CODEC]
  *     bench/quant --train-ect            prints qn_ect_offset_tab of runtime/ect_tab.c
- *     bench/quant --pvq-points GROUPS N  tab-separated, for compress/pvq_rate_tab.c: all K with 64-bit indices, all gains
+ *     bench/quant --pvq-points GROUPS N  tab-separated, for compress/pvq_rate_tab.c: all K up to 127, all gains
  *
  * Without any table named: the first three. Every row of qn_quantizer_tab is measured, at the bits that it takes. R is all bytes of
  * the payloads, tables included; D the mean squared error of what the decoder gives; the gap ½ log2(D) + R, which for the

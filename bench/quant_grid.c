@@ -9,6 +9,7 @@
  * feedback from a second moment and without it. */
 #include "base/alloc.h"
 #include "base/cpu.h"
+#include "bench/must.h"
 #include "bench/timing.h"
 #include "compress/feedback.h"
 #include "runtime/kern.h"
@@ -31,20 +32,6 @@ struct work {
     qn_kern kern;
     bool compare;
 };
-
-static void *get(size_t n)
-{
-    void *p = malloc(n);
-    if (!p)
-        abort();
-    return p;
-}
-
-static void check(qn_code rc)
-{
-    if (rc != QN_OK)
-        abort();
-}
 
 static double uniform(uint64_t *s)
 {
@@ -83,7 +70,7 @@ static void encode(void *ctx)
     qn_arena_init(&scratch, NULL);
     const uint32_t rows = k->block.n / k->block.cols;
     const qn_feedback_job j = {.q = k->q, .layer = &k->layer, .ldl = &k->ldl, .rows = rows, .w = k->w, .compare = k->compare};
-    check(qn_feedback_segment(&j, k->recon, k->payload, 8 * (size_t)k->block.n, &k->n_bytes, &loss, &scratch, NULL));
+    must(qn_feedback_segment(&j, k->recon, k->payload, 8 * (size_t)k->block.n, &k->n_bytes, &loss, &scratch, NULL));
     qn_arena_release(&scratch);
 }
 
@@ -92,15 +79,15 @@ static void decode(void *ctx)
     struct work *k = ctx;
     static qn_arena scratch;
     const qn_dec_ctx cx = {.kern = &k->kern, .scratch = &scratch};
-    check(qn_codec_decode(&cx, QN_CODEC_GRID, &k->block, k->payload, k->n_bytes, k->dst, NULL));
+    must(qn_codec_decode(&cx, QN_CODEC_GRID, &k->block, k->payload, k->n_bytes, k->dst, NULL));
     qn_arena_reset(&scratch);
 }
 
 static void open(struct work *k, unsigned bits, bool packed, uint32_t cols, uint32_t rows, qn_dtype t, double *h, qn_arena *arena)
 {
     const qn_quant_settings set = {.bits = bits, .packed = packed};
-    check(qn_quantizer_open("grid", &set, qn_cpu_detect(), arena, &k->q, NULL));
-    check(qn_ldl_make(&k->ldl, NULL, cols, h, NULL, k->q->group_cols, h ? QN_ORDER_ACT : QN_ORDER_NATURAL, 0, NULL));
+    must(qn_quantizer_open("grid", &set, qn_cpu_detect(), arena, &k->q, NULL));
+    must(qn_ldl_make(&k->ldl, NULL, cols, h, NULL, k->q->group_cols, h ? QN_ORDER_ACT : QN_ORDER_NATURAL, 0, NULL));
     k->layer = (qn_quant_layer){.name = "w", .rows = rows, .cols = cols, .dtype = t, .weight = k->ldl.weight};
     k->block = (qn_block){t, rows * cols, cols};
 }
@@ -170,9 +157,9 @@ static void decoding(struct work *k, float *const x[3], unsigned rounds)
 /* A second moment with a spectrum like those of layers: neighbours agree, few columns are much larger. */
 static double *moment(uint32_t n)
 {
-    double *h = get((size_t)n * n * sizeof *h);
+    double *h = must_get((size_t)n * n * sizeof *h);
     uint64_t seed = 5;
-    double *s = get(n * sizeof *s);
+    double *s = must_get(n * sizeof *s);
     for (uint32_t i = 0; i < n; i++)
         s[i] = exp(0.7 * normal(&seed));
     for (uint32_t i = 0; i < n; i++)
@@ -184,7 +171,7 @@ static double *moment(uint32_t n)
 
 static void encoding(struct work *k, unsigned rounds)
 {
-    float *w = get((size_t)SEGMENT * WIDE * sizeof *w);
+    float *w = must_get((size_t)SEGMENT * WIDE * sizeof *w);
     uint64_t seed = 9;
     for (size_t i = 0; i < (size_t)SEGMENT * WIDE; i++)
         w[i] = (float)normal(&seed);
@@ -210,11 +197,11 @@ int main(int argc, char **argv)
 {
     const unsigned rounds = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 5;
     double (*const draw[3])(uint64_t *) = {normal, laplace, student};
-    struct work k = {.recon = get(N * sizeof(float)), .payload = get(8 * (size_t)N), .dst = get(4 * (size_t)N)};
+    struct work k = {.recon = must_get(N * sizeof(float)), .payload = must_get(8 * (size_t)N), .dst = must_get(4 * (size_t)N)};
     float *x[3];
     uint64_t seed = 1;
     for (unsigned s = 0; s < 3; s++) {
-        x[s] = get(N * sizeof(float));
+        x[s] = must_get(N * sizeof(float));
         for (size_t i = 0; i < N; i++)
             x[s][i] = (float)draw[s](&seed);
     }

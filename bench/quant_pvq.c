@@ -1,7 +1,6 @@
 /* quant_pvq.c: distortion and speed of pyramid vector quantization of normal numbers of variance 1. Markdown on stdout.
  *
  *     bench/quant_pvq [GROUPS]          for chosen (N, K, gain bits)
- *     bench/quant_pvq GROUPS N          tab-separated, all K up to 127 and all gains: N, K, gain bits, bits, distortion
  *
  * R: bits of index and level for each weight. D: mean squared error, with one scale for all groups. gap: ½ log2(D 4^R),
  * bits above the rate-distortion bound. Speeds: one thread, Mweights/s to find points and indices, Gweights/s back to rows
@@ -11,6 +10,8 @@
 #include "base/alloc.h"
 #include "base/cpu.h"
 #include "base/half.h"
+#include "bench/must.h"
+#include "bench/pvq_points.h"
 #include "bench/timing.h"
 #include "compress/pvq_point.h"
 #include "compress/ldl.h"
@@ -38,14 +39,6 @@ struct made {
     float *scale;
     uint8_t *row;
 };
-
-static void *get(size_t n)
-{
-    void *p = malloc(n);
-    if (!p)
-        abort();
-    return p;
-}
 
 static double uniform(uint64_t *s)
 {
@@ -76,33 +69,6 @@ static void back(void *ctx)
     }
 }
 
-/* Mean squared error with levels of this many bits and the scale that suits them best. */
-static double distortion(const struct made *m, unsigned bits)
-{
-    const uint16_t *const level = qn_pvq_gain_levels(m->n, bits);
-    double scale = 1, error = 0;
-    for (unsigned round = 0; round < 12; round++) {
-        double al = 0, ll = 0;
-        error = 0;
-        for (uint32_t g = 0; g < m->groups; g++) {
-            const float *x = m->x + (size_t)g * m->n;
-            double rr = 0, best = HUGE_VAL;
-            for (unsigned i = 0; i < 1u << bits; i++) {
-                const double l = level[i] / 4096.0, d = fabs(l * scale - (double)m->length[g]);
-                best = d < fabs(best) ? l * scale - (double)m->length[g] : best;
-            }
-            for (uint32_t i = 0; i < m->n; i++)
-                rr += (double)x[i] * (double)x[i];
-            const double l = (best + (double)m->length[g]) / scale;
-            error += rr - (double)m->length[g] * (double)m->length[g] + best * best;
-            al += l * (double)m->length[g];
-            ll += l * l;
-        }
-        scale = al / ll;
-    }
-    return error / ((double)m->groups * m->n);
-}
-
 static void prepare(struct made *m, uint32_t n, uint32_t k, qn_arena *arena)
 {
     m->n = n;
@@ -126,12 +92,6 @@ struct whole {
     qn_kern kern;
 };
 
-static void check(qn_code rc)
-{
-    if (rc != QN_OK)
-        abort();
-}
-
 static void encode_whole(void *ctx)
 {
     struct whole *w = ctx;
@@ -140,11 +100,11 @@ static void encode_whole(void *ctx)
     qn_arena arena;
     qn_arena_init(&arena, NULL);
     const qn_quant_segment s = {.rows = SIDE, .w = w->layer.sample, .scratch = &arena};
-    check(w->q->ops->begin(w->q, &w->layer, &arena, &plan, NULL));
-    check(w->q->ops->segment(w->q, &w->layer, plan, &s, &state, NULL));
+    must(w->q->ops->begin(w->q, &w->layer, &arena, &plan, NULL));
+    must(w->q->ops->segment(w->q, &w->layer, plan, &s, &state, NULL));
     for (uint32_t j = 0; j < SIDE; j++)
-        check(w->q->ops->column(state, j, w->by_col + (size_t)j * SIDE, w->recon, NULL));
-    check(w->q->ops->finish(state, w->payload, 4 * SIDE * SIDE, &w->n_bytes, NULL));
+        must(w->q->ops->column(state, j, w->by_col + (size_t)j * SIDE, w->recon, NULL));
+    must(w->q->ops->finish(state, w->payload, 4 * SIDE * SIDE, &w->n_bytes, NULL));
     qn_arena_release(&arena);
 }
 
@@ -155,7 +115,7 @@ static void decode_whole(void *ctx)
     qn_arena arena;
     qn_arena_init(&arena, NULL);
     const qn_dec_ctx cx = {.kern = &w->kern, .scratch = &arena};
-    check(qn_codec_decode(&cx, QN_CODEC_PVQ, &b, w->payload, w->n_bytes, w->dst, NULL));
+    must(qn_codec_decode(&cx, QN_CODEC_PVQ, &b, w->payload, w->n_bytes, w->dst, NULL));
     qn_arena_release(&arena);
 }
 
@@ -166,7 +126,7 @@ static void decode_shells(void *ctx)
     qn_arena arena;
     qn_arena_init(&arena, NULL);
     const qn_dec_ctx cx = {.kern = &w->kern, .scratch = &arena};
-    check(qn_codec_decode(&cx, QN_CODEC_PVQ, &b, w->payload, w->n_bytes, w->dst, NULL));
+    must(qn_codec_decode(&cx, QN_CODEC_PVQ, &b, w->payload, w->n_bytes, w->dst, NULL));
     qn_arena_release(&arena);
 }
 
@@ -175,9 +135,9 @@ static void whole(float *x)
     static double weight[SIDE];
     static struct whole w;
     const unsigned cpus[] = {0, QN_CPU_AVX2, qn_cpu_detect()};
-    float *by_row = get((size_t)SIDE * SIDE * sizeof *by_row);
-    w.payload = get(4 * SIDE * SIDE);
-    w.dst = get(2 * SIDE * SIDE);
+    float *by_row = must_get((size_t)SIDE * SIDE * sizeof *by_row);
+    w.payload = must_get(4 * SIDE * SIDE);
+    w.dst = must_get(2 * SIDE * SIDE);
     for (uint32_t i = 0; i < SIDE; i++)
         for (uint32_t j = 0; j < SIDE; j++)
             by_row[(size_t)i * SIDE + j] = x[(size_t)j * SIDE + i];
@@ -192,7 +152,7 @@ static void whole(float *x)
         w.by_col = x;
         w.layer = (qn_quant_layer){.name = "w", .rows = SIDE, .cols = SIDE, .dtype = QN_BF16, .weight = i % 2 ? weight : NULL,
                                    .sample = by_row, .n_sample = SIDE};
-        check(qn_quantizer_open("pvq", &set, qn_cpu_detect(), &arena, &w.q, NULL));
+        must(qn_quantizer_open("pvq", &set, qn_cpu_detect(), &arena, &w.q, NULL));
         const double t_encode = bench_time(encode_whole, &w, 3);
         for (unsigned c = 0; c < 3; c++) {
             qn_kern_init(&w.kern, cpus[c] & qn_cpu_detect());
@@ -226,9 +186,9 @@ static void shells(void)
 {
     static const char *const name[] = {"normal", "Laplace", "normal, scales"};
     static struct whole w;
-    float *by_row = get((size_t)SHELL_ROWS * SHELL_COLS * 4), *col = get(SHELL_ROWS * 4), *recon = get(SHELL_ROWS * 4);
-    w.payload = get(4 * SHELL_ROWS * SHELL_COLS);
-    w.dst = get(2 * SHELL_ROWS * SHELL_COLS);
+    float *by_row = must_get((size_t)SHELL_ROWS * SHELL_COLS * 4), *col = must_get(SHELL_ROWS * 4), *recon = must_get(SHELL_ROWS * 4);
+    w.payload = must_get(4 * SHELL_ROWS * SHELL_COLS);
+    w.dst = must_get(2 * SHELL_ROWS * SHELL_COLS);
     printf("\n| weights | bits asked | stored | D | gap | encode Mw/s | decode Gw/s: C | AVX2 | best |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|\n");
     for (unsigned kind = 0; kind < 3; kind++) {
         uint64_t seed = 5;
@@ -251,22 +211,22 @@ static void shells(void)
             void *state;
             const double t0 = bench_cpu_now();
             qn_arena_init(&arena, NULL);
-            check(qn_ldl_make(&ldl, NULL, SHELL_COLS, NULL, NULL, 1, QN_ORDER_NATURAL, 0, NULL));
+            must(qn_ldl_make(&ldl, NULL, SHELL_COLS, NULL, NULL, 1, QN_ORDER_NATURAL, 0, NULL));
             w.layer = (qn_quant_layer){.name = "w", .rows = SHELL_ROWS, .cols = SHELL_COLS, .dtype = QN_F32, .sample = by_row,
                                        .n_sample = 64, .ldl = &ldl};
             const qn_quant_segment s = {.rows = SHELL_ROWS, .w = by_row, .scratch = &arena};
             double error = 0;
-            check(qn_quantizer_open("pvq", &set, qn_cpu_detect(), &arena, &w.q, NULL));
-            check(w.q->ops->begin(w.q, &w.layer, &arena, &plan, NULL));
-            check(w.q->ops->segment(w.q, &w.layer, plan, &s, &state, NULL));
+            must(qn_quantizer_open("pvq", &set, qn_cpu_detect(), &arena, &w.q, NULL));
+            must(w.q->ops->begin(w.q, &w.layer, &arena, &plan, NULL));
+            must(w.q->ops->segment(w.q, &w.layer, plan, &s, &state, NULL));
             for (uint32_t j = 0; j < SHELL_COLS; j++) {
                 for (uint32_t i = 0; i < SHELL_ROWS; i++)
                     col[i] = by_row[(size_t)i * SHELL_COLS + j];
-                check(w.q->ops->column(state, j, col, recon, NULL));
+                must(w.q->ops->column(state, j, col, recon, NULL));
                 for (uint32_t i = 0; i < SHELL_ROWS; i++)
                     error += ((double)col[i] - (double)recon[i]) * ((double)col[i] - (double)recon[i]);
             }
-            check(w.q->ops->finish(state, w.payload, 4 * SHELL_ROWS * SHELL_COLS, &w.n_bytes, NULL));
+            must(w.q->ops->finish(state, w.payload, 4 * SHELL_ROWS * SHELL_COLS, &w.n_bytes, NULL));
             const double t_encode = bench_cpu_now() - t0, n_w = (double)SHELL_ROWS * SHELL_COLS;
             const double d = error / square, bits = (double)w.n_bytes * 8 / n_w;
             double t[3];
@@ -294,39 +254,28 @@ int main(int argc, char **argv)
     static const unsigned some[][3] = {{16, 4, 0},  {16, 7, 1},  {16, 12, 1}, {16, 24, 3}, {16, 49, 4}, {16, 58, 4},
                                        {32, 8, 0},  {32, 14, 0}, {32, 22, 1}};
     struct made m = {.groups = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 8 * WIDE};
-    const uint32_t n_all = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 0;
     uint64_t seed = 1;
     qn_arena arena;
     qn_arena_init(&arena, NULL);
-    m.x = get((size_t)m.groups * 32 * sizeof *m.x);
-    m.y = get((size_t)m.groups * 32 * sizeof *m.y);
-    m.length = get(m.groups * sizeof *m.length);
-    m.index = get(m.groups * sizeof *m.index);
-    m.pulses = get(WIDE);
-    m.tile = get(WIDE * 32);
-    m.norm2 = get(WIDE * sizeof *m.norm2);
-    m.scale = get(WIDE * sizeof *m.scale);
-    m.row = get(WIDE * 2);
+    m.x = must_get((size_t)m.groups * 32 * sizeof *m.x);
+    m.y = must_get((size_t)m.groups * 32 * sizeof *m.y);
+    m.length = must_get(m.groups * sizeof *m.length);
+    m.index = must_get(m.groups * sizeof *m.index);
+    m.pulses = must_get(WIDE);
+    m.tile = must_get(WIDE * 32);
+    m.norm2 = must_get(WIDE * sizeof *m.norm2);
+    m.scale = must_get(WIDE * sizeof *m.scale);
+    m.row = must_get(WIDE * 2);
     for (uint32_t i = 0; i < WIDE; i++)
         m.scale[i] = 1;
     for (size_t i = 0; i < (size_t)m.groups * 32; i++)
         m.x[i] = (float)(sqrt(-2 * log(uniform(&seed))) * cos(6.283185307179586 * uniform(&seed)));
     qn_kern_init(&m.kern, qn_cpu_detect());
-    if (n_all) {
-        for (uint32_t k = 1; k <= QN_PVQ_PULSES && qn_pvq_bits(n_all, k) <= 128; k++) {
-            prepare(&m, n_all, k, &arena);
-            find(&m);
-            for (unsigned g = 0; g <= QN_PVQ_GAIN_BITS; g++)
-                printf("%u\t%u\t%u\t%u\t%.6f\n", n_all, k, g, qn_pvq_bits(n_all, k) + g, distortion(&m, g));
-            qn_arena_reset(&arena);
-        }
-        return 0;
-    }
     printf("| N | K | gain bits | R | D | gap | encode Mw/s | decode Gw/s | decode, C |\n|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n");
     for (size_t i = 0; i < sizeof some / sizeof some[0]; i++) {
         prepare(&m, some[i][0], some[i][1], &arena);
         const double t_find = bench_time(find, &m, 3);
-        const double d = distortion(&m, some[i][2]), rate = (qn_pvq_bits(m.n, m.k) + some[i][2]) / (double)m.n;
+        const double d = quant_pvq_distortion(m.n, m.groups, m.x, m.length, some[i][2]), rate = (qn_pvq_bits(m.n, m.k) + some[i][2]) / (double)m.n;
         const double weights = (double)(m.groups / WIDE * WIDE) * m.n, t_back = bench_time(back, &m, 5);
         qn_kern_init(&m.kern, 0);
         const double t_c = bench_time(back, &m, 5);

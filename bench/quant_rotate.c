@@ -7,6 +7,7 @@
  * bits stored (all of the payload, no sign vectors) + ½ log2 of the relative error, mean over layers: lower is better, and differences
  * are bits. "along rows": vectors of 16 in a row, error feedback between blocks of columns (LDL with blocks), every vector quantized
  * without regard to the metric inside its block; one scale for the matrix; bits are those of K = 12 or 24 with 1 or 3 of gain. */
+#include "bench/must.h"
 #include "analysis/stats/file.h"
 #include "base/cpu.h"
 #include "base/err.h"
@@ -53,14 +54,6 @@ static void check(qn_code rc, const qn_err *e)
     exit(1);
 }
 
-static void *get(size_t n)
-{
-    void *p = malloc(n ? n : 1);
-    if (!p)
-        abort();
-    return p;
-}
-
 /* v[0, step, …) ← signed Hadamard of it, n a power of two. */
 static void turn(double *v, size_t step, uint32_t n, const signed char *sign)
 {
@@ -78,10 +71,10 @@ static void turn(double *v, size_t step, uint32_t n, const signed char *sign)
 
 static layer rotated(const layer *l, bool out)
 {
-    layer r = {.rows = l->rows, .cols = l->cols, .w = get((size_t)l->rows * l->cols * 4), .h = get((size_t)l->cols * l->cols * 8)};
+    layer r = {.rows = l->rows, .cols = l->cols, .w = must_get((size_t)l->rows * l->cols * 4), .h = must_get((size_t)l->cols * l->cols * 8)};
     const uint32_t most = r.rows > r.cols ? r.rows : r.cols;
-    signed char *v = get(most), *u = get(most);
-    double *line = get((size_t)r.rows * r.cols * 8);
+    signed char *v = must_get(most), *u = must_get(most);
+    double *line = must_get((size_t)r.rows * r.cols * 8);
     for (uint32_t i = 0; i < most; i++) {
         v[i] = uniform() < 0.5 ? -1 : 1;
         u[i] = uniform() < 0.5 ? -1 : 1;
@@ -116,9 +109,9 @@ static double down_columns(const layer *l, const qn_quant_settings *set)
     qn_ldl ldl = QN_LDL_EMPTY;
     const uint32_t n_sample = l->rows < 64 ? l->rows : 64;
     const size_t n = (size_t)l->rows * l->cols;
-    double *h = get((size_t)l->cols * l->cols * 8);
-    float *sample = get((size_t)n_sample * l->cols * 4), *recon = get(n * 4);
-    uint8_t *payload = get(n * 4);
+    double *h = must_get((size_t)l->cols * l->cols * 8);
+    float *sample = must_get((size_t)n_sample * l->cols * 4), *recon = must_get(n * 4);
+    uint8_t *payload = must_get(n * 4);
     size_t n_out = 0;
     qn_feedback_loss loss;
     memcpy(h, l->h, (size_t)l->cols * l->cols * 8);
@@ -167,7 +160,7 @@ static double along_rows(const layer *l, uint32_t k, unsigned gain_bits)
 {
     enum { B = 16 };
     const uint32_t n = l->cols;
-    double *c = get((size_t)n * n * 8), *e = get(n * 8), *w = get(n * 8), least = HUGE_VAL, square = 0;
+    double *c = must_get((size_t)n * n * 8), *e = must_get(n * 8), *w = must_get(n * 8), least = HUGE_VAL, square = 0;
     memcpy(c, l->h, (size_t)n * n * 8);
     for (uint32_t i = 0; i < n; i++)
         c[(size_t)i * n + i] += 1e-3;
@@ -255,8 +248,8 @@ static void print(score s[2][WAYS])
 static layer made(void)
 {
     enum { ROWS = 512, COLS = 512 };
-    layer l = {ROWS, COLS, get(ROWS * COLS * 4), get(COLS * COLS * 8)};
-    double *q = get(COLS * COLS * 8), scale[COLS], trace = 0;
+    layer l = {ROWS, COLS, must_get(ROWS * COLS * 4), must_get(COLS * COLS * 8)};
+    double *q = must_get(COLS * COLS * 8), scale[COLS], trace = 0;
     signed char sign[2][COLS];
     for (unsigned i = 0; i < COLS; i++) {
         scale[i] = exp(0.7 * normal());
@@ -302,9 +295,9 @@ static void model(const char *path, const char *stats, score s[2][WAYS])
         const qn_stats_item *item = o->name[0] ? qn_stats_find(&f, o->name, UINT32_MAX) : NULL;
         if (!item || o->rank != 2 || o->dtype != QN_F32 || (o->dims[1] & (o->dims[1] - 1)) || o->dims[1] < 16)
             continue;
-        layer l = {.rows = (uint32_t)o->dims[0], .cols = (uint32_t)o->dims[1], .w = get((size_t)o->n_bytes)};
+        layer l = {.rows = (uint32_t)o->dims[0], .cols = (uint32_t)o->dims[1], .w = must_get((size_t)o->n_bytes)};
         double trace = 0;
-        l.h = get((size_t)l.cols * l.cols * 8);
+        l.h = must_get((size_t)l.cols * l.cols * 8);
         check(qn_source_read(src, i, 0, o->n_bytes, l.w, &e), &e);
         check(qn_stats_h_read_f64(&f, item->input, l.h, l.cols, &e), &e);
         for (uint32_t j = 0; j < l.cols; j++)

@@ -7,6 +7,7 @@
  * payloads of f32, 2048 rows of 1024, with K as columns of different weights take them ("mixed") or one or two; thread CPU time. */
 #include "base/alloc.h"
 #include "base/cpu.h"
+#include "bench/must.h"
 #include "bench/timing.h"
 #include "compress/quantizer.h"
 #include "compress/trellis_rate.h"
@@ -19,14 +20,6 @@
 enum { ROWS = 4096, WHOLE_ROWS = 2048, WHOLE_COLS = 1024 };
 #define CODE_SPREAD 147.8
 
-static void *get(size_t n)
-{
-    void *p = aligned_alloc(64, (n + 63) / 64 * 64);
-    if (!p)
-        abort();
-    return p;
-}
-
 static double normal(uint64_t *s)
 {
     double u[2];
@@ -35,12 +28,6 @@ static double normal(uint64_t *s)
         u[i] = ((double)(*s >> 11) + 0.5) * 0x1p-53;
     }
     return sqrt(-2 * log(u[0])) * cos(6.283185307179586 * u[1]);
-}
-
-static void check(qn_code rc)
-{
-    if (rc != QN_OK)
-        abort();
 }
 
 /* Mean squared error of the path for x, with the step that suits it best. */
@@ -64,9 +51,9 @@ static double distortion(const qn_ekern_trellis *kern, const qn_trellis_walk *w,
 
 static void paths(unsigned log2_windows, uint32_t cols)
 {
-    float *value = get(sizeof *value << log2_windows), *x = get((size_t)cols * ROWS * sizeof *x), *scaled = get(ROWS * sizeof *scaled);
-    uint8_t *bits = get(ROWS);
-    void *room = get(qn_trellis_search_bytes(log2_windows));
+    float *value = must_get(sizeof *value << log2_windows), *x = must_get((size_t)cols * ROWS * sizeof *x), *scaled = must_get(ROWS * sizeof *scaled);
+    uint8_t *bits = must_get(ROWS);
+    void *room = must_get(qn_trellis_search_bytes(log2_windows));
     qn_ekern_trellis kern;
     uint64_t seed = 1;
     qn_ekern_trellis_init(&kern, qn_cpu_detect());
@@ -117,11 +104,11 @@ static void encode_whole(struct whole *w)
     qn_arena arena;
     qn_arena_init(&arena, NULL);
     const qn_quant_segment s = {.rows = WHOLE_ROWS, .w = w->layer.sample, .scratch = &arena};
-    check(w->q->ops->begin(w->q, &w->layer, &arena, &plan, NULL));
-    check(w->q->ops->segment(w->q, &w->layer, plan, &s, &state, NULL));
+    must(w->q->ops->begin(w->q, &w->layer, &arena, &plan, NULL));
+    must(w->q->ops->segment(w->q, &w->layer, plan, &s, &state, NULL));
     for (uint32_t j = 0; j < WHOLE_COLS; j++)
-        check(w->q->ops->column(state, j, w->by_col + (size_t)j * WHOLE_ROWS, w->recon, NULL));
-    check(w->q->ops->finish(state, w->payload, 8 * WHOLE_ROWS * WHOLE_COLS, &w->n_bytes, NULL));
+        must(w->q->ops->column(state, j, w->by_col + (size_t)j * WHOLE_ROWS, w->recon, NULL));
+    must(w->q->ops->finish(state, w->payload, 8 * WHOLE_ROWS * WHOLE_COLS, &w->n_bytes, NULL));
     qn_arena_release(&arena);
 }
 
@@ -132,7 +119,7 @@ static void decode_whole(void *ctx)
     qn_arena arena;
     qn_arena_init(&arena, NULL);
     const qn_dec_ctx cx = {.kern = &w->kern, .scratch = &arena};
-    check(qn_codec_decode(&cx, QN_CODEC_TRELLIS, &b, w->payload, w->n_bytes, w->dst, NULL));
+    must(qn_codec_decode(&cx, QN_CODEC_TRELLIS, &b, w->payload, w->n_bytes, w->dst, NULL));
     qn_arena_release(&arena);
 }
 
@@ -142,11 +129,11 @@ static void whole(unsigned log2_windows)
     static struct whole w;
     const unsigned cpus[] = {0, QN_CPU_AVX2, qn_cpu_detect()};
     const double n = (double)WHOLE_ROWS * WHOLE_COLS;
-    float *by_row = get((size_t)WHOLE_ROWS * WHOLE_COLS * sizeof *by_row);
+    float *by_row = must_get((size_t)WHOLE_ROWS * WHOLE_COLS * sizeof *by_row);
     uint64_t seed = 2;
-    w.by_col = get((size_t)WHOLE_ROWS * WHOLE_COLS * sizeof *w.by_col);
-    w.payload = get(8 * WHOLE_ROWS * WHOLE_COLS);
-    w.dst = get(4 * WHOLE_ROWS * WHOLE_COLS);
+    w.by_col = must_get((size_t)WHOLE_ROWS * WHOLE_COLS * sizeof *w.by_col);
+    w.payload = must_get(8 * WHOLE_ROWS * WHOLE_COLS);
+    w.dst = must_get(4 * WHOLE_ROWS * WHOLE_COLS);
     for (uint32_t j = 0; j < WHOLE_COLS; j++) {
         weight[j] = exp(2 * normal(&seed));
         for (uint32_t i = 0; i < WHOLE_ROWS; i++)
@@ -160,7 +147,7 @@ static void whole(unsigned log2_windows)
         qn_arena_init(&arena, NULL);
         w.layer = (qn_quant_layer){.name = "w", .rows = WHOLE_ROWS, .cols = WHOLE_COLS, .dtype = QN_F32, .weight = i % 2 ? weight : NULL,
                                    .sample = by_row, .n_sample = WHOLE_ROWS};
-        check(qn_quantizer_open("trellis", &set, qn_cpu_detect(), &arena, &w.q, NULL));
+        must(qn_quantizer_open("trellis", &set, qn_cpu_detect(), &arena, &w.q, NULL));
         const double t0 = bench_cpu_now();
         encode_whole(&w);
         const double t_encode = bench_cpu_now() - t0;

@@ -10,6 +10,7 @@
  * gap: ½ log2(D 4^R), bits above the rate-distortion bound. */
 #include "base/alloc.h"
 #include "base/cpu.h"
+#include "bench/must.h"
 #include "bench/timing.h"
 #include "compress/feedback.h"
 #include "compress/vq_kmeans.h"
@@ -17,20 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static void check(qn_code rc)
-{
-    if (rc != QN_OK)
-        abort();
-}
-
-static void *get(size_t n)
-{
-    void *p = malloc(n);
-    if (!p)
-        abort();
-    return p;
-}
 
 static double uniform(uint64_t *s)
 {
@@ -42,7 +29,7 @@ static double uniform(uint64_t *s)
 
 static float *normals(size_t n, uint64_t seed)
 {
-    float *x = get(n * sizeof *x);
+    float *x = must_get(n * sizeof *x);
     for (size_t i = 0; i < n; i++)
         x[i] = (float)(sqrt(-2 * log(uniform(&seed))) * cos(6.283185307179586 * uniform(&seed)));
     return x;
@@ -58,9 +45,9 @@ static double error_of(unsigned v, uint32_t k, const float *x, size_t n, float *
     qn_ekern_vq_init(&kern, qn_cpu_detect());
     qn_arena_init(&arena, NULL);
     if (rounds)
-        check(qn_vq_grow(&kern, &s, book, k, rounds, &error, &arena, NULL));
+        must(qn_vq_grow(&kern, &s, book, k, rounds, &error, &arena, NULL));
     else
-        check(qn_vq_lloyd(&kern, &s, book, k, 0, &error, &arena, NULL));
+        must(qn_vq_lloyd(&kern, &s, book, k, 0, &error, &arena, NULL));
     qn_arena_release(&arena);
     return error / (double)n / v;
 }
@@ -69,7 +56,7 @@ static void table(void)
 {
     static const unsigned of[] = {2, 4, 8};
     enum { N = 1 << 20 };
-    float *x = normals((size_t)N * 8, 1), *book = get(256 * 8 * sizeof *book);
+    float *x = normals((size_t)N * 8, 1), *book = must_get(256 * 8 * sizeof *book);
     printf("/* vq_book_tab.c: the constant books of the vq codec: Lloyd's centroids for normal numbers of variance 1, in units of 1/4096. Made by\n"
            " * `bench/quant_vq table`; they are a part of the format. */\n#include \"runtime/vq.h\"\n");
     for (unsigned i = 0; i < 3; i++) {
@@ -92,7 +79,7 @@ static void offers(void)
 {
     enum { N = 1 << 18 };
     static const unsigned of[] = {2, 4, 8};
-    float *x = normals((size_t)N * 8, 1), *y = normals((size_t)N * 8, 2), *book = get(4096 * 8 * sizeof *book);
+    float *x = normals((size_t)N * 8, 1), *y = normals((size_t)N * 8, 2), *book = must_get(4096 * 8 * sizeof *book);
     for (unsigned i = 0; i < 3; i++)
         for (unsigned bits = 1; bits <= 12; bits++) {
             (void)error_of(of[i], 1u << bits, x, N, book, 20);
@@ -111,7 +98,7 @@ static void distortions(void)
         double want; /* of the literature, and of the specification's own runs */
     } some[] = {{2, 4, .1093}, {2, 6, .0298}, {2, 8, .0079}, {4, 4, .3462}, {4, 6, .1845}, {4, 8, .0971}, {8, 8, .3227}, {8, 12, .1710}};
     enum { N = 1 << 18 };
-    float *x = normals((size_t)N * 8, 3), *y = normals((size_t)N * 8, 4), *book = get(4096 * 8 * sizeof *book);
+    float *x = normals((size_t)N * 8, 3), *y = normals((size_t)N * 8, 4), *book = must_get(4096 * 8 * sizeof *book);
     printf("| v | centroids | R | D, trained on | D, others | expected | gap |\n|--:|--:|--:|--:|--:|--:|--:|\n");
     for (size_t i = 0; i < sizeof some / sizeof some[0]; i++) {
         const unsigned v = some[i].v;
@@ -146,7 +133,7 @@ static void encode_whole(void *ctx)
     struct whole *w = ctx;
     qn_arena arena;
     qn_arena_init(&arena, NULL);
-    check(qn_feedback_segment(&w->job, w->recon, w->payload, w->cap, &w->n_bytes, &w->loss, &arena, NULL));
+    must(qn_feedback_segment(&w->job, w->recon, w->payload, w->cap, &w->n_bytes, &w->loss, &arena, NULL));
     qn_arena_release(&arena);
 }
 
@@ -157,14 +144,14 @@ static void decode_whole(void *ctx)
     qn_arena arena;
     qn_arena_init(&arena, NULL);
     const qn_dec_ctx cx = {.kern = &w->kern, .scratch = &arena};
-    check(qn_codec_decode(&cx, QN_CODEC_VQ, &b, w->payload, w->n_bytes, w->dst, NULL));
+    must(qn_codec_decode(&cx, QN_CODEC_VQ, &b, w->payload, w->n_bytes, w->dst, NULL));
     qn_arena_release(&arena);
 }
 
 /* Second moments of inputs whose neighbours are alike; uneven: columns differ in size, by e^±2 or so. */
 static double *moment(uint32_t n, bool uneven)
 {
-    double *h = get((size_t)n * n * sizeof *h), *size = get(n * sizeof *size);
+    double *h = must_get((size_t)n * n * sizeof *h), *size = must_get(n * sizeof *size);
     uint64_t seed = 5;
     for (uint32_t i = 0; i < n; i++)
         size[i] = uneven ? exp(2 * (uniform(&seed) - 0.5)) : 1;
@@ -184,15 +171,15 @@ static void speed(double bits, unsigned v, bool uneven, struct whole *w, double 
     qn_ldl ldl;
     const void *plan;
     double t[3];
-    double *mine = get((size_t)w->cols * w->cols * sizeof *mine);
+    double *mine = must_get((size_t)w->cols * w->cols * sizeof *mine);
     memcpy(mine, h, (size_t)w->cols * w->cols * sizeof *mine);
     qn_arena_init(&arena, NULL);
-    check(qn_quantizer_open("vq", &set, qn_cpu_detect(), &arena, &w->q, NULL));
-    check(qn_ldl_make(&ldl, NULL, w->cols, mine, NULL, 1, QN_ORDER_NATURAL, 0, NULL));
+    must(qn_quantizer_open("vq", &set, qn_cpu_detect(), &arena, &w->q, NULL));
+    must(qn_ldl_make(&ldl, NULL, w->cols, mine, NULL, 1, QN_ORDER_NATURAL, 0, NULL));
     w->layer.weight = ldl.weight;
     w->layer.ldl = &ldl;
     w->layer.dtype = w->t;
-    check(w->q->ops->begin(w->q, &w->layer, &arena, &plan, NULL));
+    must(w->q->ops->begin(w->q, &w->layer, &arena, &plan, NULL));
     w->job = (qn_feedback_job){.q = w->q, .layer = &w->layer, .plan = plan, .ldl = &ldl, .rows = w->rows, .w = w->layer.sample};
     const double t_encode = bench_time(encode_whole, w, 1);
     for (unsigned c = 0; c < 3; c++) {
@@ -213,9 +200,9 @@ static void speeds(uint32_t cols)
     static const double bits[] = {1.02, 2.02, 3.02, 4.02};
     struct whole w = {.cols = cols, .t = QN_F32, .rows = 1024};
     w.cap = 8 * (size_t)w.rows * cols;
-    w.recon = get((size_t)w.rows * cols * sizeof *w.recon);
-    w.payload = get(w.cap);
-    w.dst = get(4 * (size_t)w.rows * cols);
+    w.recon = must_get((size_t)w.rows * cols * sizeof *w.recon);
+    w.payload = must_get(w.cap);
+    w.dst = must_get(4 * (size_t)w.rows * cols);
     float *x = normals((size_t)w.rows * cols, 9);
     double *h[] = {moment(cols, false), moment(cols, true)};
     w.layer = (qn_quant_layer){.name = "w", .rows = w.rows, .cols = cols, .sample = x, .n_sample = 64};
