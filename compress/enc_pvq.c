@@ -9,6 +9,7 @@
 #include "compress/nest.h"
 #include "compress/pvq_point.h"
 #include "compress/pvq_rate.h"
+#include "compress/quant_shared.h"
 #include "compress/quantizer.h"
 #include "runtime/pvq_codec.h"
 #include <math.h>
@@ -42,16 +43,6 @@ struct state {
     float *length;      /* (n_blocks) likewise               */
     qn_arena *scratch;
 };
-
-static double variance(const qn_quant_layer *l, uint32_t j)
-{
-    double sum = 0;
-    for (uint32_t i = 0; i < l->n_sample; i++) {
-        const double v = (double)l->sample[(size_t)i * l->cols + j];
-        sum += v * v;
-    }
-    return l->n_sample ? sum / l->n_sample : 1;
-}
 
 /* Bits for a whole group of a column, after what the column's scale and class cost a group. */
 static double group_bits(const qn_pvq_settings *set, const qn_quant_layer *l)
@@ -96,7 +87,7 @@ static qn_code pvq_begin(const qn_quantizer *q, const qn_quant_layer *l, qn_aren
         mean += l->weight[j] / l->cols;
     for (uint32_t j = 0; j < l->cols; j++) {
         const double weight = l->weight && mean > 0 ? l->weight[j] / mean : 1;
-        value[j] = (weight > DEAD_WEIGHT ? weight : DEAD_WEIGHT) * variance(l, j);
+        value[j] = (weight > DEAD_WEIGHT ? weight : DEAD_WEIGHT) * qn_quant_square(l, j, 1);
     }
     qn_pvq_rate_choose(value, l->cols, group_bits(q->self, l), choice);
     *plan = p;

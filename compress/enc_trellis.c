@@ -8,6 +8,7 @@
 #include "base/half.h"
 #include "base/num.h"
 #include "compress/nest.h"
+#include "compress/quant_shared.h"
 #include "compress/quantizer.h"
 #include "compress/trellis_rate.h"
 #include "compress/trellis_search.h"
@@ -51,16 +52,6 @@ struct state {
     qn_arena *scratch;
 };
 
-static double variance(const qn_quant_layer *l, uint32_t j)
-{
-    double sum = 0;
-    for (uint32_t i = 0; i < l->n_sample; i++) {
-        const double v = (double)l->sample[(size_t)i * l->cols + j];
-        sum += v * v;
-    }
-    return l->n_sample ? sum / l->n_sample : 1;
-}
-
 /* Bits for each weight after what step and K cost. */
 static double net_bits(const struct trellis *e, const qn_quant_layer *l)
 {
@@ -85,7 +76,7 @@ static qn_code trellis_begin(const qn_quantizer *q, const qn_quant_layer *l, qn_
     double most = 0;
     for (uint32_t j = 0; j < l->cols; j++) {
         const double weight = l->weight && mean > 0 ? l->weight[j] / mean : 1;
-        value[j] = (weight > DEAD_WEIGHT ? weight : DEAD_WEIGHT) * variance(l, j);
+        value[j] = (weight > DEAD_WEIGHT ? weight : DEAD_WEIGHT) * qn_quant_square(l, j, 1);
         most = value[j] > most ? value[j] : most;
     }
     for (uint32_t j = 0; j < l->cols; j++)

@@ -8,6 +8,7 @@
 #include "base/half.h"
 #include "compress/feedback.h"
 #include "compress/nest.h"
+#include "compress/quant_shared.h"
 #include "compress/vq_books.h"
 #include <math.h>
 #include <string.h>
@@ -361,19 +362,10 @@ static qn_code make_books(struct state *s, qn_vq_books *b, const qn_vq_bits *cho
     return QN_OK;
 }
 
-/* Bits of n numbers with the table that goes with them: ideal lengths, and about a byte for each that occurs. */
+/* The same as a nested payload, codec and length in front. */
 static double code_bits(const uint8_t *v, uint32_t n)
 {
-    uint32_t count[256] = {0};
-    double sum = 0;
-    unsigned live = 0;
-    for (uint32_t i = 0; i < n; i++)
-        count[v[i]]++;
-    for (unsigned i = 0; i < 256; i++) {
-        live += count[i] > 0;
-        sum += count[i] ? count[i] * log2((double)n / count[i]) : 0;
-    }
-    return 24 + (live > 1 ? fmin(sum + 8 * live, 8.0 * n) : 8);
+    return 24 + qn_quant_byte_bits(v, n);
 }
 
 /* What the head, scales and classes come to, if targets are like the weights. */

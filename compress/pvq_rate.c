@@ -1,6 +1,7 @@
 /* pvq_rate.c: Lagrangian choice over a convex set (Shoham and Gersho, IEEE Trans. ASSP 1988): at a price λ of a bit each column takes
  * every step that is worth more than it costs; λ is bisected until the sum of bits is the wanted one. */
 #include "compress/pvq_rate.h"
+#include "compress/quant_shared.h"
 
 /* What one more bit saves between offers i − 1 and i. */
 static double slope(unsigned i)
@@ -43,14 +44,10 @@ void qn_pvq_rate_choose(const double *value, uint32_t n, double bits, uint8_t *c
         choice[j] = (uint8_t)at_price(value[j], high);
         have += qn_pvq_offers[choice[j]].bits;
     }
-    /* columns that hesitate at this price, in an order that visits the layer evenly: bit-reversed numbers */
-    unsigned log2_n = 0;
-    while (n > 1u << log2_n)
-        log2_n++;
+    /* columns that hesitate at this price, in an order that visits the layer evenly */
+    const unsigned log2_n = qn_quant_evenly_log2(n);
     for (uint32_t r = 0; r < 1u << log2_n; r++) {
-        uint32_t j = 0;
-        for (unsigned b = 0; b < log2_n; b++)
-            j |= (r >> b & 1) << (log2_n - 1 - b);
+        const uint32_t j = qn_quant_evenly(r, log2_n);
         if (j >= n)
             continue;
         const unsigned want = at_price(value[j], low);

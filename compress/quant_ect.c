@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "compress/ect_pack.h"
 #include "compress/feedback.h"
+#include "compress/quant_shared.h"
 #include <math.h>
 #include <string.h>
 
@@ -97,14 +98,8 @@ static double rate_at(const plan *p, const qn_quant_layer *l, double least, doub
 
 static void measure_columns(plan *p, const qn_quant_layer *l)
 {
-    for (uint32_t j = 0; j < l->cols; j++) {
-        double sum = 0;
-        for (uint32_t i = 0; i < l->n_sample; i++) {
-            const double v = (double)l->sample[(size_t)i * l->cols + j];
-            sum += v * v;
-        }
-        p->rms[j] = l->n_sample ? (float)sqrt(sum / l->n_sample) : 0;
-    }
+    for (uint32_t j = 0; j < l->cols; j++)
+        p->rms[j] = (float)sqrt(qn_quant_square(l, j, 0));
 }
 
 /* Columns and rows scaled to one spread, how heavy are the tails? */
@@ -151,21 +146,6 @@ typedef struct tally {
     double by_weight; /* bits of levels and rows  */
     double by_column; /* bits of steps and classes */
 } tally;
-
-/* Bits of n bytes with the table that goes with them: ideal lengths, and about a byte for each value that occurs. */
-static double side_cost(const uint8_t *v, uint32_t n)
-{
-    uint32_t count[256] = {0};
-    double sum = 0;
-    unsigned live = 0;
-    for (uint32_t i = 0; i < n; i++)
-        count[v[i]]++;
-    for (unsigned i = 0; i < 256; i++) {
-        live += count[i] > 0;
-        sum += count[i] ? count[i] * log2((double)n / count[i]) : 0;
-    }
-    return live > 1 ? fmin(sum + 8 * live, 8.0 * n) : 8;
-}
 
 /* Bits a weight that the engine needs for the sample with these steps; side information as in a whole segment. */
 static qn_code trial(const qn_quantizer *q, const qn_quant_layer *l, plan *p, qn_arena *arena, double *bits, qn_err *err)
@@ -368,7 +348,7 @@ static qn_code ect_finish(void *state, uint8_t *dst, size_t cap, size_t *n_out, 
     struct state *s = state;
     *n_out = 0;
     if (s->p->trial) {
-        const tally c = {s->bits + side_cost((const uint8_t *)s->row, s->rows), side_cost(s->p->q, s->cols) + side_cost(s->class, s->cols)};
+        const tally c = {s->bits + qn_quant_byte_bits((const uint8_t *)s->row, s->rows), qn_quant_byte_bits(s->p->q, s->cols) + qn_quant_byte_bits(s->class, s->cols)};
         memcpy(dst, &c, sizeof c);
         *n_out = sizeof c;
         return QN_OK;

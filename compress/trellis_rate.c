@@ -1,6 +1,7 @@
 /* trellis_rate.c: greedy water-filling. The errors are convex in K, so a column takes every bit that saves more than the price λ; λ is
  * bisected, and what is left of the budget goes to columns that hesitate at it. */
 #include "compress/trellis_rate.h"
+#include "compress/quant_shared.h"
 
 static unsigned at_price(double value, double lambda)
 {
@@ -30,14 +31,10 @@ void qn_trellis_rate_choose(const double *value, uint32_t n, double bits, uint8_
         k[j] = (uint8_t)at_price(value[j], high);
         have += k[j];
     }
-    /* the others in an order that visits the layer evenly: bit-reversed numbers */
-    unsigned log2_n = 0;
-    while (n > 1u << log2_n)
-        log2_n++;
+    /* the others in an order that visits the layer evenly */
+    const unsigned log2_n = qn_quant_evenly_log2(n);
     for (uint32_t r = 0; r < 1u << log2_n && have + 1 <= budget; r++) {
-        uint32_t j = 0;
-        for (unsigned b = 0; b < log2_n; b++)
-            j |= (r >> b & 1) << (log2_n - 1 - b);
+        const uint32_t j = qn_quant_evenly(r, log2_n);
         if (j >= n)
             continue;
         const unsigned want = at_price(value[j], low);
