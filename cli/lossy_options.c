@@ -59,9 +59,8 @@ static qn_code put_options(qn_recipe *r, const qn_lossy_args *a, qn_err *err)
     for (unsigned i = 0; i < QN_N_SETTINGS; i++)
         if (a->setting[i])
             QN_TRY(qn_setting_read(&qn_setting_tab[i], a->setting[i], &r->all.set, err));
-    if (a->codec) {
+    if (a->codec)
         r->all.codec = codecs[a->codec];
-    }
     if (a->head_bits > 0)
         r->role[QN_ROLE_HEAD].set.bits = a->head_bits;
     if (a->embedding_bits > 0)
@@ -69,7 +68,7 @@ static qn_code put_options(qn_recipe *r, const qn_lossy_args *a, qn_err *err)
     if (a->order)
         r->order = QN_ORDER_NATURAL;
     if (a->spread)
-        QN_TRY(qn_recipe_put(r, "spread", a->spread, NULL, err));
+        QN_TRY(qn_recipe_put(r, "spread", a->spread, err));
     if (a->damping > 0)
         r->damping = a->damping;
     r->no_feedback = r->no_feedback || a->no_feedback;

@@ -99,25 +99,39 @@ static double time_of_layer(const qn_lossy_row *r, double encode, double product
     return t;
 }
 
+/* Each codec with each settings is tried once, up to so many of them: recipes alternate between a few. */
+enum { KNOWN = 16 };
+struct known {
+    const char *codec;
+    qn_quant_settings set;
+    double rate;
+};
+
+static qn_code known_rate(const qn_env *env, const qn_lossy_row *r, struct known *known, unsigned *n, double *rate, qn_err *err)
+{
+    for (unsigned i = 0; i < *n; i++)
+        if (strcmp(known[i].codec, r->codec) == 0 && qn_settings_equal(&known[i].set, &r->set)) {
+            *rate = known[i].rate;
+            return QN_OK;
+        }
+    QN_TRY(encode_rate(env, r, rate, err));
+    known[*n < KNOWN ? (*n)++ : KNOWN - 1] = (struct known){r->codec, r->set, *rate};
+    return QN_OK;
+}
+
 qn_code qn_forecast_all(const qn_env *env, const qn_source *src, const qn_lossy *l, qn_forecast *f, qn_err *err)
 {
     double product = 0, encode = 0;
+    struct known known[KNOWN];
+    unsigned n_known = 0;
     *f = (qn_forecast){0};
-    const qn_quant_settings *of = NULL;
-    const char *codec = NULL;
-    qn_lossy_row last;
     for (uint64_t i = 0; l && i < qn_lossy_count(l); i++) {
         const qn_lossy_row r = qn_lossy_report(l, i);
         if (r.kept)
             continue;
         if (product <= 0)
             QN_TRY(product_rate(env, &product, err));
-        if (!of || strcmp(codec, r.codec) != 0 || !qn_settings_equal(of, &r.set)) {
-            QN_TRY(encode_rate(env, &r, &encode, err));
-            last = r;
-            of = &last.set;
-            codec = last.codec;
-        }
+        QN_TRY(known_rate(env, &r, known, &n_known, &encode, err));
         f->approximated_bytes += qn_forecast_row(&r);
         f->seconds += time_of_layer(&r, encode, product);
     }

@@ -61,10 +61,9 @@ static qn_code put_word(unsigned *v, const char *key, const char *value, const c
     return QN_OK;
 }
 
-qn_code qn_recipe_put(qn_recipe *r, const char *key, const char *value, qn_arena *arena, qn_err *err)
+qn_code qn_recipe_put(qn_recipe *r, const char *key, const char *value, qn_err *err)
 {
     unsigned word = 0;
-    (void)arena;
     if (strcmp(key, "order") == 0) {
         QN_TRY(put_word(&word, key, value, "act", "natural", err));
         r->order = word ? QN_ORDER_NATURAL : QN_ORDER_ACT;

@@ -54,7 +54,7 @@ void qn_recipe_release(qn_recipe *r);
 
 /* One key of the topmost level, as in a file: codec, order, damping, feedback, size, bits_per_weight, spread, or a setting.
  * QN_E_USAGE: unknown, or a value that is not allowed. */
-qn_code qn_recipe_put(qn_recipe *r, const char *key, const char *value, qn_arena *arena, qn_err *err) QN_MUST_CHECK;
+qn_code qn_recipe_put(qn_recipe *r, const char *key, const char *value, qn_err *err) QN_MUST_CHECK;
 /* The same for codec and settings of a part. */
 qn_code qn_recipe_part_put(qn_recipe_part *part, const char *key, const char *value, qn_err *err) QN_MUST_CHECK;
 

@@ -122,7 +122,7 @@ static qn_code put_top(const struct reader *y, void *to, const char *key, const 
         return pairs(y, value, put_part, &r->role[*key == 'h' ? QN_ROLE_HEAD : QN_ROLE_EMBEDDING]);
     if (strcmp(key, "tensors") == 0)
         return put_rules(y, value);
-    return scalar(value) ? qn_recipe_put(r, key, scalar(value), y->arena, err) : value_missing(key, err);
+    return scalar(value) ? qn_recipe_put(r, key, scalar(value), err) : value_missing(key, err);
 }
 
 static qn_code read_document(yaml_parser_t *parser, struct reader *y)

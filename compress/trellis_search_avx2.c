@@ -6,10 +6,11 @@
 
 #define TARGET __attribute__((target("avx2,bmi,bmi2")))
 
-__attribute__((always_inline)) TARGET static inline void row(const float *value, unsigned bits, unsigned k, __m256 x, const float *cost,
+__attribute__((always_inline)) TARGET static inline void row(const float *value, unsigned bits, unsigned k, float target, const float *cost,
                                                               float *to, uint8_t *decision)
 {
     const uint32_t nodes = 1u << bits, ways = 1u << k;
+    const __m256 x = _mm256_set1_ps(target);
     const __m256i lane = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0), from = _mm256_srl_epi32(lane, _mm_cvtsi32_si128((int)k));
     for (uint32_t n = 0; n < nodes; n += 8) {
         __m256 best = _mm256_setzero_ps();
@@ -29,30 +30,7 @@ __attribute__((always_inline)) TARGET static inline void row(const float *value,
     }
 }
 
-#define ROW(k) case k: row(w->value, bits, k, v, cost, other, decision); break
-
-TARGET void qn_trellis_rows_avx2(const qn_trellis_walk *w, const float *x, uint32_t rows, float *cost, float *other, uint8_t *decision)
-{
-    const unsigned bits = w->log2_windows - w->k;
-    if (bits < 3) {
-        qn_trellis_rows_c(w, x, rows, cost, other, decision);
-        return;
-    }
-    for (uint32_t i = 0; i < rows; i++, decision += (size_t)1 << bits) {
-        const __m256 v = _mm256_set1_ps(x[i]);
-        switch (w->k) {
-            ROW(1);
-            ROW(2);
-            ROW(3);
-            ROW(4);
-            ROW(5);
-            ROW(6);
-            ROW(7);
-            ROW(8);
-        }
-        float *swap = cost;
-        cost = other;
-        other = swap;
-    }
-}
+#define ROWS       qn_trellis_rows_avx2
+#define LOG2_LANES 3
+#include "compress/trellis_search_tmpl.h"
 #endif

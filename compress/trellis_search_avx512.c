@@ -6,10 +6,11 @@
 
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,bmi,bmi2")))
 
-__attribute__((always_inline)) TARGET static inline void row(const float *value, unsigned bits, unsigned k, __m512 x, const float *cost,
+__attribute__((always_inline)) TARGET static inline void row(const float *value, unsigned bits, unsigned k, float target, const float *cost,
                                                               float *to, uint8_t *decision)
 {
     const uint32_t nodes = 1u << bits, ways = 1u << k;
+    const __m512 x = _mm512_set1_ps(target);
     const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0), from = _mm512_srl_epi32(lane, _mm_cvtsi32_si128((int)k));
     for (uint32_t n = 0; n < nodes; n += 16) {
         __m512 best = _mm512_setzero_ps();
@@ -28,30 +29,7 @@ __attribute__((always_inline)) TARGET static inline void row(const float *value,
     }
 }
 
-#define ROW(k) case k: row(w->value, bits, k, v, cost, other, decision); break
-
-TARGET void qn_trellis_rows_avx512(const qn_trellis_walk *w, const float *x, uint32_t rows, float *cost, float *other, uint8_t *decision)
-{
-    const unsigned bits = w->log2_windows - w->k;
-    if (bits < 4) {
-        qn_trellis_rows_c(w, x, rows, cost, other, decision);
-        return;
-    }
-    for (uint32_t i = 0; i < rows; i++, decision += (size_t)1 << bits) {
-        const __m512 v = _mm512_set1_ps(x[i]);
-        switch (w->k) {
-            ROW(1);
-            ROW(2);
-            ROW(3);
-            ROW(4);
-            ROW(5);
-            ROW(6);
-            ROW(7);
-            ROW(8);
-        }
-        float *swap = cost;
-        cost = other;
-        other = swap;
-    }
-}
+#define ROWS       qn_trellis_rows_avx512
+#define LOG2_LANES 4
+#include "compress/trellis_search_tmpl.h"
 #endif

@@ -79,18 +79,7 @@ INLINE void all_rows(unsigned bits, const qn_grid_mul *m, const qn_grid_x *x, ui
         y[r - r0] = one_row(bits, &s, m, x, r);
 }
 
-TARGET static void rows(const qn_grid_mul *m, const qn_grid_x *x, uint32_t r0, uint32_t r1, float *y)
-{
-    switch (m->bits) {
-    case 2: all_rows(2, m, x, r0, r1, y); break;
-    case 3: all_rows(3, m, x, r0, r1, y); break;
-    case 4: all_rows(4, m, x, r0, r1, y); break;
-    case 5: all_rows(5, m, x, r0, r1, y); break;
-    case 6: all_rows(6, m, x, r0, r1, y); break;
-    case 7: all_rows(7, m, x, r0, r1, y); break;
-    default: all_rows(8, m, x, r0, r1, y); break;
-    }
-}
+#include "runtime/kern_grid_mul_tmpl.h"
 
 void qn_kern_grid_mul_avx2(qn_kern_grid_mul *k)
 {

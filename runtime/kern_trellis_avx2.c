@@ -46,9 +46,6 @@ FN trellis8_byte_sum(trellis8_u32 x)
 
 void qn_kern_trellis_avx2(qn_kern_trellis *k)
 {
-    k->tile[QN_TRELLIS_F32] = trellis8_f32_tile;
-    k->tile[QN_TRELLIS_BF16] = trellis8_bf16_tile;
-    k->tile[QN_TRELLIS_F16] = trellis8_f16_tile;
-    k->dot = trellis8_dot;
+    NAME(fill)(k);
 }
 #endif

@@ -38,9 +38,6 @@ FN trellis16_byte_sum(trellis16_u32 x)
 
 void qn_kern_trellis_avx512(qn_kern_trellis *k)
 {
-    k->tile[QN_TRELLIS_F32] = trellis16_f32_tile;
-    k->tile[QN_TRELLIS_BF16] = trellis16_bf16_tile;
-    k->tile[QN_TRELLIS_F16] = trellis16_f16_tile;
-    k->dot = trellis16_dot;
+    NAME(fill)(k);
 }
 #endif

@@ -103,3 +103,11 @@ TARGET static void NAME(f16_tile)(qn_trellis_group *g, const qn_trellis_tile *t,
 {
     NAME(run)(QN_TRELLIS_F16, g, t, dst, row_bytes);
 }
+
+static void NAME(fill)(qn_kern_trellis *k)
+{
+    k->tile[QN_TRELLIS_F32] = NAME(f32_tile);
+    k->tile[QN_TRELLIS_BF16] = NAME(bf16_tile);
+    k->tile[QN_TRELLIS_F16] = NAME(f16_tile);
+    k->dot = NAME(dot);
+}

@@ -5,6 +5,25 @@
 quern=$(absolute "$1") model=$(absolute "$2") tool=$(absolute "$3")
 scratch
 
+# file, what: every processor's decoder that there is gives the same
+same_everywhere() {
+    for cpu in scalar avx2 avx512; do
+        QUERN_CPU=$cpu "$quern" decompress "$1" -o "$1-$cpu" -q 2>err || { err_has 'does not have\|has not' && continue; }
+        [ -d "$1-scalar" ] && ok "$2 ($cpu)" diff -r "$1-scalar" "$1-$cpu"
+    done
+}
+# codec, file, what, words of the report: 2.25 bits and all that must hold then
+works() {
+    run compress "$model" --codec="$1" --bits=2.25 --stats m.qstats -o "$2"
+    ok "$3" is 0
+    ok "… for the layers" out_has "$4"
+    run compress "$model" --codec="$1" --bits=2.25 --stats m.qstats -o t.quern -f -q -t 3
+    ok "… the same bytes on three threads" cmp -s "$2" t.quern
+    run verify "$2"
+    ok "… intact" out_has 'intact'
+    same_everywhere "$2" "… decodes to the same"
+}
+
 i=0
 while [ $i -lt 60 ]; do
     echo "Once upon a time, in a small house number $i, there lived a cat who liked to play with a ball. One day she lost it."
@@ -35,10 +54,7 @@ for t in 1 2 3; do
     run compress "$model" --codec=grid --bits=3 --stats m.qstats -o t.quern -f -q -t $t
     ok "$t threads: the same bytes" cmp -s a.quern t.quern
 done
-for cpu in scalar avx2 avx512; do
-    QUERN_CPU=$cpu "$quern" decompress a.quern -o back-$cpu -q 2>err || { err_has 'does not have\|has not' && continue; }
-    [ -d back-scalar ] && ok "$cpu decodes to the same" diff -r back-scalar back-$cpu
-done
+same_everywhere a.quern "decodes to the same"
 run compress "$model" --codec=grid --bits=3 --sweeps=2 --stats m.qstats -o swept.quern -t 1
 ok "with sweeps" is 0
 run compress "$model" --codec=grid --bits=3 --sweeps=2 --stats m.qstats -o t.quern -f -q -t 3
@@ -53,10 +69,7 @@ ok "without feedback" is 0
 run compress "$model" --codec=ect --bits=2.5 --states=8 --stats m.qstats -o e.quern --json
 ok "a trellis" is 0
 ok "… JSON tells what was asked" out_has '"lossy": *"ect bits=2.5 .*states=8'
-for cpu in scalar avx2 avx512; do
-    QUERN_CPU=$cpu "$quern" decompress e.quern -o ect-$cpu -q 2>err || { err_has 'does not have\|has not' && continue; }
-    [ -d ect-scalar ] && ok "$cpu decodes a trellis to the same" diff -r ect-scalar ect-$cpu
-done
+same_everywhere e.quern "decodes a trellis to the same"
 run compress "$model" --codec=ect --bits=2 --states=8 --gain=1.05 -o gain.quern --json
 ok "a trellis with a gain decodes to what was reckoned with" is 0
 ok "… which the recipe tells" out_has '"lossy": *"ect bits=2 gain=1.05 states=8'
@@ -83,31 +96,11 @@ ok "inspect shows codec and recipe" out_has 'grid bits=3'
 run eval a.quern --data text.txt --against back --json
 ok "packed and restored model predict the same" sh -c "grep -A1 '\"kl\": {' out | grep -q '\"value\": 0,'"
 
-run compress "$model" --codec=pvq --bits=2.25 --stats m.qstats -o p.quern
-ok "points of pyramids" is 0
-ok "… for the layers" out_has 'pvq .*points of pyramids'
-run compress "$model" --codec=pvq --bits=2.25 --stats m.qstats -o t.quern -f -q -t 3
-ok "… the same bytes on three threads" cmp -s p.quern t.quern
-run verify p.quern
-ok "… intact" out_has 'intact'
-for cpu in scalar avx2 avx512; do
-    QUERN_CPU=$cpu "$quern" decompress p.quern -o pvq-$cpu -q 2>err || { err_has 'does not have\|has not' && continue; }
-    [ -d pvq-scalar ] && ok "… $cpu decodes to the same" diff -r pvq-scalar pvq-$cpu
-done
+works pvq p.quern "points of pyramids" 'pvq .*points of pyramids'
 run compress "$model" --codec=pvq --bits=6 -o x.quern
 ok "… too many bits" fails 2 'allowed are 0.25 to'
 
-run compress "$model" --codec=vq --bits=2.25 --stats m.qstats -o v.quern
-ok "centroids" is 0
-ok "… for the layers" out_has 'vq .*centroids of vectors'
-run compress "$model" --codec=vq --bits=2.25 --stats m.qstats -o t.quern -f -q -t 3
-ok "… the same bytes on three threads" cmp -s v.quern t.quern
-run verify v.quern
-ok "… intact" out_has 'intact'
-for cpu in scalar avx2 avx512; do
-    QUERN_CPU=$cpu "$quern" decompress v.quern -o vq-$cpu -q 2>err || { err_has 'does not have\|has not' && continue; }
-    [ -d vq-scalar ] && ok "… $cpu decodes to the same" diff -r vq-scalar vq-$cpu
-done
+works vq v.quern "centroids" 'vq .*centroids of vectors'
 run compress "$model" --codec=vq --bits=2 --vector=8 --stats m.qstats -o v8.quern -q
 ok "… of eight rows" is 0
 run inspect v8.quern
@@ -116,19 +109,9 @@ run compress "$model" --codec=vq --bits=0.2 -o x.quern
 ok "… too few bits" fails 2 'allowed are 0.25 to'
 run compress "$model" --codec=vq --bits=2 --vector=3 -o x.quern
 ok "… of three rows" fails 2 'allowed are 2, 4, 6'
-run compress "$model" --codec=trellis --bits=2.25 --stats m.qstats -o f.quern
-ok "paths through a trellis" is 0
-ok "… for the layers" out_has 'trellis .*paths through a trellis'
-run compress "$model" --codec=trellis --bits=2.25 --stats m.qstats -o t.quern -f -q -t 3
-ok "… the same bytes on three threads" cmp -s f.quern t.quern
+works trellis f.quern "paths through a trellis" 'trellis .*paths through a trellis'
 QUERN_CPU=scalar "$quern" compress "$model" --codec=trellis --bits=2.25 --stats m.qstats -o t.quern -f -q
 ok "… and without vectors" cmp -s f.quern t.quern
-run verify f.quern
-ok "… intact" out_has 'intact'
-for cpu in scalar avx2 avx512; do
-    QUERN_CPU=$cpu "$quern" decompress f.quern -o trellis-$cpu -q 2>err || { err_has 'does not have\|has not' && continue; }
-    [ -d trellis-scalar ] && ok "… $cpu decodes to the same" diff -r trellis-scalar trellis-$cpu
-done
 run compress "$model" --codec=trellis --bits=8.5 --head-bits=8 --embedding-bits=8 -o x.quern
 ok "… too many bits" fails 2 'allowed are 0.25 to'
 run compress "$model" --codec=trellis --bits=2 --window=9 -o x.quern
