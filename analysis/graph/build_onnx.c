@@ -350,6 +350,8 @@ static qn_code plain_node(qn_onnx_build *b, qn_onnx_scope *s, const qn_onnx_node
     *n_attrs = 0; /* the graph owns them now */
     if (opaque)
         g->nodes[g->n_nodes - 1].op = NULL;
+    if (!s->prefix[0] && !s->call && !g->outer)
+        g->nodes[g->n_nodes - 1].origin = d->off;
     for (uint32_t k = 0; k < d->n_outputs; k++)
         if (d->outputs[k][0])
             qn_onnx_scope_find(s, d->outputs[k])->value = l->out[k];

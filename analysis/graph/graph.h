@@ -78,6 +78,7 @@ typedef struct qn_node {
     uint16_t n_in, n_out, n_attrs;
     uint16_t version;         /* of the operator set; 0 for our own                      */
     uint32_t block;
+    uint64_t origin;          /* ONNX: place of the node's message in the file, for what rewrites it; 0: not in the main graph of a file */
 } qn_node;
 
 typedef struct qn_graph_block {

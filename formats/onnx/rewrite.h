@@ -1,0 +1,65 @@
+/* rewrite.h: an ONNX file again with some tensors, nodes and shapes changed. Everything else is carried over byte for byte, also fields that we do
+ * not know; value_info is left out when asked (its shapes would be stale). */
+#ifndef QN_FORMATS_ONNX_REWRITE_H
+#define QN_FORMATS_ONNX_REWRITE_H
+
+#include "formats/onnx/onnx.h"
+#include "formats/safetensors/write.h" /* qn_out_read_fn */
+
+/* A tensor of the model with other shape or content; its data_type stays. */
+typedef struct qn_onnx_new_tensor {
+    const qn_onnx_tensor *tensor;
+    const uint64_t *dims;
+    uint64_t id;             /* content: read(ctx, id, off, n, dst), in the data_type's own bytes */
+    uint8_t rank;
+} qn_onnx_new_tensor;
+
+/* A tensor that is added to the main graph's initializers. */
+typedef struct qn_onnx_add_tensor {
+    const char *name;
+    const uint64_t *dims;
+    uint64_t id;
+    uint8_t rank, data_type; /* qn_onnx_dtype */
+} qn_onnx_add_tensor;
+
+typedef struct qn_onnx_new_attr {
+    const char *name;
+    const int64_t *ints;     /* INTS; or INT when n is QN_ONNX_ONE_INT: ints[0] */
+    uint32_t n;
+} qn_onnx_new_attr;
+#define QN_ONNX_ONE_INT UINT32_MAX
+
+/* A node of the model (of the main graph) as it shall be. */
+typedef struct qn_onnx_new_node {
+    const qn_onnx_node *node;
+    bool remove;
+    const char *const *inputs, *const *outputs; /* NULL: as they are */
+    uint32_t n_inputs, n_outputs;
+    const char *op_type;                        /* NULL: as it is    */
+    const qn_onnx_new_attr *attrs;              /* set or replaced   */
+    uint32_t n_attrs;
+    const char *const *drop_attrs;              /* names             */
+    uint32_t n_drop_attrs;
+} qn_onnx_new_node;
+
+typedef struct qn_onnx_edits {
+    const qn_onnx_new_tensor *tensors;
+    const qn_onnx_add_tensor *added;
+    const qn_onnx_new_node *nodes;
+    const char *const *drop_initializers;       /* names, of the main graph */
+    uint32_t n_tensors, n_added, n_nodes, n_drop_initializers;
+    bool drop_value_info;
+    qn_out_read_fn read;
+    void *read_ctx;
+} qn_onnx_edits;
+
+typedef struct qn_onnx_rewrite_options {
+    uint64_t external_bytes; /* tensors go to PATH.data when the model would be larger than this; 0: 1 GB */
+    bool overwrite;
+} qn_onnx_rewrite_options;
+
+/* Writes s (an ONNX source; a .quern that holds one is not) to path: atomically, read back. */
+qn_code qn_onnx_rewrite(const qn_env *env, qn_source *s, const qn_onnx_edits *e, const char *path, const qn_onnx_rewrite_options *o,
+                        qn_err *err) QN_MUST_CHECK;
+
+#endif
