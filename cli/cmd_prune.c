@@ -1,9 +1,7 @@
 /* cmd_prune.c: quern prune MODEL --ratio R: groups of weights go, the rest is refitted, the model becomes smaller. */
-#include "analysis/eval/io_feed.h"
-#include "analysis/eval/lm_feed.h"
 #include "base/err.h"
+#include "cli/array_data.h"
 #include "cli/commands.h"
-#include "cli/lm_data.h"
 #include "cli/names.h"
 #include "cli/prune_report.h"
 #include <math.h>
@@ -11,42 +9,32 @@
 
 struct args {
     qn_common common;
-    qn_lm_data_args lm;
-    const char *output, *inputs, *zeroed;
+    qn_data_args data;
+    const char *output, *zeroed;
     double ratio, most, rate, ridge;
-    uint64_t batch, multiple, seed, recover, generations;
+    uint64_t multiple, seed, recover, generations;
     int by, allocate, saliency, layout;
     qn_texts keep;
     bool no_refit, inexact, inner, gradual, at_most, force, dry_run;
 };
-
-static const char *const units[] = {"groups", "params", "macs", "bytes", "latency", NULL};
-static const char *const methods[] = {"uniform", "curves", "table", "evolve", NULL};
-static const char *const saliencies[] = {"obs", "magnitude", "wanda", "variance", "random", NULL};
-static const char *const layouts[] = {"uniform", "per-layer", NULL};
 
 static const qn_option options[] = {
     {.name = "output", .letter = 'o', .type = QN_OPT_PATH, .at = offsetof(struct args, output), .arg = "PATH",
      .help = "write the pruned model to PATH: a file for a file, a folder for a folder. Without it MODEL-pruned beside the model"},
     {.name = "ratio", .letter = 'r', .type = QN_OPT_REAL, .at = offsetof(struct args, ratio), .arg = "R", .min = 0, .max = 1,
      .help = "the share that goes, between 0 and 1"},
-    {.name = "by", .type = QN_OPT_CHOICE, .at = offsetof(struct args, by), .arg = "WHAT", .choices = units, .fallback = "params",
+    {.name = "by", .type = QN_OPT_CHOICE, .at = offsetof(struct args, by), .arg = "WHAT", .choices = qn_prune_units, .fallback = "params",
      .help = "of what: parameters, multiplications, bytes, the time of a run on this machine, or the groups of every family alike"},
     {.name = "at-most", .type = QN_OPT_FLAG, .at = offsetof(struct args, at_most),
      .help = "be content with less than --ratio when not as much can go; without it that is an error"},
-    {.name = "inputs", .type = QN_OPT_PATH, .at = offsetof(struct args, inputs), .arg = "FILE",
-     .help = "calibration data of models that are no language models: arrays (.npz, or .npy for a single input) named as the model's "
-             "inputs, samples along the first axis"},
-    {.name = "batch", .type = QN_OPT_COUNT, .at = offsetof(struct args, batch), .arg = "N", .min = 1, .max = 1 << 24,
-     .help = "tokens (1024), or samples of --inputs (16), that go through the model together"},
-    QN_LM_DATA_OPTIONS(struct args, lm),
-    {.name = "saliency", .type = QN_OPT_CHOICE, .at = offsetof(struct args, saliency), .arg = "NAME", .choices = saliencies, .fallback = "obs",
+    QN_DATA_OPTIONS(struct args, data),
+    {.name = "saliency", .type = QN_OPT_CHOICE, .at = offsetof(struct args, saliency), .arg = "NAME", .choices = qn_prune_saliencies, .fallback = "obs",
      .help = "what decides which groups go: obs, the exact rise of the error of what reads them when the rest reacts; the others are cheaper and worse"},
     {.name = "no-refit", .type = QN_OPT_FLAG, .at = offsetof(struct args, no_refit),
      .help = "leave the weights that stay as they are, instead of fitting them to the dense model's outputs"},
     {.name = "ridge", .type = QN_OPT_REAL, .at = offsetof(struct args, ridge), .arg = "X", .max = 1000,
      .help = "how strongly a refit is held to the old weights, relative to the mean square of its inputs; chosen by the number of samples when not given"},
-    {.name = "allocate", .type = QN_OPT_CHOICE, .at = offsetof(struct args, allocate), .arg = "HOW", .choices = methods, .fallback = "curves",
+    {.name = "allocate", .type = QN_OPT_CHOICE, .at = offsetof(struct args, allocate), .arg = "HOW", .choices = qn_prune_methods, .fallback = "curves",
      .help = "how the families share the cut: one share for all (uniform), by their error curves (curves), by runs of the whole model with each of them "
              "cut (table), or by evolution from there (evolve)"},
     {.name = "generations", .type = QN_OPT_COUNT, .at = offsetof(struct args, generations), .arg = "N", .min = 1, .max = 100000,
@@ -60,7 +48,7 @@ static const qn_option options[] = {
     {.name = "inexact", .type = QN_OPT_FLAG, .at = offsetof(struct args, inexact),
      .help = "also cut widths over which a norm is taken: the cut model is then not the zeroed one exactly"},
     {.name = "inner", .type = QN_OPT_FLAG, .at = offsetof(struct args, inner), .help = "cut the size of heads instead of whole heads"},
-    {.name = "layout", .type = QN_OPT_CHOICE, .at = offsetof(struct args, layout), .arg = "HOW", .choices = layouts, .fallback = "uniform",
+    {.name = "layout", .type = QN_OPT_CHOICE, .at = offsetof(struct args, layout), .arg = "HOW", .choices = qn_prune_layouts, .fallback = "uniform",
      .help = "layers of a language model keep equal widths, which every runtime loads, or each its own"},
     {.name = "recover", .type = QN_OPT_COUNT, .at = offsetof(struct args, recover), .arg = "STEPS", .implied = "400", .min = 1, .max = 1 << 24,
      .help = "then train what is left for STEPS steps to do what the dense model does on the calibration data; no labels are needed"},
@@ -76,74 +64,26 @@ static const qn_option options[] = {
      .help = "find the groups and share the cut out, tell what would go, and write nothing"},
 };
 
-/* The calibration data, as prune asks for them. */
-struct data {
-    qn_cli *cli;
-    const struct args *args;
-    qn_tokenizer *tok;
-    qn_corpus corpus;
-    qn_lm_feed lm;
-    qn_io_feed io;
-};
-
-static qn_code open_data(void *ctx, const qn_graph *g, qn_calibrate_feed *out, qn_err *err)
-{
-    struct data *d = ctx;
-    const struct args *a = d->args;
-    if (a->inputs) {
-        QN_TRY(qn_io_feed_open(&d->io, &d->cli->env, g, a->inputs, a->batch ? a->batch : 16, a->lm.chunks, err));
-        *out = (qn_calibrate_feed){.n_batches = d->io.n_batches, .n_tokens = d->io.n_samples, .feed = qn_io_feed_batch, .ctx = &d->io, .pool = &d->io.pool};
-        return QN_OK;
-    }
-    QN_TRY(qn_lm_check(g, err));
-    QN_TRY(qn_lm_data_open(d->cli, &a->lm, g->source, g, true, &d->tok, &d->corpus, err));
-    QN_TRY(qn_lm_feed_open(&d->lm, &d->cli->env, &d->corpus, a->batch ? a->batch : 1024, true, err));
-    *out = (qn_calibrate_feed){.n_batches = d->lm.n_batches, .n_tokens = d->lm.n_tokens, .feed = qn_lm_feed_batch, .ctx = &d->lm, .pool = &d->lm.pool};
-    return QN_OK;
-}
-
-static void close_data(void *ctx)
-{
-    struct data *d = ctx;
-    qn_lm_feed_release(&d->lm);
-    qn_io_feed_close(&d->io);
-    qn_corpus_release(&d->corpus);
-    qn_tokenizer_close(d->tok);
-}
-
 static qn_code check_args(qn_cli *cli, const struct args *a, qn_err *err)
 {
     if (!(a->ratio > 0 && a->ratio < 1)) {
         qn_hint_set(&cli->hint, "for example: quern prune %s --ratio 0.3 --inputs images.npz", cli->operands.items[0]);
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "prune: --ratio must be between 0 and 1: how much shall go");
     }
-    if (a->lm.data && a->inputs)
-        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "prune: --data and --inputs do not go together");
-    if (!a->lm.data)
-        QN_TRY(qn_lm_data_unused(cli, &a->lm, err));
-    if ((a->gradual || a->rate > 0) && !a->recover)
-        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "prune: --%s goes with --recover", a->gradual ? "gradual" : "rate");
-    if (a->generations && a->allocate != QN_ALLOCATE_EVOLVE)
-        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "prune: --generations goes with --allocate=evolve");
-    return QN_OK;
+    if (a->keep.n > QN_PRUNE_KEEP_MAX)
+        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "prune: --keep: at most %d patterns", (int)QN_PRUNE_KEEP_MAX);
+    return qn_data_check(cli, &a->data, err);
 }
 
-static void fill_options(const struct args *a, uint64_t memory, qn_prune_options *o)
+static void fill_wish(const struct args *a, qn_prune_wish *w)
 {
-    const bool data = a->lm.data || a->inputs;
-    *o = (qn_prune_options){.keep = a->keep.items, .n_keep = a->keep.n, .inexact = a->inexact, .inner = a->inner, .per_layer = a->layout == 1,
-                            .recover = a->recover > 0, .zeroed = a->zeroed, .overwrite = a->force, .dry_run = a->dry_run, .memory_bytes = memory};
-    o->allocate = (qn_allocate_options){.unit = (qn_budget_unit)a->by, .share = a->ratio, .method = (qn_allocation)a->allocate, .most = a->most,
-                                        .multiple = (uint32_t)a->multiple, .generations = (uint32_t)a->generations, .seed = a->seed};
-    if (!data || a->by == QN_BUDGET_GROUPS)
-        o->allocate.method = QN_ALLOCATE_UNIFORM;
-    o->allocate.repair = (qn_repair_options){.saliency = (qn_saliency)a->saliency, .refit = !a->no_refit, .ridge = a->ridge, .seed = a->seed,
-                                             .memory_bytes = memory};
-    o->recovery = (qn_recover_options){.steps = (uint32_t)a->recover, .rate = a->rate, .gradual = a->gradual, .seed = a->seed};
-    if (a->gradual && a->by == QN_BUDGET_MACS)
-        o->recovery.macs_share = a->ratio;
-    else if (a->gradual && a->by != QN_BUDGET_GROUPS)
-        o->recovery.params_share = a->ratio;
+    *w = (qn_prune_wish){.ratio = a->ratio, .most = a->most, .ridge = a->ridge, .rate = a->rate, .by = (unsigned)a->by,
+                         .allocate = (unsigned)a->allocate, .saliency = (unsigned)a->saliency, .multiple = (uint32_t)a->multiple,
+                         .recover = (uint32_t)a->recover, .generations = (uint32_t)a->generations, .seed = (uint32_t)a->seed,
+                         .no_refit = a->no_refit, .gradual = a->gradual, .inexact = a->inexact, .inner = a->inner, .per_layer = a->layout == 1,
+                         .at_most = a->at_most};
+    for (unsigned i = 0; i < a->keep.n && i < QN_PRUNE_KEEP_MAX; i++)
+        w->keep[w->n_keep++] = a->keep.items[i];
 }
 
 /* "a/net.onnx" → "a/net-pruned.onnx", "a/model/" → "a/model-pruned". */
@@ -169,7 +109,7 @@ static qn_code prune(qn_cli *cli, const struct args *a, qn_prune *p, qn_err *err
     if (!p->plan.reached && !a->at_most) {
         qn_hint_set(&cli->hint, "--at-most takes what there is; --most=1 and --inexact allow more; 'quern inspect --groups' lists what is frozen, and why");
         return qn_err_in_path(err, QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "at most %.1f %% of the %s can go, and %.1f %% were asked for",
-                                           100 * p->plan.share, units[a->by], 100 * a->ratio), p->input);
+                                           100 * p->plan.share, qn_prune_units[a->by], 100 * a->ratio), p->input);
     }
     return a->dry_run ? QN_OK : qn_err_in_path(err, qn_prune_run(p, err), p->input);
 }
@@ -177,22 +117,29 @@ static qn_code prune(qn_cli *cli, const struct args *a, qn_prune *p, qn_err *err
 static qn_code run(qn_cli *cli, const void *args, qn_err *err)
 {
     const struct args *a = args;
-    struct data d = {.cli = cli, .args = a};
-    const qn_prune_data data = {.open = open_data, .close = close_data, .ctx = &d};
+    qn_data d = {.cli = cli, .args = &a->data};
+    const qn_prune_data data = {.open = qn_data_open, .close = qn_data_close, .ctx = &d};
+    const bool has_data = qn_data_given(&a->data);
     const char *input = cli->operands.items[0], *output = a->output;
     qn_prune_options o;
+    qn_prune_wish w;
     qn_prune p = {0};
     const double began = qn_cli_now();
     QN_TRY(check_args(cli, a, err));
     if (!output)
         QN_TRY(name_output(cli, input, &output, err));
-    fill_options(a, cli->env.memory_bytes, &o);
-    qn_code rc = qn_prune_open(&p, &cli->env, input, output, a->lm.data || a->inputs ? &data : NULL, &o, err);
+    fill_wish(a, &w);
+    QN_TRY(qn_prune_wish_check(&w, err));
+    o = qn_prune_options_of(&w, has_data, cli->env.memory_bytes);
+    o.zeroed = a->zeroed;
+    o.overwrite = a->force;
+    o.dry_run = a->dry_run;
+    qn_code rc = qn_prune_open(&p, &cli->env, input, output, has_data ? &data : NULL, &o, err);
     if (rc == QN_OK)
         rc = prune(cli, a, &p, err);
     qn_progress_clear(&cli->progress);
     if (rc == QN_OK) {
-        const qn_prune_facts f = {.prune = &p, .by = units[a->by], .data = a->inputs ? a->inputs : a->lm.data, .seconds = qn_cli_now() - began};
+        const qn_prune_facts f = {.prune = &p, .by = qn_prune_units[a->by], .data = a->data.inputs ? a->data.inputs : a->data.lm.data, .seconds = qn_cli_now() - began};
         if (cli->common->json)
             qn_prune_json(&f);
         else if (!cli->common->quiet)

@@ -15,6 +15,24 @@ static void say(const qn_prune *p, const char *what)
         p->env->progress(p->env->progress_ctx, what, 0, 0);
 }
 
+qn_prune_options qn_prune_options_of(const qn_prune_wish *w, bool has_data, uint64_t memory_bytes)
+{
+    qn_prune_options o = {.keep = w->keep, .n_keep = w->n_keep, .inexact = w->inexact, .inner = w->inner, .per_layer = w->per_layer,
+                          .recover = w->recover > 0, .memory_bytes = memory_bytes};
+    o.allocate = (qn_allocate_options){.unit = (qn_budget_unit)w->by, .share = w->ratio, .method = (qn_allocation)w->allocate, .most = w->most,
+                                       .multiple = w->multiple, .generations = w->generations, .seed = w->seed};
+    if (!has_data || w->by == QN_BUDGET_GROUPS)
+        o.allocate.method = QN_ALLOCATE_UNIFORM;
+    o.allocate.repair = (qn_repair_options){.saliency = (qn_saliency)w->saliency, .refit = !w->no_refit, .ridge = w->ridge, .seed = w->seed,
+                                            .memory_bytes = memory_bytes};
+    o.recovery = (qn_recover_options){.steps = w->recover, .rate = w->rate, .gradual = w->gradual, .seed = w->seed};
+    if (w->gradual && w->by == QN_BUDGET_MACS)
+        o.recovery.macs_share = w->ratio;
+    else if (w->gradual && w->by != QN_BUDGET_GROUPS)
+        o.recovery.params_share = w->ratio;
+    return o;
+}
+
 /* ---- opening ---- */
 
 static bool is_onnx(const qn_prune *p)

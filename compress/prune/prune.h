@@ -14,6 +14,7 @@
 #include "compress/prune/emit.h"
 #include "compress/prune/made_feed.h"
 #include "compress/prune/recover.h"
+#include "compress/prune/wish.h"
 #include "compress/prune/work.h"
 
 /* Calibration data: opened for the graph that is pruned (names of inputs are those of the file). NULL: none. */
@@ -68,6 +69,9 @@ typedef struct qn_prune {
     uint64_t bytes_before, bytes_after; /* of files */
     const qn_prune_data *data;
 } qn_prune;
+
+/* The options for a wish that was checked; patterns stay borrowed from it. Without data everything is cut alike. */
+qn_prune_options qn_prune_options_of(const qn_prune_wish *w, bool has_data, uint64_t memory_bytes);
 
 #define QN_PRUNE_EXACT 1e-5 /* proof of exact groups */
 
