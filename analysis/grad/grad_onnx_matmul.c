@@ -1,4 +1,4 @@
-/* grad_onnx_matmul.c: MatMul. Y = A · B: dA = dY · Bᵀ, dB = Aᵀ · dY, summed over the axes along which an operand was repeated. */
+/* grad_onnx_matmul.c: MatMul and Gemm. Y = A · B: dA = dY · Bᵀ, dB = Aᵀ · dY, summed over the axes along which an operand was repeated. */
 #include "analysis/grad/backs.h"
 #include <string.h>
 
@@ -73,5 +73,43 @@ qn_code qn_back_matmul(qn_exec *x, const qn_node *n, const qn_array *in, const q
         if (!next(&p, at, &ia, &ib))
             break;
     }
+    return QN_OK;
+}
+
+/* --- Gemm: Y = α · A′ · B′ + β · C ------------------------------------------------------------------------------------------ */
+
+/* dA is dY · B′ᵀ, or, where A was transposed, its transpose B′ · dYᵀ; dB likewise. */
+qn_code qn_back_gemm(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want,
+                     qn_array *d_in, qn_err *err)
+{
+    (void)out;
+    const bool ta = qn_node_int(n, "transA", 0) != 0, tb = qn_node_int(n, "transB", 0) != 0;
+    const float alpha = (float)qn_node_float(n, "alpha", 1), beta = (float)qn_node_float(n, "beta", 1);
+    const uint64_t m = (uint64_t)in[0].dims[ta], k = (uint64_t)in[0].dims[!ta], w = (uint64_t)in[1].dims[!tb];
+    const uint64_t lda = ta ? m : k, ldb = tb ? k : w;
+    const float *dy = d_out[0].data, *a = in[0].data, *b = in[1].data;
+    if (want[0]) {
+        QN_TRY(qn_grad_like(x, &in[0], false, &d_in[0], err));
+        QN_TRY(ta ? qn_grad_gemm(x, tb, true, k, m, w, alpha, b, ldb, dy, w, 0, d_in[0].data, m, err)
+                  : qn_grad_gemm(x, false, !tb, m, k, w, alpha, dy, w, b, ldb, 0, d_in[0].data, k, err));
+    }
+    if (want[1]) {
+        QN_TRY(qn_grad_like(x, &in[1], false, &d_in[1], err));
+        QN_TRY(tb ? qn_grad_gemm(x, true, ta, w, k, m, alpha, dy, w, a, lda, 0, d_in[1].data, k, err)
+                  : qn_grad_gemm(x, !ta, false, k, w, m, alpha, a, lda, dy, w, 0, d_in[1].data, w, err));
+    }
+    if (n->n_in < 3 || !want[2])
+        return QN_OK;
+    QN_TRY(qn_grad_reduce(x, &d_out[0], NULL, &in[2], &d_in[2], err));
+    if (beta == 1)
+        return QN_OK;
+    if (!qn_array_is_only(&d_in[2])) { /* C had the shape of Y: it shares dY */
+        qn_array_release(&d_in[2]);
+        QN_TRY(qn_grad_like(x, &in[2], false, &d_in[2], err));
+        if (d_in[2].n)
+            memcpy(d_in[2].data, dy, qn_array_bytes(&d_in[2]));
+    }
+    for (uint64_t i = 0; i < d_in[2].n; i++)
+        ((float *)d_in[2].data)[i] *= beta;
     return QN_OK;
 }

@@ -221,10 +221,10 @@ static float *fill(qt_rng *r, qt_grad_fill how, uint64_t n)
     for (uint64_t i = 0; i < n; i++) {
         const double v = qt_normal(r);
         p[i] = (float)(how == QT_POSITIVE ? 0.5 + fabs(v) : how == QT_SPREAD ? 1.8 * ((double)i + 0.5) / (double)n - 0.9 : v);
-        if (how == QT_APART) /* odd multiples of 1/16 that are none of 1/2 or 1/4 */
-            p[i] = 0.125f * (float)((double)i - (double)(n / 2)) + 0.0625f;
+        if (how == QT_APART || how == QT_BETWEEN)
+            p[i] = 0.125f * (float)((double)i - (double)(n / 2)) + (how == QT_APART ? 0.0625f : 0);
     }
-    for (uint64_t i = n; (how == QT_APART || how == QT_SPREAD) && i-- > 1;) {
+    for (uint64_t i = n; (how == QT_APART || how == QT_BETWEEN || how == QT_SPREAD) && i-- > 1;) {
         const uint64_t k = qt_below(r, i + 1);
         const float v = p[i];
         p[i] = p[k];

@@ -9,7 +9,8 @@
 typedef enum qt_grad_fill {
     QT_LEFT_OUT = 0,
     QT_NORMAL,   /* a weight, its derivative checked: normal numbers                                                              */
-    QT_APART,    /* the same: different numbers at least 1/8 apart, none within 1/16 of an integer or half: for what has kinks or takes a largest */
+    QT_APART,    /* the same: odd multiples of 1/16, all different: for what has a kink or takes a largest                          */
+    QT_BETWEEN,  /* the same: multiples of 1/8, all different: between those of QT_APART                                           */
     QT_POSITIVE, /* the same: 0.5 and more                                                                                         */
     QT_SPREAD,   /* the same: evenly between −0.9 and 0.9                                                                          */
     QT_FIXED,    /* normal numbers fed by the caller: no derivative                                                                */
