@@ -44,4 +44,12 @@ typedef struct qn_distill {
 } qn_distill;
 qn_code qn_distill_loss(void *ctx, qn_pool *pool, const qn_array *outs, double *loss, qn_array *d_outs, qn_err *err) QN_MUST_CHECK;
 
+
+/* The loss whose derivatives qn_train_probe squares (train.h). seed: of the batch's draws. */
+typedef struct qn_draw {
+    const qn_teacher *teacher;
+    uint64_t seed;
+} qn_draw;
+qn_code qn_distill_draw(void *ctx, qn_pool *pool, const qn_array *outs, double *loss, qn_array *d_outs, qn_err *err) QN_MUST_CHECK;
+
 #endif

@@ -20,9 +20,10 @@ typedef struct qn_train_view {
     const uint32_t *values; /* of the graph                                                             */
     const uint64_t *elems;
     float *const *w;        /* full shapes, row-major                                                   */
-    float *const *g;        /* derivative of this step's mean loss; may be written in `before`          */
+    float *const *g;        /* before, after: derivative of this step's mean loss, which `before` may write; begin: no meaning */
     uint8_t **keep;         /* per element 1: trained; 0: neither moved nor decayed. NULL: all are. From env's allocator (qn_mem_get), given over */
     double rate;            /* of this step                                                             */
+    struct qn_train_run *run; /* for qn_train_probe                                                       */
 } qn_train_view;
 
 typedef struct qn_train_options {
@@ -40,7 +41,9 @@ typedef struct qn_train_options {
     uint32_t judged_from;      /* states before this many steps do not count: they still have what is going to be taken away */
     uint64_t seed, memory_bytes; /* memory: of tensors, 0: no limit                                       */
 
-    /* All may be NULL. before: derivatives are there, the weights have not moved yet; after: they have. project: last of all, for each weight. */
+    /* All may be NULL. begin: before anything of the step is computed. before: derivatives are there, the weights have not moved yet; after: they have.
+     * project: last of all, for each weight. */
+    qn_code (*begin)(void *ctx, qn_train_view *v, qn_err *err);
     qn_code (*before)(void *ctx, qn_train_view *v, qn_err *err);
     qn_code (*after)(void *ctx, qn_train_view *v, qn_err *err);
     void (*project)(void *ctx, uint32_t value, float *w);
@@ -68,8 +71,14 @@ typedef struct qn_trained {
 qn_code qn_train(const qn_env *env, const qn_graph *g, const qn_calibrate_feed *feed, qn_overlay *w, const qn_train_options *o, qn_trained *out,
                  qn_err *err) QN_MUST_CHECK;
 
+/* For `begin`: calls each for n batches of the training order, with v->g then Σ over the batch's rows of the derivative of −ln q(c), c drawn from the model's
+ * own distribution q (outputs that are no distribution: of ½ (y − c)² with c = y ± 1 relative to a row's root mean square). The square of such a derivative along a
+ * direction is an unbiased estimate of the rows' summed curvature of the loss in it: the Fisher information. *rows: rows in all. */
+qn_code qn_train_probe(qn_train_view *v, uint64_t n_batches, qn_code (*each)(void *ctx, qn_train_view *v, qn_err *err), void *ctx, uint64_t *rows,
+                       qn_err *err) QN_MUST_CHECK;
+
 /* Weights that a derivative reaches and that are there to be learned: factors of products and convolutions, biases, scales of norms, embeddings; not the
  * statistics of batch norms, not constants of shape or range. → values (of the graph's n_values at most), ascending. */
-void qn_train_reach(const qn_env *env, const qn_graph *g, uint32_t *values, uint32_t *n);
+qn_code qn_train_reach(const qn_env *env, const qn_graph *g, uint32_t *values, uint32_t *n, qn_err *err) QN_MUST_CHECK;
 
 #endif
