@@ -18,7 +18,7 @@
 const fs = require('fs'), os = require('os'), path = require('path');
 const {spawnSync} = require('child_process');
 const {runtime, find, inputsOf} = require('./ort_inputs.js');
-const {writeNpz} = require('./npz_write.js');
+const {writeNpz} = require('./npz.js');
 
 const LIMIT = 1e-5, CHANGE = 1e-3, SETS = 3;
 const words = process.argv.slice(2), flags = {}, rest = [];
