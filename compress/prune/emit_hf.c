@@ -388,7 +388,7 @@ qn_code qn_emit_hf(const qn_env *env, const qn_graph *g, const qn_cut *c, const 
     if (rc == QN_OK)
         rc = check_target(env, g->source, path, o->overwrite, &there, err);
     if (rc == QN_OK)
-        rc = qn_tmptree_open(&tmp, env, path, err);
+        rc = qn_tmptree_open(&tmp, env, path, ".quern-emit", err);
     x.root = tmp.data;
     if (rc == QN_OK)
         rc = write_all(&x, err);
