@@ -60,7 +60,7 @@ uint32_t qn_atom_root(qn_grouping *s, uint32_t i)
     return i;
 }
 
-qn_axis qn_axis_of(const qn_grouping *s, uint32_t value, int axis)
+qn_axis qn_axis_at(const qn_grouping *s, uint32_t value, int axis)
 {
     if (value == QN_NO_VALUE || s->t.rank[value] == QN_RANK_UNKNOWN)
         return (qn_axis){0, 0};
@@ -225,7 +225,7 @@ void qn_freeze_value(qn_grouping *s, uint32_t value, uint32_t why)
     if (value == QN_NO_VALUE || s->t.rank[value] == QN_RANK_UNKNOWN)
         return;
     for (int k = 0; k < s->t.rank[value]; k++)
-        qn_freeze(s, qn_axis_of(s, value, k), why);
+        qn_freeze(s, qn_axis_at(s, value, k), why);
 }
 
 void qn_freeze_node(qn_grouping *s, const qn_node *n, uint32_t why)

@@ -33,7 +33,7 @@ static qn_code mark_products(qn_grouping *s, qn_err *err)
     memset(s->has, 0, s->n_atoms + 1u);
     for (uint32_t v = 0; v < s->g->n_values; v++)
         for (int k = 0; qn_is_weight(s, v) && s->t.rank[v] != QN_RANK_UNKNOWN && k < s->t.rank[v]; k++) {
-            const qn_axis a = qn_axis_of(s, v, k);
+            const qn_axis a = qn_axis_at(s, v, k);
             for (uint32_t i = 0; s->role[qn_axis_number(v, (unsigned)k)] && i < a.n; i++)
                 s->has[qn_atom_root(s, a.first + i)] = 1;
         }
@@ -71,7 +71,7 @@ static qn_code collect(qn_grouping *s, struct groups *c, qn_err *err)
     }
     for (uint32_t v = 0; v < s->g->n_values; v++)
         for (int k = 0; s->t.rank[v] != QN_RANK_UNKNOWN && k < s->t.rank[v]; k++) {
-            const qn_axis a = qn_axis_of(s, v, k);
+            const qn_axis a = qn_axis_at(s, v, k);
             for (uint32_t i = 0; i < a.n; i++) {
                 const uint32_t g = of[qn_atom_root(s, a.first + i)];
                 if (!g)

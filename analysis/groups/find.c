@@ -46,8 +46,8 @@ static void freeze_ends(qn_grouping *s)
         else if (g->values[v].kind == QN_VALUE_WEIGHT && !qn_is_weight(s, v))
             qn_freeze_value(s, v, whole);
         for (int k = 0; s->t.rank[v] != QN_RANK_UNKNOWN && k < s->t.rank[v]; k++)
-            if (qn_axis_of(s, v, k).n == 1)
-                qn_freeze(s, qn_axis_of(s, v, k), one);
+            if (qn_axis_at(s, v, k).n == 1)
+                qn_freeze(s, qn_axis_at(s, v, k), one);
     }
 }
 
@@ -58,7 +58,7 @@ static void set_zeros(qn_grouping *s)
         if (s->g->values[v].kind == QN_VALUE_NODE || s->t.rank[v] == QN_RANK_UNKNOWN)
             continue;
         for (int k = 0; k < s->t.rank[v]; k++) {
-            const qn_axis a = qn_axis_of(s, v, k);
+            const qn_axis a = qn_axis_at(s, v, k);
             memset(s->zero + a.first, qn_is_weight(s, v) ? QN_ZERO_YES : QN_ZERO_NO, a.n);
         }
     }

@@ -28,7 +28,7 @@ static bool is_output(const qn_grouping *s, uint32_t why)
 /* The channels of one weight: those in families, the others by reason. */
 static qn_code channels(qn_grouping *s, qn_groups *r, struct list *l, uint32_t weight, uint8_t axis, qn_err *err)
 {
-    const qn_axis a = qn_axis_of(s, weight, axis);
+    const qn_axis a = qn_axis_at(s, weight, axis);
     const uint64_t first = l->n;
     r->n_channels += a.n;
     for (uint32_t i = 0; i < a.n; i++) {
@@ -108,7 +108,7 @@ static void totals(qn_grouping *s, qn_groups *r)
             continue;
         double stays = 1;
         for (int k = 0; k < s->t.rank[v]; k++) {
-            const qn_axis a = qn_axis_of(s, v, k);
+            const qn_axis a = qn_axis_at(s, v, k);
             uint32_t n = 0;
             for (uint32_t i = 0; i < a.n; i++)
                 n += qn_class_can_go(s, qn_atom_root(s, a.first + i));

@@ -96,7 +96,7 @@ static inline uint32_t qn_axis_number(uint32_t value, unsigned axis)
     return value * QN_ARRAY_RANK_MAX + axis;
 }
 /* Axis of a value; none when it has no such axis or its rank is not known. axis < 0 counts from the end. */
-qn_axis qn_axis_of(const qn_grouping *s, uint32_t value, int axis);
+qn_axis qn_axis_at(const qn_grouping *s, uint32_t value, int axis);
 /* An input or output of the node that is there and whose rank is known: its value, else QN_NO_VALUE. */
 uint32_t qn_in(const qn_grouping *s, const qn_node *n, unsigned i);
 uint32_t qn_out(const qn_grouping *s, const qn_node *n, unsigned i);

@@ -56,10 +56,8 @@ uint32_t qn_weight_behind(const qn_grouping *s, uint32_t v, int *axis)
             if (*axis >= 0)
                 *axis = perm && *axis < (int)count ? (int)perm[*axis] : s->t.rank[in] - 1 - *axis;
         } else if (n->op->axis == QN_AXIS_RESHAPE) {
-            if (*axis >= 0)
+            if (*axis >= 0) /* an axis that others were merged into is none of the weight's */
                 *axis = same_axis(s, v, *axis, in);
-            if (*axis < 0)
-                return QN_NO_VALUE;
         } else if (strcmp(n->type, "Identity") != 0 && strcmp(n->type, "Cast") != 0 && strcmp(n->type, "DequantizeLinear") != 0) {
             return QN_NO_VALUE;
         }
@@ -78,7 +76,7 @@ uint32_t qn_bias_behind(const qn_grouping *s, uint32_t value, uint32_t channels,
     const uint32_t b = n->in[n->in[0] == value];
     if (b == QN_NO_VALUE || s->g->values[b].kind != QN_VALUE_WEIGHT || !is_float(s, b) || qn_elems(s, b) != (double)channels)
         return QN_NO_VALUE;
-    return qn_axis_of(s, b, -(int)from_end).n == channels ? b : QN_NO_VALUE;
+    return qn_axis_at(s, b, -(int)from_end).n == channels ? b : QN_NO_VALUE;
 }
 
 void qn_note_product(qn_grouping *s, const qn_product_spec *p)

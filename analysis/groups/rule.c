@@ -78,7 +78,7 @@ static void fill(qn_grouping *s, const qn_node *n)
     for (unsigned i = 0; i < n->n_in; i++)
         qn_freeze_value(s, n->in[i], qn_reason_dull(s, "is made from shapes"));
     for (int k = 0; y != QN_NO_VALUE && k < s->t.rank[y]; k++) {
-        const qn_axis axis = qn_axis_of(s, y, k);
+        const qn_axis axis = qn_axis_at(s, y, k);
         if (s->varies[qn_axis_number(y, (unsigned)k)])
             qn_freeze(s, axis, qn_reason_dull(s, "differs between runs"));
         for (uint32_t j = 0; s->zero_pass && j < axis.n; j++)

@@ -64,7 +64,7 @@ static void one_operand(qn_grouping *s, const qn_node *n, unsigned i, qn_zero_ki
     const uint32_t x = n->in[i];
     const int rank = s->t.rank[y], own = s->t.rank[x];
     for (int a = 0; a < rank; a++) {
-        const qn_axis out = qn_axis_of(s, y, a), in = a >= rank - own ? qn_axis_of(s, x, a - (rank - own)) : (qn_axis){0, 0};
+        const qn_axis out = qn_axis_at(s, y, a), in = a >= rank - own ? qn_axis_at(s, x, a - (rank - own)) : (qn_axis){0, 0};
         if (out.n <= 1)
             continue;
         if (in.n <= 1) { /* repeated along it */
@@ -93,11 +93,11 @@ void qn_rule_elementwise(qn_grouping *s, const qn_node *n)
             one_operand(s, n, i, k, y);
     }
     if (!strcmp(n->type, "Gated"))
-        qn_mark(s, qn_axis_of(s, y, -1), QN_MARK_GATED);
+        qn_mark(s, qn_axis_at(s, y, -1), QN_MARK_GATED);
     for (unsigned i = 1; i < n->n_out; i++) { /* Dropout's mask */
         const uint32_t z = qn_out(s, n, i);
         for (int a = 0; z != QN_NO_VALUE && a < s->t.rank[z]; a++)
-            qn_tie_axes(s, qn_axis_of(s, z, a), qn_axis_of(s, y, a));
+            qn_tie_axes(s, qn_axis_at(s, z, a), qn_axis_at(s, y, a));
     }
 }
 
@@ -110,10 +110,10 @@ void qn_rule_quantize(qn_grouping *s, const qn_node *n)
         return;
     }
     for (int a = 0; a < s->t.rank[y]; a++)
-        qn_flow_axes(s, qn_axis_of(s, x, a), qn_axis_of(s, y, a));
-    const qn_axis along = qn_axis_of(s, x, (int)qn_node_int(n, "axis", 1));
+        qn_flow_axes(s, qn_axis_at(s, x, a), qn_axis_at(s, y, a));
+    const qn_axis along = qn_axis_at(s, x, (int)qn_node_int(n, "axis", 1));
     for (unsigned i = 1; i < n->n_in; i++) {
-        const qn_axis p = qn_axis_of(s, qn_in(s, n, i), 0);
+        const qn_axis p = qn_axis_at(s, qn_in(s, n, i), 0);
         if (p.n > 1)
             qn_tie_axes(s, p, along);
     }

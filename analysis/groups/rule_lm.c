@@ -13,9 +13,9 @@ void qn_rule_embed(qn_grouping *s, const qn_node *n)
 {
     const uint32_t ids = qn_in(s, n, 0), w = qn_in(s, n, 1), y = qn_out(s, n, 0);
     for (int a = 0; a < s->t.rank[ids]; a++)
-        qn_tie_axes(s, qn_axis_of(s, ids, a), qn_axis_of(s, y, a));
-    qn_flow_axes(s, qn_axis_of(s, w, 1), qn_axis_of(s, y, -1));
-    qn_freeze(s, qn_axis_of(s, w, 0), qn_reason(s, "node '%s' (%s) picks from it", n->name, n->type));
+        qn_tie_axes(s, qn_axis_at(s, ids, a), qn_axis_at(s, y, a));
+    qn_flow_axes(s, qn_axis_at(s, w, 1), qn_axis_at(s, y, -1));
+    qn_freeze(s, qn_axis_at(s, w, 0), qn_reason(s, "node '%s' (%s) picks from it", n->name, n->type));
     qn_freeze_value(s, ids, qn_reason_dull(s, "holds indices"));
 }
 
@@ -24,10 +24,10 @@ void qn_rule_embed(qn_grouping *s, const qn_node *n)
 void qn_rule_rope(qn_grouping *s, const qn_node *n)
 {
     const uint32_t x = qn_in(s, n, 0), y = qn_out(s, n, 0), freq = qn_in(s, n, 2);
-    const qn_axis xa = qn_axis_of(s, x, -1);
-    qn_tie_axes(s, qn_axis_of(s, x, 0), qn_axis_of(s, y, 0));
-    qn_flow_axes(s, xa, qn_axis_of(s, y, -1));
-    const uint32_t pairs = qn_axis_of(s, freq, 0).n;
+    const qn_axis xa = qn_axis_at(s, x, -1);
+    qn_tie_axes(s, qn_axis_at(s, x, 0), qn_axis_at(s, y, 0));
+    qn_flow_axes(s, xa, qn_axis_at(s, y, -1));
+    const uint32_t pairs = qn_axis_at(s, freq, 0).n;
     const int64_t size = qn_node_int(n, "head_dim", 0);
     if (size < 1 || xa.n % size || 2 * (int64_t)pairs > size) {
         qn_freeze_node(s, n, qn_reason(s, "shapes of node '%s' (%s)", n->name, n->type));
@@ -45,7 +45,7 @@ void qn_rule_rope(qn_grouping *s, const qn_node *n)
 void qn_rule_attention(qn_grouping *s, const qn_node *n)
 {
     const uint32_t q = qn_in(s, n, 0), k = qn_in(s, n, 1), v = qn_in(s, n, 2), slopes = qn_in(s, n, 4), y = qn_out(s, n, 0);
-    const qn_axis a[4] = {qn_axis_of(s, q, -1), qn_axis_of(s, k, -1), qn_axis_of(s, v, -1), qn_axis_of(s, y, -1)};
+    const qn_axis a[4] = {qn_axis_at(s, q, -1), qn_axis_at(s, k, -1), qn_axis_at(s, v, -1), qn_axis_at(s, y, -1)};
     const uint32_t heads = (uint32_t)qn_node_int(n, "heads", 1), kv = (uint32_t)qn_node_int(n, "kv_heads", heads);
     const uint32_t of[4] = {heads, kv, kv, heads}, rep = kv ? heads / kv : 0;
     const bool inner = s->o && s->o->inner;
@@ -76,18 +76,18 @@ void qn_rule_attention(qn_grouping *s, const qn_node *n)
             const uint32_t size = a[0].n / heads;
             qn_contract(s, a[0].first + j, a[1].first + j / size / rep * size + j % size);
         }
-    qn_tie_axes(s, qn_axis_of(s, q, 0), qn_axis_of(s, y, 0));
+    qn_tie_axes(s, qn_axis_at(s, q, 0), qn_axis_at(s, y, 0));
     qn_mark(s, a[0], inner ? QN_MARK_HEAD_SIZE : QN_MARK_HEADS);
     qn_mark(s, a[2], inner ? QN_MARK_HEAD_SIZE : QN_MARK_HEADS);
     qn_freeze_value(s, qn_in(s, n, 3), qn_reason_dull(s, "holds positions"));
     if (slopes != QN_NO_VALUE && !inner) { /* one for each query head */
-        const qn_axis sa = qn_axis_of(s, slopes, 0);
+        const qn_axis sa = qn_axis_at(s, slopes, 0);
         for (uint32_t h = 0; h < heads && h < sa.n; h++)
             qn_tie(s, sa.first + h, a[0].first + h * (a[0].n / heads));
     } else {
         qn_freeze_value(s, slopes, qn_reason_dull(s, "is common to all sizes"));
     }
-    const double rows = (double)qn_axis_of(s, q, 0).n;
+    const double rows = (double)qn_axis_at(s, q, 0).n;
     qn_note_product(s, &(qn_product_spec){.operand = QN_NO_VALUE, .axes = {number(s, q, -1)}, .n_axes = 1, .macs = rows * rows * (double)a[0].n});
     qn_note_product(s, &(qn_product_spec){.operand = QN_NO_VALUE, .axes = {number(s, y, -1)}, .n_axes = 1, .macs = rows * rows * (double)a[3].n});
 }
@@ -110,30 +110,30 @@ void qn_rule_experts(qn_grouping *s, const qn_node *n)
     const bool separate = !strcmp(layout, "separate"), fused = !strcmp(layout, "fused");
     const int64_t experts = qn_node_int(n, "experts", 1), top = qn_node_int(n, "top_k", 1);
     const unsigned n_sets = separate ? (unsigned)experts : 1, parts = fused ? 2 : 3;
-    const qn_axis xa = qn_axis_of(s, x, -1), ya = qn_axis_of(s, y, -1);
+    const qn_axis xa = qn_axis_at(s, x, -1), ya = qn_axis_at(s, y, -1);
     const uint32_t chosen = qn_reason(s, "node '%s' (%s) chooses among it", n->name, n->type);
-    qn_freeze(s, qn_axis_of(s, logits, -1), chosen);
-    qn_tie_axes(s, qn_axis_of(s, x, 0), qn_axis_of(s, y, 0));
-    qn_tie_axes(s, qn_axis_of(s, x, 0), qn_axis_of(s, logits, 0));
+    qn_freeze(s, qn_axis_at(s, logits, -1), chosen);
+    qn_tie_axes(s, qn_axis_at(s, x, 0), qn_axis_at(s, y, 0));
+    qn_tie_axes(s, qn_axis_at(s, x, 0), qn_axis_at(s, logits, 0));
     for (unsigned e = 0; e < n_sets && 2 + parts * n_sets <= n->n_in; e++) {
         const uint32_t gate = qn_in(s, n, 2 + e), up = fused ? gate : qn_in(s, n, 2 + n_sets + e), down = qn_in(s, n, 2 + (parts - 1) * n_sets + e);
-        const qn_axis f = qn_axis_of(s, down, -1), out = qn_axis_of(s, gate, -2);
-        qn_contract_axes(s, xa, qn_axis_of(s, gate, -1));
+        const qn_axis f = qn_axis_at(s, down, -1), out = qn_axis_at(s, gate, -2);
+        qn_contract_axes(s, xa, qn_axis_at(s, gate, -1));
         if (!fused)
-            qn_contract_axes(s, xa, qn_axis_of(s, up, -1));
-        qn_flow_axes(s, qn_axis_of(s, down, -2), ya);
+            qn_contract_axes(s, xa, qn_axis_at(s, up, -1));
+        qn_flow_axes(s, qn_axis_at(s, down, -2), ya);
         if (fused && out.n == 2 * f.n) {
             for (uint32_t i = 0; i < out.n; i++)
                 qn_tie(s, out.first + i, f.first + i % f.n);
         } else {
             qn_tie_axes(s, out, f);
-            qn_tie_axes(s, qn_axis_of(s, up, -2), f);
+            qn_tie_axes(s, qn_axis_at(s, up, -2), f);
         }
         if (!separate)
             for (unsigned i = 0; i < 3; i++)
-                qn_freeze(s, qn_axis_of(s, i == 0 ? gate : i == 1 ? up : down, 0), chosen);
+                qn_freeze(s, qn_axis_at(s, i == 0 ? gate : i == 1 ? up : down, 0), chosen);
         qn_mark(s, f, QN_MARK_EXPERTS);
-        const double rows = (double)qn_axis_of(s, x, 0).n, share = (double)top / (double)(experts > 0 ? experts : 1);
+        const double rows = (double)qn_axis_at(s, x, 0).n, share = (double)top / (double)(experts > 0 ? experts : 1);
         expert_product(s, gate, rows, share);
         if (!fused)
             expert_product(s, up, rows, share);
@@ -150,11 +150,11 @@ void qn_rule_recurrent(qn_grouping *s, const qn_node *n)
     for (unsigned i = 0; i < n->n_out; i++)
         qn_freeze_value(s, n->out[i], why);
     for (int a = 0; a < 2; a++) {
-        qn_freeze(s, qn_axis_of(s, x, a), why);
-        qn_freeze(s, qn_axis_of(s, w, a), why);
+        qn_freeze(s, qn_axis_at(s, x, a), why);
+        qn_freeze(s, qn_axis_at(s, w, a), why);
     }
-    qn_contract_axes(s, qn_axis_of(s, x, 2), qn_axis_of(s, w, 2));
-    const double rows = qn_elems(s, x) / (double)(qn_axis_of(s, x, 2).n ? qn_axis_of(s, x, 2).n : 1);
+    qn_contract_axes(s, qn_axis_at(s, x, 2), qn_axis_at(s, w, 2));
+    const double rows = qn_elems(s, x) / (double)(qn_axis_at(s, x, 2).n ? qn_axis_at(s, x, 2).n : 1);
     qn_note_product(s, &(qn_product_spec){.operand = w, .out_axis = 1, .in_axis = 2, .bias = QN_NO_VALUE, .tapped = true,
                                           .axes = {qn_axis_number(w, 1), qn_axis_number(w, 2)}, .n_axes = 2, .macs = rows * qn_elems(s, w)});
     const uint32_t r = qn_in(s, n, 2);

@@ -9,7 +9,7 @@ void qn_rule_transpose(qn_grouping *s, const qn_node *n)
     unsigned count;
     const int64_t *perm = qn_node_ints(n, "perm", &count);
     for (int a = 0; a < rank; a++)
-        qn_flow_axes(s, qn_axis_of(s, x, perm && a < (int)count ? (int)perm[a] : rank - 1 - a), qn_axis_of(s, y, a));
+        qn_flow_axes(s, qn_axis_at(s, x, perm && a < (int)count ? (int)perm[a] : rank - 1 - a), qn_axis_at(s, y, a));
 }
 
 /* Part of an axis, index by index: x[x0 + i] is y[y0 + i]. */
@@ -33,9 +33,9 @@ void qn_rule_concat(qn_grouping *s, const qn_node *n)
         const uint32_t x = qn_in(s, n, i);
         for (int a = 0; a < rank; a++)
             if (a != axis)
-                qn_flow_axes(s, qn_axis_of(s, x, a), qn_axis_of(s, y, a));
-        const qn_axis xa = qn_axis_of(s, x, axis);
-        part(s, xa, 0, qn_axis_of(s, y, axis), off, xa.n);
+                qn_flow_axes(s, qn_axis_at(s, x, a), qn_axis_at(s, y, a));
+        const qn_axis xa = qn_axis_at(s, x, axis);
+        part(s, xa, 0, qn_axis_at(s, y, axis), off, xa.n);
         off += xa.n;
     }
 }
@@ -48,7 +48,7 @@ void qn_rule_split(qn_grouping *s, const qn_node *n)
     const bool own = !strcmp(n->domain, "quern");
     const int axis = own ? rank - 1 : place(qn_node_int(n, "axis", 0), rank);
     const uint32_t groups = own ? (uint32_t)qn_node_int(n, "groups", 1) : 1;
-    const qn_axis xa = qn_axis_of(s, x, axis);
+    const qn_axis xa = qn_axis_at(s, x, axis);
     uint32_t off = 0;
     for (unsigned i = 0; i < n->n_out; i++) {
         const uint32_t y = qn_out(s, n, i);
@@ -56,10 +56,10 @@ void qn_rule_split(qn_grouping *s, const qn_node *n)
             qn_freeze(s, xa, qn_reason(s, "outputs of node '%s' (%s) are left out", n->name, n->type));
             return;
         }
-        const qn_axis ya = qn_axis_of(s, y, axis);
+        const qn_axis ya = qn_axis_at(s, y, axis);
         for (int a = 0; a < rank; a++)
             if (a != axis)
-                qn_flow_axes(s, qn_axis_of(s, x, a), qn_axis_of(s, y, a));
+                qn_flow_axes(s, qn_axis_at(s, x, a), qn_axis_at(s, y, a));
         const uint32_t size = groups ? ya.n / groups : 0;
         for (uint32_t k = 0; k < groups; k++)
             part(s, xa, k * (xa.n / groups) + off, ya, k * size, size);
@@ -76,8 +76,8 @@ static bool varies(const qn_grouping *s, uint32_t v, int axis)
 static void keep(qn_grouping *s, const qn_node *n, uint32_t x, uint32_t y, int axis, const char *what)
 {
     const uint32_t why = qn_reason(s, "%s of node '%s' (%s)", what, n->name, n->type);
-    qn_freeze(s, qn_axis_of(s, x, axis), why);
-    qn_freeze(s, qn_axis_of(s, y, axis), why);
+    qn_freeze(s, qn_axis_at(s, x, axis), why);
+    qn_freeze(s, qn_axis_at(s, y, axis), why);
 }
 
 void qn_rule_slice(qn_grouping *s, const qn_node *n)
@@ -100,7 +100,7 @@ void qn_rule_slice(qn_grouping *s, const qn_node *n)
         if (a < 0 || a >= rank)
             continue;
         sliced[a] = true;
-        const qn_axis xa = qn_axis_of(s, x, a), ya = qn_axis_of(s, y, a);
+        const qn_axis xa = qn_axis_at(s, x, a), ya = qn_axis_at(s, y, a);
         const int64_t step = steps && k < n_steps ? steps[k] : 1, d = xa.n;
         int64_t start = known[0] && k < n_starts ? starts[k] : 0;
         if (known[0] && known[2] && step == 1 && ya.n == xa.n && varies(s, x, a) == varies(s, y, a)) { /* all of it, however long it is */
@@ -121,7 +121,7 @@ void qn_rule_slice(qn_grouping *s, const qn_node *n)
     }
     for (int a = 0; a < rank; a++)
         if (!sliced[a])
-            qn_flow_axes(s, qn_axis_of(s, x, a), qn_axis_of(s, y, a));
+            qn_flow_axes(s, qn_axis_at(s, x, a), qn_axis_at(s, y, a));
     for (unsigned i = 1; i < n->n_in; i++)
         qn_freeze_value(s, n->in[i], qn_reason_dull(s, "says where to cut"));
 }
@@ -133,14 +133,14 @@ void qn_rule_gather(qn_grouping *s, const qn_node *n)
     const int rank = s->t.rank[x], r = s->t.rank[index], axis = place(qn_node_int(n, "axis", 0), rank);
     for (int a = 0; a < rank; a++)
         if (a != axis)
-            qn_flow_axes(s, qn_axis_of(s, x, a), qn_axis_of(s, y, a < axis ? a : a + r - 1));
-    const qn_axis xa = qn_axis_of(s, x, axis);
+            qn_flow_axes(s, qn_axis_at(s, x, a), qn_axis_at(s, y, a < axis ? a : a + r - 1));
+    const qn_axis xa = qn_axis_at(s, x, axis);
     unsigned count;
     const int64_t *at = qn_in_ints(s, n, 1, &count);
     const uint32_t why = qn_reason(s, "%s of node '%s' picks from it", n->type, n->name);
-    if (r == 1 && at && count == qn_axis_of(s, y, axis).n && !varies(s, x, axis)) {
+    if (r == 1 && at && count == qn_axis_at(s, y, axis).n && !varies(s, x, axis)) {
         /* A selection that is always the same: it is renumbered. The indices themselves stay what they are. */
-        const qn_axis ya = qn_axis_of(s, y, axis);
+        const qn_axis ya = qn_axis_at(s, y, axis);
         for (uint32_t i = 0; i < ya.n; i++) {
             const int64_t k = at[i] + (at[i] < 0 ? (int64_t)xa.n : 0);
             if (k >= 0 && k < (int64_t)xa.n)
@@ -156,8 +156,8 @@ void qn_rule_gather(qn_grouping *s, const qn_node *n)
     }
     qn_freeze(s, xa, why);
     for (int a = 0; a < r; a++) {
-        qn_tie_axes(s, qn_axis_of(s, index, a), qn_axis_of(s, y, axis + a));
-        qn_freeze(s, qn_axis_of(s, y, axis + a), why);
+        qn_tie_axes(s, qn_axis_at(s, index, a), qn_axis_at(s, y, axis + a));
+        qn_freeze(s, qn_axis_at(s, y, axis + a), why);
     }
 }
 
@@ -172,7 +172,7 @@ void qn_rule_pad(qn_grouping *s, const qn_node *n)
     const int64_t *axes = qn_list(s, n, NULL, 3, &n_axes, &known_axes);
     const bool constant = !strcmp(qn_node_string(n, "mode", "constant"), "constant");
     for (int a = 0; a < rank; a++) {
-        const qn_axis xa = qn_axis_of(s, x, a), ya = qn_axis_of(s, y, a);
+        const qn_axis xa = qn_axis_at(s, x, a), ya = qn_axis_at(s, y, a);
         int64_t before = 0, behind = 0;
         bool said = known && known_axes && pads;
         if (said && axes) {
@@ -203,14 +203,14 @@ void qn_rule_pad(qn_grouping *s, const qn_node *n)
     const bool zero = constant && (value == QN_NO_VALUE ? qn_node_float(n, "value", 0) == 0
                                                         : c->dtype == QN_F32 && c->n == 1 && *(const float *)c->data == 0);
     for (int a = 0; a < rank && constant && !zero; a++)
-        qn_fill(s, qn_axis_of(s, y, a));
+        qn_fill(s, qn_axis_at(s, y, a));
 }
 
 void qn_rule_tile(qn_grouping *s, const qn_node *n)
 {
     const uint32_t x = qn_in(s, n, 0), y = qn_out(s, n, 0);
     for (int a = 0; a < s->t.rank[y]; a++) {
-        const qn_axis xa = qn_axis_of(s, x, a), ya = qn_axis_of(s, y, a);
+        const qn_axis xa = qn_axis_at(s, x, a), ya = qn_axis_at(s, y, a);
         if (xa.n > 1 && ya.n != xa.n && varies(s, y, a)) {
             keep(s, n, x, y, a, "the repeats");
             continue;
@@ -229,7 +229,7 @@ void qn_rule_expand(qn_grouping *s, const qn_node *n)
     const uint32_t x = qn_in(s, n, 0), y = qn_out(s, n, 0);
     const int rank = s->t.rank[y], own = s->t.rank[x];
     for (int a = 0; a < rank; a++) {
-        const qn_axis xa = a >= rank - own ? qn_axis_of(s, x, a - (rank - own)) : (qn_axis){0, 0}, ya = qn_axis_of(s, y, a);
+        const qn_axis xa = a >= rank - own ? qn_axis_at(s, x, a - (rank - own)) : (qn_axis){0, 0}, ya = qn_axis_at(s, y, a);
         if (xa.n > 1)
             qn_flow_axes(s, xa, ya);
         else
@@ -242,7 +242,7 @@ void qn_rule_expand(qn_grouping *s, const qn_node *n)
 /* Blocks of b · b channels are a pixel each: DCR has the block's place outermost, CRD the channel. deep: the value with more channels. */
 static void depth(qn_grouping *s, const qn_node *n, uint32_t deep, uint32_t flat, bool from_deep)
 {
-    const qn_axis d = qn_axis_of(s, deep, 1), f = qn_axis_of(s, flat, 1);
+    const qn_axis d = qn_axis_at(s, deep, 1), f = qn_axis_at(s, flat, 1);
     const bool crd = !strcmp(qn_node_string(n, "mode", "DCR"), "CRD");
     const uint32_t why = qn_reason_dull(s, "is a spatial axis");
     if (!f.n || d.n % f.n) {
@@ -257,10 +257,10 @@ static void depth(qn_grouping *s, const qn_node *n, uint32_t deep, uint32_t flat
         else
             qn_flow(s, c, d.first + i);
     }
-    qn_tie_axes(s, qn_axis_of(s, deep, 0), qn_axis_of(s, flat, 0));
+    qn_tie_axes(s, qn_axis_at(s, deep, 0), qn_axis_at(s, flat, 0));
     for (int a = 2; a < 4; a++) {
-        qn_freeze(s, qn_axis_of(s, deep, a), why);
-        qn_freeze(s, qn_axis_of(s, flat, a), why);
+        qn_freeze(s, qn_axis_at(s, deep, a), why);
+        qn_freeze(s, qn_axis_at(s, flat, a), why);
     }
 }
 

@@ -38,15 +38,15 @@ void qn_rule_norm(qn_grouping *s, const qn_node *n)
     for (int a = 0; a < rank; a++) {
         const qn_axis none = {0, 0};
         const int wa = w == QN_NO_VALUE ? -1 : a - rank + s->t.rank[w], ba = b == QN_NO_VALUE ? -1 : a - rank + s->t.rank[b];
-        scaled(s, qn_axis_of(s, x, a), wa >= 0 ? qn_axis_of(s, w, wa) : none, ba >= 0 ? qn_axis_of(s, b, ba) : none, qn_axis_of(s, y, a),
+        scaled(s, qn_axis_at(s, x, a), wa >= 0 ? qn_axis_at(s, w, wa) : none, ba >= 0 ? qn_axis_at(s, b, ba) : none, qn_axis_at(s, y, a),
                is_rms(n));
         if (a < axis) {
             if (b != QN_NO_VALUE)
-                qn_fill(s, qn_axis_of(s, y, a));
+                qn_fill(s, qn_axis_at(s, y, a));
             continue;
         }
-        qn_inexact(s, qn_axis_of(s, x, a), why);
-        qn_mark(s, qn_axis_of(s, x, a), QN_MARK_WIDTH);
+        qn_inexact(s, qn_axis_at(s, x, a), why);
+        qn_mark(s, qn_axis_at(s, x, a), QN_MARK_WIDTH);
     }
     for (unsigned i = 1; i < n->n_out; i++) /* mean, deviation */
         qn_freeze_value(s, n->out[i], qn_reason(s, "is a statistic of node '%s'", n->name));
@@ -57,13 +57,13 @@ void qn_rule_norm(qn_grouping *s, const qn_node *n)
 void qn_rule_lm_norm(qn_grouping *s, const qn_node *n)
 {
     const uint32_t x = qn_in(s, n, 0), w = qn_in(s, n, 1), b = qn_in(s, n, 2), y = qn_out(s, n, 0);
-    const qn_axis xa = qn_axis_of(s, x, -1), ya = qn_axis_of(s, y, -1), wa = qn_axis_of(s, w, 0), ba = qn_axis_of(s, b, 0);
+    const qn_axis xa = qn_axis_at(s, x, -1), ya = qn_axis_at(s, y, -1), wa = qn_axis_at(s, w, 0), ba = qn_axis_at(s, b, 0);
     const bool group_norm = !strcmp(n->type, "GroupNorm"), rms = is_rms(n);
     const uint32_t why = statistic(s, n);
     for (int a = 0; a + 1 < s->t.rank[x]; a++) {
-        qn_flow_axes(s, qn_axis_of(s, x, a), qn_axis_of(s, y, a));
+        qn_flow_axes(s, qn_axis_at(s, x, a), qn_axis_at(s, y, a));
         if (b != QN_NO_VALUE)
-            qn_fill(s, qn_axis_of(s, y, a));
+            qn_fill(s, qn_axis_at(s, y, a));
     }
     if (group_norm || wa.n == xa.n || (!wa.n && qn_node_int(n, "size", xa.n) == xa.n)) {
         scaled(s, xa, qn_node_int(n, "offset", 0) ? (qn_axis){0, 0} : wa, ba, ya, rms);
@@ -103,7 +103,7 @@ void qn_rule_lm_norm(qn_grouping *s, const qn_node *n)
 void qn_rule_group_norm(qn_grouping *s, const qn_node *n)
 {
     const uint32_t x = qn_in(s, n, 0), y = qn_out(s, n, 0);
-    const qn_axis xa = qn_axis_of(s, x, 1), ya = qn_axis_of(s, y, 1);
+    const qn_axis xa = qn_axis_at(s, x, 1), ya = qn_axis_at(s, y, 1);
     const int64_t groups = qn_node_int(n, "num_groups", 1);
     if (groups < 1 || xa.n % groups || xa.n != ya.n) {
         qn_freeze_node(s, n, qn_reason(s, "shapes of node '%s' (%s)", n->name, n->type));
@@ -112,12 +112,12 @@ void qn_rule_group_norm(qn_grouping *s, const qn_node *n)
     const uint32_t per = xa.n / (uint32_t)groups, why = qn_reason_dull(s, "is a spatial axis");
     for (int a = 0; a < s->t.rank[x]; a++)
         if (a != 1) {
-            qn_tie_axes(s, qn_axis_of(s, x, a), qn_axis_of(s, y, a));
+            qn_tie_axes(s, qn_axis_at(s, x, a), qn_axis_at(s, y, a));
             if (a > 1)
-                qn_freeze(s, qn_axis_of(s, x, a), why);
+                qn_freeze(s, qn_axis_at(s, x, a), why);
         }
     for (unsigned k = 1; k < 3; k++) {
-        const qn_axis p = qn_axis_of(s, qn_in(s, n, k), 0);
+        const qn_axis p = qn_axis_at(s, qn_in(s, n, k), 0);
         for (uint32_t i = 0; i < ya.n && p.n > 0; i++) {
             const uint32_t atom = p.first + (p.n == ya.n ? i : i / per < p.n ? i / per : 0);
             if (k == 1)
@@ -136,23 +136,23 @@ void qn_rule_group_norm(qn_grouping *s, const qn_node *n)
 void qn_rule_batch_norm(qn_grouping *s, const qn_node *n)
 {
     const uint32_t x = qn_in(s, n, 0), y = qn_out(s, n, 0);
-    const qn_axis ya = qn_axis_of(s, y, 1);
+    const qn_axis ya = qn_axis_at(s, y, 1);
     const bool instance = !strcmp(n->type, "InstanceNormalization");
     const uint32_t why = qn_reason(s, "the mean of node '%s' is over it", n->name);
-    qn_factor_axes(s, qn_axis_of(s, qn_in(s, n, 1), 0), ya);
-    qn_flow_axes(s, qn_axis_of(s, qn_in(s, n, 2), 0), ya);
+    qn_factor_axes(s, qn_axis_at(s, qn_in(s, n, 1), 0), ya);
+    qn_flow_axes(s, qn_axis_at(s, qn_in(s, n, 2), 0), ya);
     for (int a = 0; a < s->t.rank[y]; a++) {
-        const qn_axis xa = qn_axis_of(s, x, a);
-        qn_tie_axes(s, xa, qn_axis_of(s, y, a));
+        const qn_axis xa = qn_axis_at(s, x, a);
+        qn_tie_axes(s, xa, qn_axis_at(s, y, a));
         if (a != 1)
-            qn_fill(s, qn_axis_of(s, y, a));
+            qn_fill(s, qn_axis_at(s, y, a));
         if (instance && a > 1)
             qn_freeze(s, xa, why);
     }
     for (unsigned i = 3; i < n->n_in; i++)
-        qn_tie_axes(s, qn_axis_of(s, qn_in(s, n, i), 0), ya);
+        qn_tie_axes(s, qn_axis_at(s, qn_in(s, n, i), 0), ya);
     for (unsigned i = 1; i < n->n_out; i++)
-        qn_tie_axes(s, qn_axis_of(s, qn_out(s, n, i), 0), ya);
+        qn_tie_axes(s, qn_axis_at(s, qn_out(s, n, i), 0), ya);
 }
 
 /* Softmax and the like, sums along an axis: that axis stays; before version 13 Softmax took all from `axis` on for one. */
@@ -175,11 +175,11 @@ void qn_rule_along(qn_grouping *s, const qn_node *n)
     const uint32_t why = qn_reason(s, "%s of node '%s' goes over it", n->type, n->name);
     for (int a = 0; a < rank; a++) {
         if (sum)
-            qn_flow_axes(s, qn_axis_of(s, x, a), qn_axis_of(s, y, a));
+            qn_flow_axes(s, qn_axis_at(s, x, a), qn_axis_at(s, y, a));
         else
-            qn_tie_axes(s, qn_axis_of(s, x, a), qn_axis_of(s, y, a));
+            qn_tie_axes(s, qn_axis_at(s, x, a), qn_axis_at(s, y, a));
         if (a == axis || (old && a > axis))
-            qn_freeze(s, qn_axis_of(s, x, a), why);
+            qn_freeze(s, qn_axis_at(s, x, a), why);
     }
 }
 
@@ -190,13 +190,13 @@ void qn_rule_unit(qn_grouping *s, const qn_node *n)
     int64_t axis = qn_node_int(n, "axis", -1);
     axis += axis < 0 ? s->t.rank[y] : 0;
     for (int a = 0; a < s->t.rank[y]; a++) {
-        const qn_axis xa = qn_axis_of(s, x, a);
+        const qn_axis xa = qn_axis_at(s, x, a);
         if (a == axis) {
-            qn_flow_axes(s, xa, qn_axis_of(s, y, a));
+            qn_flow_axes(s, xa, qn_axis_at(s, y, a));
             qn_sum(s, xa);
             qn_mark(s, xa, QN_MARK_WIDTH);
         } else {
-            qn_tie_axes(s, xa, qn_axis_of(s, y, a));
+            qn_tie_axes(s, xa, qn_axis_at(s, y, a));
             qn_refuse_zero(s, xa, "would divide by 0");
         }
     }
@@ -207,8 +207,8 @@ void qn_rule_lrn(qn_grouping *s, const qn_node *n)
 {
     const uint32_t x = qn_in(s, n, 0), y = qn_out(s, n, 0);
     for (int a = 0; a < s->t.rank[y]; a++)
-        qn_flow_axes(s, qn_axis_of(s, x, a), qn_axis_of(s, y, a));
-    qn_freeze(s, qn_axis_of(s, x, 1), qn_reason(s, "%s of node '%s' looks at neighbours", n->type, n->name));
+        qn_flow_axes(s, qn_axis_at(s, x, a), qn_axis_at(s, y, a));
+    qn_freeze(s, qn_axis_at(s, x, 1), qn_reason(s, "%s of node '%s' looks at neighbours", n->type, n->name));
 }
 
 void qn_rule_mvn(qn_grouping *s, const qn_node *n)
@@ -223,9 +223,9 @@ void qn_rule_mvn(qn_grouping *s, const qn_node *n)
         count = 3;
     }
     for (int a = 0; a < s->t.rank[y]; a++)
-        qn_tie_axes(s, qn_axis_of(s, x, a), qn_axis_of(s, y, a));
+        qn_tie_axes(s, qn_axis_at(s, x, a), qn_axis_at(s, y, a));
     for (unsigned k = 0; k < count; k++)
-        qn_inexact(s, qn_axis_of(s, x, (int)axes[k]), why);
+        qn_inexact(s, qn_axis_at(s, x, (int)axes[k]), why);
 }
 
 void qn_rule_last_two(qn_grouping *s, const qn_node *n)
@@ -233,8 +233,8 @@ void qn_rule_last_two(qn_grouping *s, const qn_node *n)
     const uint32_t x = qn_in(s, n, 0), y = qn_out(s, n, 0);
     const uint32_t why = qn_reason(s, "%s of node '%s' goes over it", n->type, n->name);
     for (int a = 0; a < s->t.rank[y]; a++) {
-        qn_flow_axes(s, qn_axis_of(s, x, a), qn_axis_of(s, y, a));
+        qn_flow_axes(s, qn_axis_at(s, x, a), qn_axis_at(s, y, a));
         if (a >= s->t.rank[y] - 2)
-            qn_freeze(s, qn_axis_of(s, x, a), why);
+            qn_freeze(s, qn_axis_at(s, x, a), why);
     }
 }

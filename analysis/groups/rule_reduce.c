@@ -7,16 +7,16 @@ void qn_rule_spatial(qn_grouping *s, const qn_node *n)
 {
     const uint32_t x = qn_in(s, n, 0), y = qn_out(s, n, 0), why = qn_reason_dull(s, "is a spatial axis");
     for (int a = 0; a < 2; a++)
-        qn_flow_axes(s, qn_axis_of(s, x, a), qn_axis_of(s, y, a));
+        qn_flow_axes(s, qn_axis_at(s, x, a), qn_axis_at(s, y, a));
     for (int a = 2; a < s->t.rank[x]; a++)
-        qn_freeze(s, qn_axis_of(s, x, a), why);
+        qn_freeze(s, qn_axis_at(s, x, a), why);
     for (int a = 2; a < s->t.rank[y]; a++)
-        qn_freeze(s, qn_axis_of(s, y, a), why);
+        qn_freeze(s, qn_axis_at(s, y, a), why);
     if (n->n_in > 1) { /* the grid: a set of points for each image */
         const uint32_t grid = qn_in(s, n, 1);
-        qn_tie_axes(s, qn_axis_of(s, grid, 0), qn_axis_of(s, x, 0));
+        qn_tie_axes(s, qn_axis_at(s, grid, 0), qn_axis_at(s, x, 0));
         for (int a = 1; grid != QN_NO_VALUE && a < s->t.rank[grid]; a++)
-            qn_freeze(s, qn_axis_of(s, grid, a), why);
+            qn_freeze(s, qn_axis_at(s, grid, a), why);
     }
     if (n->n_out > 1 && n->out[1] != QN_NO_VALUE && s->g->last_use[n->out[1]] != QN_NO_NODE) /* places of MaxPool count all channels */
         qn_freeze_node(s, n, qn_reason(s, "places of node '%s' (%s)", n->name, n->type));
@@ -26,7 +26,7 @@ void qn_rule_resize(qn_grouping *s, const qn_node *n)
 {
     const uint32_t x = qn_in(s, n, 0), y = qn_out(s, n, 0), why = qn_reason_dull(s, "is a spatial axis");
     for (int a = 0; a < s->t.rank[y]; a++) {
-        const qn_axis xa = qn_axis_of(s, x, a), ya = qn_axis_of(s, y, a);
+        const qn_axis xa = qn_axis_at(s, x, a), ya = qn_axis_at(s, y, a);
         if (a < 2 && xa.n == ya.n) {
             qn_flow_axes(s, xa, ya);
         } else {
@@ -37,17 +37,17 @@ void qn_rule_resize(qn_grouping *s, const qn_node *n)
     for (unsigned i = 1; i < n->n_in; i++)
         qn_freeze_value(s, n->in[i], why);
     if (!strcmp(qn_node_string(n, "coordinate_transformation_mode", ""), "tf_crop_and_resize"))
-        qn_fill(s, qn_axis_of(s, y, 1));
+        qn_fill(s, qn_axis_at(s, y, 1));
 }
 
 void qn_rule_roi(qn_grouping *s, const qn_node *n)
 {
     const uint32_t x = qn_in(s, n, 0), y = qn_out(s, n, 0), why = qn_reason_dull(s, "is a spatial axis");
-    qn_flow_axes(s, qn_axis_of(s, x, 1), qn_axis_of(s, y, 1));
+    qn_flow_axes(s, qn_axis_at(s, x, 1), qn_axis_at(s, y, 1));
     for (int a = 0; a < 4; a++)
         if (a != 1) {
-            qn_freeze(s, qn_axis_of(s, x, a), why);
-            qn_freeze(s, qn_axis_of(s, y, a), why);
+            qn_freeze(s, qn_axis_at(s, x, a), why);
+            qn_freeze(s, qn_axis_at(s, y, a), why);
         }
     for (unsigned i = 1; i < n->n_in; i++)
         qn_freeze_value(s, n->in[i], why);
@@ -88,13 +88,13 @@ static void reduce(qn_grouping *s, const qn_node *n, const bool *reduced)
     const bool keep = s->t.rank[y] == s->t.rank[x];
     int at = 0;
     for (int a = 0; a < s->t.rank[x]; a++) {
-        const qn_axis xa = qn_axis_of(s, x, a);
+        const qn_axis xa = qn_axis_at(s, x, a);
         if (reduced[a]) {
             over(s, n, xa);
             at += keep;
             continue;
         }
-        pass(s, n, xa, qn_axis_of(s, y, at++));
+        pass(s, n, xa, qn_axis_at(s, y, at++));
     }
 }
 
@@ -139,10 +139,10 @@ void qn_rule_reduce_one(qn_grouping *s, const qn_node *n)
         for (unsigned i = 0; i < n->n_out; i++) {
             const uint32_t y = qn_out(s, n, i);
             if (a == axis) {
-                qn_freeze(s, qn_axis_of(s, x, a), why);
-                qn_freeze(s, qn_axis_of(s, y, a), why);
+                qn_freeze(s, qn_axis_at(s, x, a), why);
+                qn_freeze(s, qn_axis_at(s, y, a), why);
             } else if (y != QN_NO_VALUE) {
-                qn_tie_axes(s, qn_axis_of(s, x, a), qn_axis_of(s, y, a));
+                qn_tie_axes(s, qn_axis_at(s, x, a), qn_axis_at(s, y, a));
             }
         }
 }

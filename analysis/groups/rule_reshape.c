@@ -66,19 +66,19 @@ static void freeze_others(qn_grouping *s, const qn_node *n, const uint32_t v[2],
     const uint32_t why = qn_reason(s, "is merged with another axis by node '%s' (%s)", n->name, n->type);
     for (unsigned k = 0; k < r->n[side]; k++)
         if (k != keep)
-            qn_freeze(s, qn_axis_of(s, v[side], (int)r->axis[side][k]), why);
+            qn_freeze(s, qn_axis_at(s, v[side], (int)r->axis[side][k]), why);
 }
 
 static void carry(qn_grouping *s, const qn_node *n, const uint32_t v[2], const struct run *r, uint8_t *choice)
 {
     const unsigned side = r->n[0] > 1 ? 0 : 1;
-    const qn_axis one = qn_axis_of(s, v[!side], (int)r->axis[!side][0]);
+    const qn_axis one = qn_axis_at(s, v[!side], (int)r->axis[!side][0]);
     if (!s->zero_pass) {
         const unsigned count = r->n[side];
         *choice = 0;
         for (unsigned i = 0; i < count && !*choice && any_free(s, one); i++) {
             const unsigned k = s->o && s->o->inner ? count - 1 - i : i;
-            if (any_free(s, qn_axis_of(s, v[side], (int)r->axis[side][k])))
+            if (any_free(s, qn_axis_at(s, v[side], (int)r->axis[side][k])))
                 *choice = (uint8_t)(k + 1);
         }
         freeze_others(s, n, v, r, side, *choice ? *choice - 1u : UINT32_MAX);
@@ -88,10 +88,10 @@ static void carry(qn_grouping *s, const qn_node *n, const uint32_t v[2], const s
     if (!*choice)
         return;
     const unsigned k = *choice - 1u;
-    const qn_axis c = qn_axis_of(s, v[side], (int)r->axis[side][k]);
+    const qn_axis c = qn_axis_at(s, v[side], (int)r->axis[side][k]);
     uint64_t stride = 1;
     for (unsigned i = k + 1; i < r->n[side]; i++)
-        stride *= qn_axis_of(s, v[side], (int)r->axis[side][i]).n;
+        stride *= qn_axis_at(s, v[side], (int)r->axis[side][i]).n;
     for (uint32_t f = 0; f < one.n; f++)
         flow(s, side, c.first + (uint32_t)(f / stride % c.n), one.first + f);
 }
@@ -101,9 +101,9 @@ static void both(qn_grouping *s, const qn_node *n, const uint32_t v[2], const st
     qn_axis a[2];
     uint64_t stride[2] = {1, 1};
     for (unsigned k = 0; k < 2; k++) {
-        a[k] = qn_axis_of(s, v[k], (int)r->axis[k][0]);
+        a[k] = qn_axis_at(s, v[k], (int)r->axis[k][0]);
         for (unsigned i = 1; i < r->n[k]; i++)
-            stride[k] *= qn_axis_of(s, v[k], (int)r->axis[k][i]).n;
+            stride[k] *= qn_axis_at(s, v[k], (int)r->axis[k][i]).n;
     }
     const unsigned wide = stride[0] >= stride[1] ? 0 : 1; /* whose index covers some of the other's */
     if (!s->zero_pass) {
@@ -132,7 +132,7 @@ void qn_rule_reshape(qn_grouping *s, const qn_node *n)
         if (!s->zero_pass && plain == s->late)
             continue;
         if (plain)
-            qn_flow_axes(s, qn_axis_of(s, v[0], (int)r->axis[0][0]), qn_axis_of(s, v[1], (int)r->axis[1][0]));
+            qn_flow_axes(s, qn_axis_at(s, v[0], (int)r->axis[0][0]), qn_axis_at(s, v[1], (int)r->axis[1][0]));
         else if (r->n[0] == 1 || r->n[1] == 1)
             carry(s, n, v, r, &choice[i]);
         else
