@@ -242,13 +242,18 @@ bool qn_exec_spare(const qn_exec *x, const qn_node *n, unsigned i, const qn_arra
 
 bool qn_exec_listens(const qn_exec *x)
 {
-    return x->options.on_input != NULL;
+    return x->options.on_input != NULL && !x->hushed;
+}
+
+void qn_exec_hush(qn_exec *x, bool hush)
+{
+    x->hushed = hush;
 }
 
 qn_code qn_exec_input(qn_exec *x, uint32_t weight, uint32_t part, const float *rows, uint64_t n_rows, uint64_t n, uint64_t ld,
                       qn_err *err)
 {
-    if (!x->options.on_input || weight == QN_NO_VALUE)
+    if (!qn_exec_listens(x) || weight == QN_NO_VALUE)
         return QN_OK;
     const qn_frame *f = x->frame;
     while (f->graph->values[weight].kind == QN_VALUE_OUTER && f->up) {

@@ -73,11 +73,17 @@ qn_code qn_streamer_look(qn_streamer *t, uint64_t batch, uint32_t i, qn_array *o
 /* Runs the last block for one batch; outs as in qn_exec_run. */
 qn_code qn_streamer_take(qn_streamer *t, uint64_t batch, qn_array *outs, qn_err *err) QN_MUST_CHECK;
 void qn_streamer_close(qn_streamer *t); /* NULL is fine */
+/* The next block for one batch: how two models are compared batch by batch. keep false: a trial, what comes out is forgotten. When every batch has been kept
+ * once, qn_streamer_next goes on as if qn_streamer_step had run the block. Works on the last block too, which is not to be kept. */
+qn_code qn_streamer_try(qn_streamer *t, uint64_t batch, bool keep, qn_err *err) QN_MUST_CHECK;
+void qn_streamer_next(qn_streamer *t);
 
 /* A second one from where `t` stands: over the same graph, executor and batches, with what waits there. Both go on for themselves; the weights that the
  * executor holds are common. How the rest of a model is run again and again after a change in one block. */
 qn_code qn_streamer_branch(qn_streamer *t, qn_streamer **out, qn_err *err) QN_MUST_CHECK;
 
+/* Stops and starts on_input: runs that nobody has to listen to need no patches. */
+void qn_exec_hush(qn_exec *x, bool hush);
 /* Lets go of a weight that is held: it is read anew when it is used next. */
 void qn_exec_forget(qn_exec *x, uint32_t value);
 /* The loader of a graph's own source, or of another that has tensors of the same names and shapes (a compressed copy); for loaders that
