@@ -42,6 +42,9 @@ void qn_exec_close(qn_exec *x); /* NULL is fine */
 /* Runs the whole graph once. feeds: one tensor per graph input, in order. outs: one per graph output, released by the
  * caller. Errors name the node ("node 'layers.0.attn' (Attention): …"). */
 qn_code qn_exec_run(qn_exec *x, const qn_array *feeds, qn_array *outs, qn_err *err) QN_MUST_CHECK;
+/* The same from block `first` on. held[v], per value of the graph: what an earlier run over the same feeds had, wherever a value is computed
+ * before that block and read later; the others are not looked at. For running again after a change in a late block. */
+qn_code qn_exec_run_from(qn_exec *x, uint32_t first, const qn_array *held, const qn_array *feeds, qn_array *outs, qn_err *err) QN_MUST_CHECK;
 
 /* Runs the graph over n_batches batches, a block at a time over all of them: its weights are loaded once. What flows from
  * block to block is kept for every batch: in memory, or, past a quarter of the limit, in an unnamed file in the
