@@ -17,7 +17,7 @@ static bool same_class(const qn_allocate_options *o, uint32_t f, uint32_t k)
 }
 
 /* Which numbers may stay: all, and from there down to the least that every family allows. */
-static qn_code make_steps(qn_allocator *a, qn_unit *u, qn_err *err)
+static qn_code make_steps(qn_allocator *a, qn_alloc_unit *u, qn_err *err)
 {
     const qn_allocate_options *o = a->o;
     const double most = o->most > 0 ? fmin(o->most, 1) : MOST;
@@ -52,8 +52,8 @@ static qn_code make_units(qn_allocator *a, qn_err *err)
             begun = same_class(a->o, f, k);
         if (begun)
             continue;
-        qn_unit *u = &a->units[a->n_units];
-        *u = (qn_unit){.families = members, .n = s->families[f].n_groups};
+        qn_alloc_unit *u = &a->units[a->n_units];
+        *u = (qn_alloc_unit){.families = members, .n = s->families[f].n_groups};
         for (uint32_t k = f; k < s->n_families; k++)
             if (same_class(a->o, f, k)) {
                 if (s->families[k].n_groups != u->n)
@@ -68,7 +68,7 @@ static qn_code make_units(qn_allocator *a, qn_err *err)
     return QN_OK;
 }
 
-uint32_t qn_unit_step(const qn_unit *u, double keep)
+uint32_t qn_alloc_unit_step(const qn_alloc_unit *u, double keep)
 {
     uint32_t lo = 0, hi = u->n_steps; /* keep[lo] is enough, keep[hi] is not */
     while (hi - lo > 1) {
@@ -82,10 +82,10 @@ uint32_t qn_unit_step(const qn_unit *u, double keep)
 }
 
 /* The step nearest to that share; of two as near, the one that keeps more. */
-static uint32_t nearest_step(const qn_unit *u, double share)
+static uint32_t nearest_step(const qn_alloc_unit *u, double share)
 {
     const double want = u->n * (1 - share);
-    const uint32_t i = qn_unit_step(u, want);
+    const uint32_t i = qn_alloc_unit_step(u, want);
     if (i + 1 < u->n_steps && want - (double)u->keep[i + 1] < (double)u->keep[i] - want - 1e-9)
         return i + 1;
     return i;
@@ -95,7 +95,7 @@ static uint32_t nearest_step(const qn_unit *u, double share)
 
 static void put_step(qn_allocator *a, uint32_t unit, uint32_t step)
 {
-    const qn_unit *u = &a->units[unit];
+    const qn_alloc_unit *u = &a->units[unit];
     const uint32_t before = u->n - u->keep[a->at[unit]], after = u->n - u->keep[step];
     for (uint32_t i = 0; i < u->n_families; i++) {
         const uint32_t f = u->families[i];
@@ -194,7 +194,7 @@ qn_code qn_allocator_losses(qn_allocator *a, double ***loss, qn_err *err)
 }
 
 /* The largest convex function of the groups that go which is nowhere above the losses. corners: room for n_steps. */
-static void make_convex(const qn_unit *u, double *loss, uint32_t *corners)
+static void make_convex(const qn_alloc_unit *u, double *loss, uint32_t *corners)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < u->n_steps; i++) {
@@ -223,7 +223,7 @@ struct descent {
     bool *fresh;
 };
 
-static uint32_t next_of(const qn_unit *u, uint32_t at)
+static uint32_t next_of(const qn_alloc_unit *u, uint32_t at)
 {
     const uint32_t chunk = (u->n_steps - 1) / CHUNKS;
     const uint32_t next = at + (chunk ? chunk : 1);
@@ -323,7 +323,7 @@ qn_code qn_allocator_give_back(qn_allocator *a, double *const *loss, uint32_t *a
         uint32_t best = a->n_units;
         double most = 0, then = before;
         for (uint32_t u = 0; u < a->n_units && rc == QN_OK; u++) {
-            const qn_unit *x = &a->units[u];
+            const qn_alloc_unit *x = &a->units[u];
             if (!at[u] || given[u])
                 continue;
             at[u]--;

@@ -5,13 +5,13 @@
 #include "compress/prune/allocate.h"
 
 /* Families that keep equal numbers, as one. A *step* is a number of groups that may stay: 0 all of them, the last as few as may be. */
-typedef struct qn_unit {
+typedef struct qn_alloc_unit {
     const uint32_t *families;
     uint32_t n_families;
     uint32_t n;              /* groups of each           */
     const uint32_t *keep;    /* n_steps: falling         */
     uint32_t n_steps;        /* ≥ 1                      */
-} qn_unit;
+} qn_alloc_unit;
 
 typedef struct qn_latency qn_latency; /* allocate_latency.c */
 
@@ -23,7 +23,7 @@ typedef struct qn_allocator {
     qn_measure *measure;
     const qn_allocate_options *o;
     qn_arena arena;          /* units, and what lives as long as they do */
-    qn_unit *units;
+    qn_alloc_unit *units;
     uint32_t n_units;
     qn_curves curves;        /* of CURVES, else empty                    */
     qn_cut *cut;             /* as `at` says; groups go from the last on, or as the curves have them */
@@ -38,7 +38,7 @@ void qn_allocator_close(qn_allocator *a);
 /* Cost, in the budget's unit, of the model at these steps (per unit). */
 qn_code qn_allocator_cost(qn_allocator *a, const uint32_t *steps, double *cost, qn_err *err) QN_MUST_CHECK;
 /* The last step of a unit that keeps at least `keep` groups. */
-uint32_t qn_unit_step(const qn_unit *u, double keep);
+uint32_t qn_alloc_unit_step(const qn_alloc_unit *u, double keep);
 /* From the steps in at[], on to where the budget is met, where loss[u][step] rises least for what is saved; then back wherever there is room. Losses are
  * made convex here. loss[u][0] = 0. */
 qn_code qn_allocator_descend(qn_allocator *a, double *const *loss, uint32_t *at, qn_err *err) QN_MUST_CHECK;

@@ -282,7 +282,7 @@ static bool runs_alone(const qn_node *n)
 
 static void cut_to(const qn_allocator *a, uint32_t unit, uint32_t step, qn_cut *cut)
 {
-    const qn_unit *u = &a->units[unit];
+    const qn_alloc_unit *u = &a->units[unit];
     for (uint32_t i = 0; i < u->n_families; i++)
         for (uint32_t k = 0; k < u->n; k++)
             qn_cut_set(cut, u->families[i], k, k >= u->keep[step]);

@@ -12,12 +12,12 @@
 
 static void choose_levels(qn_table *t, uint32_t unit, double top)
 {
-    const qn_unit *u = &t->a->units[unit];
+    const qn_alloc_unit *u = &t->a->units[unit];
     qn_cut_level *l = &t->levels[(uint64_t)unit * QN_LEVELS_MAX];
     uint32_t n = 1;
     for (uint32_t i = 1; i < QN_LEVELS_MAX; i++) {
         const double share = top * i / (QN_LEVELS_MAX - 1);
-        const uint32_t step = qn_unit_step(u, floor(u->n * (1 - share) + 0.5));
+        const uint32_t step = qn_alloc_unit_step(u, floor(u->n * (1 - share) + 0.5));
         if (step > l[n - 1].step)
             l[n++].step = step;
     }

@@ -92,7 +92,7 @@ static qn_code choose(struct choice *c, qn_err *err)
 static void interpolate(const qn_table *t, double **loss)
 {
     for (uint32_t u = 0; u < t->a->n_units; u++) {
-        const qn_unit *x = &t->a->units[u];
+        const qn_alloc_unit *x = &t->a->units[u];
         const qn_cut_level *l = &t->levels[(uint64_t)u * QN_LEVELS_MAX];
         for (uint32_t i = 1, k = 1; i < x->n_steps && t->n_levels[u] > 1; i++) {
             while (k + 1 < t->n_levels[u] && l[k].step < i)

@@ -13,8 +13,7 @@ static bool is(const qn_node *n, const char *type)
     return !strcmp(n->domain, "quern") && !strcmp(n->type, type);
 }
 
-/* The number of a block "layers.N", or -1. */
-static int64_t layer_of(const qn_graph *g, uint32_t block)
+int64_t qn_emit_layer_of(const qn_graph *g, uint32_t block)
 {
     const char *name = g->blocks[block].name;
     return !strncmp(name, "layers.", 7) && isdigit((unsigned char)name[7]) ? strtol(name + 7, NULL, 10) : -1;
@@ -118,7 +117,7 @@ static qn_code look_at_nodes(qn_emit_plan *p, qn_err *err)
     for (unsigned pass = 0; pass < 2; pass++) /* experts first: they decide what an activation beside them is */
         for (uint32_t i = 0; i < g->n_nodes; i++) {
             const qn_node *n = &g->nodes[i];
-            const int64_t layer = layer_of(g, n->block);
+            const int64_t layer = qn_emit_layer_of(g, n->block);
             if (layer < 0 || layer >= p->n_layers)
                 continue;
             if (pass == 0 && is(n, "Attention"))
@@ -141,7 +140,7 @@ static qn_code find_prefix(qn_emit_plan *p, qn_err *err)
 {
     const qn_graph *g = p->g;
     for (uint32_t i = 0; i < g->n_nodes && !p->prefix; i++) {
-        const int64_t layer = layer_of(g, g->nodes[i].block);
+        const int64_t layer = qn_emit_layer_of(g, g->nodes[i].block);
         for (unsigned k = 0; layer >= 0 && k < g->nodes[i].n_in && !p->prefix; k++) {
             const uint32_t v = g->nodes[i].in[k];
             char part[32];
@@ -169,7 +168,7 @@ static qn_code map_tensors(qn_emit_plan *p, qn_err *err)
             p->value_of[g->values[v].tensor] = v;
     for (uint32_t i = 0; i < g->n_nodes; i++) {
         char name[256];
-        if (!is(&g->nodes[i], "Linear") || layer_of(g, g->nodes[i].block) >= 0)
+        if (!is(&g->nodes[i], "Linear") || qn_emit_layer_of(g, g->nodes[i].block) >= 0)
             continue;
         snprintf(name, sizeof name, "%s.weight", g->nodes[i].name);
         const uint64_t t = qn_source_tensor_find(s, name);
@@ -214,7 +213,7 @@ qn_code qn_emit_plan_look(const qn_env *env, const qn_graph *g, const qn_groups 
     p->arch = find_arch(g, gguf);
     p->eps = -1;
     for (uint32_t b = 0; b < g->n_blocks; b++)
-        p->n_layers += layer_of(g, b) >= 0;
+        p->n_layers += qn_emit_layer_of(g, b) >= 0;
     p->layers = qn_arena_get(&p->arena, ((uint64_t)p->n_layers + 1) * sizeof *p->layers, 8, err);
     p->weights = qn_arena_get(&p->arena, ((uint64_t)g->n_values + 1) * sizeof *p->weights, 8, err);
     if (!p->layers || !p->weights)

@@ -68,6 +68,8 @@ qn_code qn_emit_plan_make(const qn_env *env, const qn_graph *g, const qn_cut *c,
                           qn_emit_plan *p, qn_err *err) QN_MUST_CHECK;
 /* Layers, anchors and the widths of families alone, without a cut: for constraints. */
 qn_code qn_emit_plan_look(const qn_env *env, const qn_graph *g, const qn_groups *s, bool gguf, qn_emit_plan *p, qn_err *err) QN_MUST_CHECK;
+/* The layer that a block of a graph is ("layers.N"), or -1. */
+int64_t qn_emit_layer_of(const qn_graph *g, uint32_t block);
 void qn_emit_plan_release(qn_emit_plan *p); /* a zeroed one is fine */
 
 /* Name of a tensor of the source then, into buf; *gone: it is not written. */
