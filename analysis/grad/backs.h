@@ -18,5 +18,9 @@ QN_BACKWARD(fast_gelu) QN_BACKWARD(gelu) QN_BACKWARD(hard_sigmoid) QN_BACKWARD(h
 QN_BACKWARD(mish) QN_BACKWARD(neg) QN_BACKWARD(prelu) QN_BACKWARD(quick_gelu) QN_BACKWARD(reciprocal) QN_BACKWARD(relu) QN_BACKWARD(same)
 QN_BACKWARD(selu) QN_BACKWARD(sigmoid) QN_BACKWARD(sin) QN_BACKWARD(softplus) QN_BACKWARD(softsign) QN_BACKWARD(sqrt) QN_BACKWARD(tanh)
 QN_BACKWARD(thresholded_relu)
+/* grad_lm_*.c: of language models (exec/ops_lm.h) */
+QN_BACKWARD(lm_act) QN_BACKWARD(lm_add) QN_BACKWARD(lm_attention) QN_BACKWARD(lm_embed) QN_BACKWARD(lm_experts) QN_BACKWARD(lm_gated)
+QN_BACKWARD(lm_group_norm) QN_BACKWARD(lm_layer_norm) QN_BACKWARD(lm_linear) QN_BACKWARD(lm_mul) QN_BACKWARD(lm_rms_norm) QN_BACKWARD(lm_rope)
+QN_BACKWARD(lm_scale) QN_BACKWARD(lm_softcap) QN_BACKWARD(lm_split)
 
 #endif

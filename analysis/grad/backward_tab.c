@@ -56,6 +56,21 @@ const qn_backward qn_backwards[] = {
     {"com.microsoft", "Gelu", qn_back_gelu, QN_READS_IN},
     {"com.microsoft", "QuickGelu", qn_back_quick_gelu, QN_READS_IN},
     /* ---- language models ---- */
+    {"quern", "Act", qn_back_lm_act, QN_READS_IN},
+    {"quern", "Add", qn_back_lm_add, QN_READS_SHAPES},
+    {"quern", "Attention", qn_back_lm_attention, QN_READS_IN | QN_READS_OUT},
+    {"quern", "Embed", qn_back_lm_embed, QN_READS_SHAPES},
+    {"quern", "Experts", qn_back_lm_experts, QN_READS_IN},
+    {"quern", "Gated", qn_back_lm_gated, QN_READS_IN},
+    {"quern", "GroupNorm", qn_back_lm_group_norm, QN_READS_IN},
+    {"quern", "LayerNorm", qn_back_lm_layer_norm, QN_READS_IN},
+    {"quern", "Linear", qn_back_lm_linear, QN_READS_IN},
+    {"quern", "Mul", qn_back_lm_mul, QN_READS_IN},
+    {"quern", "RMSNorm", qn_back_lm_rms_norm, QN_READS_IN},
+    {"quern", "Rope", qn_back_lm_rope, QN_READS_SHAPES},
+    {"quern", "Scale", qn_back_lm_scale, QN_READS_SHAPES},
+    {"quern", "Softcap", qn_back_lm_softcap, QN_READS_OUT},
+    {"quern", "Split", qn_back_lm_split, QN_READS_SHAPES},
     {.name = NULL},
 };
 

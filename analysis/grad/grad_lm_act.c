@@ -1,9 +1,8 @@
 /* grad_lm_act.c: derivatives of what is done element by element: Act, Gated, Scale, Softcap, Add, Mul. Where the second operand is one row or one
  * column for all, its derivative is summed over what it was spread to. */
 #include "analysis/exec/lm_parts.h"
-#include "analysis/grad/grad_lm.h"
+#include "analysis/grad/backs.h"
 #include "base/err.h"
-#include <string.h>
 
 struct work {
     const float *x, *u, *d;
@@ -51,14 +50,14 @@ static void rows_softcap(const void *ctx, uint64_t first, uint64_t n)
 static qn_code run(qn_exec *x, const qn_array *like, struct work *w, unsigned cost, void (*fn)(const void *ctx, uint64_t first, uint64_t n), qn_array *d_in,
                    qn_err *err)
 {
-    QN_TRY(qn_lm_back_new(x, like, d_in, err));
+    QN_TRY(qn_grad_like(x, like, false, d_in, err));
     w->y = d_in->data;
     w->n = (uint64_t)like->dims[like->rank - 1];
     return qn_lm_each_row(x, w->n ? like->n / w->n : 0, w->n * cost, fn, w, err);
 }
 
-qn_code qn_act_back(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want, qn_array *d_in,
-                    qn_err *err)
+qn_code qn_back_lm_act(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want,
+                       qn_array *d_in, qn_err *err)
 {
     (void)out;
     struct work w = {.x = in[0].data, .d = d_out[0].data};
@@ -66,8 +65,8 @@ qn_code qn_act_back(qn_exec *x, const qn_node *n, const qn_array *in, const qn_a
     return want[0] ? run(x, in, &w, 24, rows_act, d_in, err) : QN_OK;
 }
 
-qn_code qn_gated_back(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want, qn_array *d_in,
-                      qn_err *err)
+qn_code qn_back_lm_gated(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want,
+                         qn_array *d_in, qn_err *err)
 {
     (void)out;
     struct work w = {.x = in[0].data, .u = in[1].data, .d = d_out[0].data};
@@ -77,16 +76,16 @@ qn_code qn_gated_back(qn_exec *x, const qn_node *n, const qn_array *in, const qn
     return want[1] ? run(x, in, &w, 16, rows_up, d_in + 1, err) : QN_OK;
 }
 
-qn_code qn_scale_back(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want, qn_array *d_in,
-                      qn_err *err)
+qn_code qn_back_lm_scale(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want,
+                         qn_array *d_in, qn_err *err)
 {
     (void)out;
     struct work w = {.d = d_out[0].data, .by = (float)qn_node_float(n, "by", 1)};
     return want[0] ? run(x, in, &w, 1, rows_scale, d_in, err) : QN_OK;
 }
 
-qn_code qn_softcap_back(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want, qn_array *d_in,
-                        qn_err *err)
+qn_code qn_back_lm_softcap(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want,
+                           qn_array *d_in, qn_err *err)
 {
     struct work w = {.x = out[0].data, .d = d_out[0].data, .by = (float)qn_node_float(n, "cap", 0)};
     return want[0] ? run(x, in, &w, 2, rows_softcap, d_in, err) : QN_OK;
@@ -94,6 +93,7 @@ qn_code qn_softcap_back(qn_exec *x, const qn_node *n, const qn_array *in, const 
 
 /* --- sums and products ----------------------------------------------------------------------------------------------- */
 
+/* dx of x · u = dy · u, u of x's shape, one row, or one column. */
 struct pair {
     const float *d, *u;
     float *y;
@@ -108,64 +108,28 @@ static void rows_times(const void *ctx, uint64_t first, uint64_t n)
             p->y[r * p->n + i] = p->d[r * p->n + i] * p->u[r * p->step_row + i * p->step];
 }
 
-/* y (rows): Σ over a row of d · u; u NULL: of d. */
-static void rows_sum(const void *ctx, uint64_t first, uint64_t n)
+qn_code qn_back_lm_add(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want, qn_array *d_in,
+                       qn_err *err)
 {
-    const struct pair *p = ctx;
-    for (uint64_t r = first; r < first + n; r++) {
-        double sum = 0;
-        for (uint64_t i = 0; i < p->n; i++)
-            sum += (double)p->d[r * p->n + i] * (p->u ? (double)p->u[r * p->n + i] : 1.0);
-        p->y[r] = (float)sum;
-    }
+    (void)n;
+    (void)out;
+    if (want[0])
+        qn_array_share(&d_out[0], &d_in[0]);
+    return want[1] ? qn_grad_reduce(x, &d_out[0], NULL, &in[1], &d_in[1], err) : QN_OK;
 }
 
-static qn_code back_pair(qn_exec *x, const qn_array *in, const qn_array *d_out, const bool *want, qn_array *d_in, bool mul, qn_err *err)
+qn_code qn_back_lm_mul(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want, qn_array *d_in,
+                       qn_err *err)
 {
-    const uint64_t n = (uint64_t)in[0].dims[in[0].rank - 1], rows = n ? in[0].n / n : 0;
-    const bool same = in[0].rank == in[1].rank && !memcmp(in[0].dims, in[1].dims, in[0].rank * sizeof in[0].dims[0]);
-    const bool one_row = !same && in[1].rank == 1 && in[1].n == n;
-    struct pair p = {.d = d_out[0].data, .n = n};
+    (void)n;
+    (void)out;
+    const uint64_t cols = (uint64_t)in[0].dims[in[0].rank - 1], rows = cols ? in[0].n / cols : 0;
+    const bool same = in[0].n == in[1].n && in[0].rank == in[1].rank, one_row = !same && in[1].rank == 1 && in[1].n == cols;
     if (want[0]) {
-        QN_TRY(qn_lm_back_new(x, &in[0], &d_in[0], err));
-        p.y = d_in[0].data;
-        p.u = in[1].data;
-        p.step_row = same ? n : one_row ? 0 : 1;
-        p.step = same || one_row;
-        if (mul)
-            QN_TRY(qn_lm_each_row(x, rows, n, rows_times, &p, err));
-        else
-            memcpy(p.y, p.d, qn_array_bytes(&d_in[0]));
+        QN_TRY(qn_grad_like(x, &in[0], false, &d_in[0], err));
+        const struct pair p = {.d = d_out[0].data, .u = in[1].data, .y = d_in[0].data, .n = cols, .step_row = same ? cols : one_row ? 0 : 1,
+                               .step = same || one_row};
+        QN_TRY(qn_lm_each_row(x, rows, cols, rows_times, &p, err));
     }
-    if (!want[1])
-        return QN_OK;
-    QN_TRY(qn_lm_back_new(x, &in[1], &d_in[1], err));
-    p.y = d_in[1].data;
-    p.u = mul ? in[0].data : NULL;
-    p.step_row = n;
-    p.step = 1;
-    if (one_row)
-        return qn_lm_column_sums(x, p.d, p.u, rows, n, p.y, err);
-    if (!same)
-        return qn_lm_each_row(x, rows, n, rows_sum, &p, err);
-    if (mul)
-        return qn_lm_each_row(x, rows, n, rows_times, &p, err);
-    memcpy(p.y, p.d, qn_array_bytes(&d_in[1]));
-    return QN_OK;
-}
-
-qn_code qn_add_back(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want, qn_array *d_in,
-                    qn_err *err)
-{
-    (void)n;
-    (void)out;
-    return back_pair(x, in, d_out, want, d_in, false, err);
-}
-
-qn_code qn_mul_back(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want, qn_array *d_in,
-                    qn_err *err)
-{
-    (void)n;
-    (void)out;
-    return back_pair(x, in, d_out, want, d_in, true, err);
+    return want[1] ? qn_grad_reduce(x, &d_out[0], in[0].data, &in[1], &d_in[1], err) : QN_OK;
 }

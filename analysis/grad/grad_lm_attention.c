@@ -6,7 +6,7 @@
  * A part of the work is (sequence, key head): it alone writes the rows of dK and dV of that head, query heads one after the other, so that sums have one order. */
 #include "analysis/exec/lm_parts.h"
 #include "analysis/exec/vmath.h"
-#include "analysis/grad/grad_lm.h"
+#include "analysis/grad/backs.h"
 #include "base/err.h"
 #include "base/num.h"
 #include <cblas.h>
@@ -167,8 +167,8 @@ static qn_code back_part(void *ctx, uint64_t part, unsigned slot, qn_err *err)
     return QN_OK;
 }
 
-qn_code qn_attention_back(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want, qn_array *d_in,
-                          qn_err *err)
+qn_code qn_back_lm_attention(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want,
+                             qn_array *d_in, qn_err *err)
 {
     struct attention w = {.y = out[0].data, .dy = d_out[0].data};
     const qn_lm_attention *const a = &w.set;
@@ -179,8 +179,7 @@ qn_code qn_attention_back(qn_exec *x, const qn_node *n, const qn_array *in, cons
     for (unsigned i = 0; i < 3; i++) {
         if (!want[i])
             continue;
-        QN_TRY(qn_lm_back_new(x, &in[i], &d_in[i], err));
-        memset(d_in[i].data, 0, qn_array_bytes(&d_in[i]));
+        QN_TRY(qn_grad_like(x, &in[i], true, &d_in[i], err));
         *d[i] = d_in[i].data;
     }
     uint64_t pairs = 0;

@@ -3,7 +3,7 @@
  *     dp = dy · M;  dM = p dy;  dWd = dMᵀ H;  dH = dM Wd;  dG = f'(G) · U · dH;  dU = f(G) · dH;  dx += dG Wg + dU Wu
  * and for the logits l, with p_k = e^{l_k} / Z, Z over the chosen (norm 1) or over all (norm 0): dl_e = [e chosen] p_e dp_e − (e^{l_e} / Z) Σ p_k dp_k. */
 #include "analysis/exec/lm_parts.h"
-#include "analysis/grad/grad_lm.h"
+#include "analysis/grad/backs.h"
 #include "base/err.h"
 #include <math.h>
 #include <string.h>
@@ -142,7 +142,7 @@ static qn_code back_times(struct back *b, unsigned role, uint64_t e, const float
     float *dw = d_weight(b, role, e);
     const float *w;
     if (dw)
-        QN_TRY(qn_gemm_at(b->x, out, cols, b->n_rows, d, out, rows, cols, 0, dw, cols, err));
+        QN_TRY(qn_grad_gemm(b->x, true, false, out, cols, b->n_rows, 1, d, out, rows, cols, 0, dw, cols, err));
     if (!d_rows)
         return QN_OK;
     QN_TRY(weight(b, role, e, &w, err));
@@ -210,17 +210,15 @@ static qn_code run(struct back *b, qn_err *err)
     return b->d_logits ? qn_lm_each_row(b->x, m->rows, 20 * m->n, rows_logits, b, err) : QN_OK;
 }
 
-qn_code qn_experts_back(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want, qn_array *d_in,
-                        qn_err *err)
+qn_code qn_back_lm_experts(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want,
+                           qn_array *d_in, qn_err *err)
 {
     (void)out;
     struct back b = {.x = x, .n = n, .in = in, .d_in = d_in, .xs = in[0].data, .dy = d_out[0].data};
     QN_TRY(qn_lm_moe_get(n, in, &b.m, err));
     for (unsigned i = 0; i < n->n_in; i++)
-        if (want[i]) {
-            QN_TRY(qn_lm_back_new(x, &in[i], &d_in[i], err));
-            memset(d_in[i].data, 0, qn_array_bytes(&d_in[i]));
-        }
+        if (want[i])
+            QN_TRY(qn_grad_like(x, &in[i], true, &d_in[i], err));
     b.dx = want[0] ? d_in[0].data : NULL;
     b.d_logits = want[1] ? d_in[1].data : NULL;
     const qn_code rc = run(&b, err);

@@ -1,41 +1,14 @@
 /* grad_lm_linear.c: derivatives of Linear (y = x Wᵀ + b: dx = dy W, dW = dyᵀ x, db = Σ dy) and Embed (rows of dy added to the rows that were picked,
- * in the order of the tokens). A weight that is too large to be held is read in tiles of rows, as the forward pass does. */
-#include "analysis/grad/grad_lm.h"
+ * in the order of the tokens). */
+#include "analysis/grad/backs.h"
 #include "base/err.h"
 #include "base/num.h"
 #include <string.h>
 
-enum { TILE_BYTES = 16 << 20, COLUMNS = 64 };
+enum { COLUMNS = 64 };
 
-/* dx (rows, n_in) from dy (rows, n_out) and rows [first, first + m) of the weight. */
-static qn_code back_x(qn_exec *x, bool in_out, uint64_t rows, uint64_t n_in, uint64_t n_out, const float *w, uint64_t first, uint64_t m,
-                      const float *dy, float *dx, qn_err *err)
-{
-    if (in_out) /* W (in, out): these columns of dx */
-        return qn_gemm(x, true, rows, m, n_out, dy, n_out, w, n_out, 0, dx + first, n_in, err);
-    return qn_gemm(x, false, rows, n_in, m, dy + first, n_out, w, n_in, first ? 1 : 0, dx, n_in, err);
-}
-
-static qn_code by_rows(qn_exec *x, const qn_node *n, const qn_array *w, bool in_out, uint64_t rows, const float *dy, float *dx, qn_err *err)
-{
-    const uint64_t n_w = (uint64_t)w->dims[0], len = (uint64_t)w->dims[1];
-    const uint64_t per = qn_max_u64(1, qn_min_u64(n_w, TILE_BYTES / (len * 4)));
-    const int64_t dims[2] = {(int64_t)per, (int64_t)len};
-    qn_array tile;
-    QN_TRY(qn_exec_new(x, &tile, QN_F32, dims, 2, err));
-    qn_code rc = QN_OK;
-    for (uint64_t i = 0; i < n_w && rc == QN_OK; i += per) {
-        const uint64_t m = qn_min_u64(per, n_w - i);
-        rc = qn_exec_weight_rows(x, n->in[1], i, m, tile.data, err);
-        if (rc == QN_OK)
-            rc = back_x(x, in_out, rows, in_out ? n_w : len, in_out ? len : n_w, tile.data, i, m, dy, dx, err);
-    }
-    qn_array_release(&tile);
-    return rc;
-}
-
-qn_code qn_linear_back(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want, qn_array *d_in,
-                       qn_err *err)
+qn_code qn_back_lm_linear(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want,
+                          qn_array *d_in, qn_err *err)
 {
     (void)out;
     const bool in_out = !strcmp(qn_node_string(n, "layout", "out_in"), "in_out");
@@ -43,24 +16,17 @@ qn_code qn_linear_back(qn_exec *x, const qn_node *n, const qn_array *in, const q
     const uint64_t rows = n_in ? in[0].n / n_in : 0;
     const float *dy = d_out[0].data, *xs = in[0].data;
     if (want[0]) {
-        QN_TRY(qn_lm_back_new(x, &in[0], &d_in[0], err));
-        if (in[1].data)
-            QN_TRY(back_x(x, in_out, rows, n_in, n_out, in[1].data, 0, (uint64_t)in[1].dims[0], dy, d_in[0].data, err));
-        else
-            QN_TRY(by_rows(x, n, &in[1], in_out, rows, dy, d_in[0].data, err));
+        QN_TRY(qn_grad_like(x, &in[0], false, &d_in[0], err));
+        QN_TRY(qn_grad_gemm(x, false, in_out, rows, n_in, n_out, 1, dy, n_out, in[1].data, in_out ? n_out : n_in, 0, d_in[0].data, n_in, err));
     }
     if (want[1]) {
-        QN_TRY(qn_lm_back_new(x, &in[1], &d_in[1], err));
+        QN_TRY(qn_grad_like(x, &in[1], false, &d_in[1], err));
         if (in_out)
-            QN_TRY(qn_gemm_at(x, n_in, n_out, rows, xs, n_in, dy, n_out, 0, d_in[1].data, n_out, err));
+            QN_TRY(qn_grad_gemm(x, true, false, n_in, n_out, rows, 1, xs, n_in, dy, n_out, 0, d_in[1].data, n_out, err));
         else
-            QN_TRY(qn_gemm_at(x, n_out, n_in, rows, dy, n_out, xs, n_in, 0, d_in[1].data, n_in, err));
+            QN_TRY(qn_grad_gemm(x, true, false, n_out, n_in, rows, 1, dy, n_out, xs, n_in, 0, d_in[1].data, n_in, err));
     }
-    if (n->n_in > 2 && want[2]) {
-        QN_TRY(qn_lm_back_new(x, &in[2], &d_in[2], err));
-        QN_TRY(qn_lm_column_sums(x, dy, NULL, rows, n_out, d_in[2].data, err));
-    }
-    return QN_OK;
+    return n->n_in > 2 && want[2] ? qn_grad_reduce(x, &d_out[0], NULL, &in[2], &d_in[2], err) : QN_OK;
 }
 
 struct embed {
@@ -86,14 +52,13 @@ static qn_code scatter(void *ctx, uint64_t i, unsigned slot, qn_err *err)
     return QN_OK;
 }
 
-qn_code qn_embed_back(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want, qn_array *d_in,
-                      qn_err *err)
+qn_code qn_back_lm_embed(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want,
+                         qn_array *d_in, qn_err *err)
 {
     (void)out;
     if (!want[1])
         return QN_OK;
-    QN_TRY(qn_lm_back_new(x, &in[1], &d_in[1], err));
-    memset(d_in[1].data, 0, qn_array_bytes(&d_in[1]));
+    QN_TRY(qn_grad_like(x, &in[1], true, &d_in[1], err));
     struct embed e = {.ids = in[0].data, .dy = d_out[0].data, .dw = d_in[1].data, .scale = (float)qn_node_float(n, "scale", 1), .n = in[0].n,
                       .width = (uint64_t)in[1].dims[1]};
     return qn_exec_parts(x, qn_ceil_div(e.width, COLUMNS), e.n * e.width, scatter, &e, err);

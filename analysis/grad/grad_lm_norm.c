@@ -1,7 +1,7 @@
 /* grad_lm_norm.c: derivatives of RMSNorm, LayerNorm and GroupNorm. With x̂ = (x − μ) s, s = 1 / √(mean (x − μ)² + eps), y = x̂ · w + b and g = dy · w:
  * dx = s (g − mean g − x̂ · mean (g x̂)); RMSNorm has no μ and no mean g. dw = Σ dy x̂, db = Σ dy, over the groups that share them. */
 #include "analysis/exec/lm_help.h"
-#include "analysis/grad/grad_lm.h"
+#include "analysis/grad/backs.h"
 #include "base/err.h"
 #include "base/num.h"
 #include <math.h>
@@ -94,19 +94,24 @@ static qn_code back(qn_exec *x, struct norm *g, const qn_node *n, const qn_array
         g->n_weight = in[1].n;
     }
     if (n->n_in > 2 && want[2]) {
-        QN_TRY(qn_lm_back_new(x, &in[2], &d_in[2], err));
-        QN_TRY(qn_lm_column_sums(x, g->dy, NULL, in[0].n / in[2].n, in[2].n, d_in[2].data, err));
+        qn_array rows = {0};
+        const int64_t shape[2] = {(int64_t)(in[0].n / qn_max_u64(1, in[2].n)), (int64_t)in[2].n};
+        QN_TRY(qn_array_view(&d_out[0], &rows, shape, 2, err));
+        const qn_code rc = qn_grad_reduce(x, &rows, NULL, &in[2], &d_in[2], err);
+        qn_array_release(&rows);
+        if (rc != QN_OK)
+            return rc;
     }
     qn_array stats;
     const int64_t dims[2] = {(int64_t)g->groups, 2};
     QN_TRY(qn_exec_new(x, &stats, QN_F64, dims, 2, err));
     g->stats = stats.data;
     qn_code rc = qn_lm_each_row(x, g->groups, 4 * g->m, measure, g, err);
-    if (rc == QN_OK && want[0] && (rc = qn_lm_back_new(x, &in[0], &d_in[0], err)) == QN_OK) {
+    if (rc == QN_OK && want[0] && (rc = qn_grad_like(x, &in[0], false, &d_in[0], err)) == QN_OK) {
         g->dx = d_in[0].data;
         rc = qn_lm_each_row(x, g->groups, 8 * g->m, groups_x, g, err);
     }
-    if (rc == QN_OK && n->n_in > 1 && want[1] && (rc = qn_lm_back_new(x, &in[1], &d_in[1], err)) == QN_OK) {
+    if (rc == QN_OK && n->n_in > 1 && want[1] && (rc = qn_grad_like(x, &in[1], false, &d_in[1], err)) == QN_OK) {
         g->dw = d_in[1].data;
         rc = qn_exec_parts(x, g->n_weight / g->m * qn_ceil_div(g->m, COLUMNS), 2 * in[0].n, weights, g, err);
     }
@@ -122,24 +127,24 @@ static uint64_t group_size(const qn_node *n, const qn_array *in)
     return (uint64_t)qn_node_int(n, "size", in[0].dims[in[0].rank - 1]);
 }
 
-qn_code qn_rms_norm_back(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want, qn_array *d_in,
-                         qn_err *err)
+qn_code qn_back_lm_rms_norm(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want,
+                            qn_array *d_in, qn_err *err)
 {
     (void)out;
     struct norm g = {.m = group_size(n, in), .eps = qn_node_float(n, "eps", 0), .offset = (float)qn_node_int(n, "offset", 0)};
     return back(x, &g, n, in, d_out, want, d_in, err);
 }
 
-qn_code qn_layer_norm_back(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want, qn_array *d_in,
-                           qn_err *err)
+qn_code qn_back_lm_layer_norm(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want,
+                              qn_array *d_in, qn_err *err)
 {
     (void)out;
     struct norm g = {.m = group_size(n, in), .eps = qn_node_float(n, "eps", 0), .centred = true};
     return back(x, &g, n, in, d_out, want, d_in, err);
 }
 
-qn_code qn_group_norm_back(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want, qn_array *d_in,
-                           qn_err *err)
+qn_code qn_back_lm_group_norm(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want,
+                              qn_array *d_in, qn_err *err)
 {
     (void)out;
     struct norm g = {.m = (uint64_t)(in[0].dims[in[0].rank - 1] / qn_node_int(n, "groups", 1)), .eps = qn_node_float(n, "eps", 1e-5), .centred = true};

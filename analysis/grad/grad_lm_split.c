@@ -1,7 +1,7 @@
 /* grad_lm_split.c: derivatives of what only moves values: Split (the parts put together again; a part that nobody reads gives 0) and Rope (turned
  * back by the same angles: a rotation's transpose is its inverse). */
 #include "analysis/exec/lm_parts.h"
-#include "analysis/grad/grad_lm.h"
+#include "analysis/grad/backs.h"
 #include "base/err.h"
 #include <string.h>
 
@@ -28,8 +28,8 @@ static void rows_join(const void *ctx, uint64_t first, uint64_t n)
     }
 }
 
-qn_code qn_split_back(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want, qn_array *d_in,
-                      qn_err *err)
+qn_code qn_back_lm_split(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want,
+                         qn_array *d_in, qn_err *err)
 {
     (void)out;
     unsigned count;
@@ -39,13 +39,13 @@ qn_code qn_split_back(qn_exec *x, const qn_node *n, const qn_array *in, const qn
     s.n = count;
     for (unsigned i = 0; i < count; i++)
         s.sum += (uint64_t)s.sizes[i];
-    QN_TRY(qn_lm_back_new(x, &in[0], &d_in[0], err));
+    QN_TRY(qn_grad_like(x, &in[0], false, &d_in[0], err));
     s.dx = d_in[0].data;
     return qn_lm_each_row(x, in[0].n / (s.sum * s.groups), s.sum * s.groups, rows_join, &s, err);
 }
 
-qn_code qn_rope_back(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want, qn_array *d_in,
-                     qn_err *err)
+qn_code qn_back_lm_rope(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want,
+                        qn_array *d_in, qn_err *err)
 {
     (void)out;
     if (!want[0])
