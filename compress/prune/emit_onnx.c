@@ -1,11 +1,10 @@
-/* emit_onnx.c: a cut ONNX model. */
-#include "base/err.h"
-#include "compress/prune/emit.h"
 /* emit_onnx.c: a cut ONNX model as a smaller ONNX model. Weights lose what goes; nodes that say sizes, counts or indices say the new ones
  * (emit_onnx_node.c and beside it); inputs and outputs of the model stay as they are. The rest of the file is carried over byte for byte. */
 #include "compress/prune/emit_onnx.h"
+#include "base/err.h"
 #include "base/half.h"
 #include "base/num.h"
+#include "compress/prune/emit.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +21,7 @@ qn_code qn_emit_file_node(const qn_onnx_emission *e, uint32_t node, uint32_t *fi
     return *file == QN_NO_NODE ? qn_emit_refuse(e, node, "it is inside a function of the model", err) : QN_OK;
 }
 
-qn_code qn_emit_keep(qn_onnx_emission *e, uint32_t value, unsigned axis, uint8_t **keep, uint64_t *n_kept, qn_err *err)
+qn_code qn_onnx_emission_axis(qn_onnx_emission *e, uint32_t value, unsigned axis, uint8_t **keep, uint64_t *n_kept, qn_err *err)
 {
     const uint64_t n = (uint64_t)qn_emit_old(e, value, axis);
     *keep = qn_arena_get(&e->edit.arena, n + 1, 1, err);
@@ -317,8 +316,6 @@ static qn_code emit(qn_onnx_emission *e, const char *path, const qn_emit_options
 qn_code qn_emit_onnx(const qn_env *env, const qn_graph *g, const qn_cut *c, const qn_overlay *w, const char *path, const qn_emit_options *o,
                      qn_err *err)
 {
-    (void)env, (void)g, (void)c, (void)w, (void)path, (void)o;
-    return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "ONNX models are not written yet");
     qn_onnx_emission e = {.env = env, .g = g, .cut = c, .overlay = w};
     const qn_code rc = emit(&e, path, o, err);
     end(&e);

@@ -51,7 +51,7 @@ qn_code qn_emit_ints(qn_onnx_emission *e, uint32_t value, int64_t **list, uint64
 /* Input k of the node becomes a constant of its own with these integers, in the type that it has; rank 0 or 1. */
 qn_code qn_emit_literal(qn_onnx_emission *e, uint32_t node, unsigned k, const int64_t *ints, uint64_t n, unsigned rank, qn_err *err) QN_MUST_CHECK;
 /* Flags of what stays of an axis, and how many (from the edit's arena). */
-qn_code qn_emit_keep(qn_onnx_emission *e, uint32_t value, unsigned axis, uint8_t **keep, uint64_t *n_kept, qn_err *err) QN_MUST_CHECK;
+qn_code qn_onnx_emission_axis(qn_onnx_emission *e, uint32_t value, unsigned axis, uint8_t **keep, uint64_t *n_kept, qn_err *err) QN_MUST_CHECK;
 /* QN_E_UNSUPPORTED: names the node and says why. */
 qn_code qn_emit_refuse(const qn_onnx_emission *e, uint32_t node, const char *why, qn_err *err);
 /* The node in the file; refuses nodes inside functions. */

@@ -63,7 +63,7 @@ static qn_code count_heads(qn_onnx_emission *e, uint32_t node, uint32_t value, u
     if (heads < 1 || all % heads)
         return qn_emit_refuse(e, node, "its heads do not divide its width", err);
     const int64_t old = all / heads;
-    QN_TRY(qn_emit_keep(e, value, axis, &keep, &kept, err));
+    QN_TRY(qn_onnx_emission_axis(e, value, axis, &keep, &kept, err));
     *now = 0;
     *size = 0;
     for (int64_t h = 0; h < heads; h++) {

@@ -49,10 +49,10 @@ qn_code qn_emit_gather(qn_onnx_emission *e, uint32_t node, qn_err *err)
     QN_TRY(qn_emit_ints(e, idx, &list, &n_idx, err));
     if (!list)
         return qn_emit_refuse(e, node, "its indices are not known", err);
-    QN_TRY(qn_emit_keep(e, x, axis, &keep, &kept, err));
+    QN_TRY(qn_onnx_emission_axis(e, x, axis, &keep, &kept, err));
     QN_TRY(places(e, keep, (uint64_t)qn_emit_old(e, x, axis), &place, err));
     if (idx_rank == 1)
-        QN_TRY(qn_emit_keep(e, y, axis, &keep_out, &kept, err));
+        QN_TRY(qn_onnx_emission_axis(e, y, axis, &keep_out, &kept, err));
     for (unsigned k = 0; idx_rank > 1 && k < idx_rank; k++)
         if (changes(e, y, axis + k))
             return qn_emit_refuse(e, node, "part of a block of indices would go", err);
@@ -155,9 +155,9 @@ static qn_code slice_axis(qn_onnx_emission *e, uint32_t node, unsigned axis, int
     const int64_t count = span_of(size, &first, *end, *step);
     if (*step == 0 || count != qn_emit_old(e, n->out[0], axis))
         return qn_emit_refuse(e, node, "it does not give what was traced", err);
-    QN_TRY(qn_emit_keep(e, n->in[0], axis, &keep, &kept, err));
+    QN_TRY(qn_onnx_emission_axis(e, n->in[0], axis, &keep, &kept, err));
     QN_TRY(places(e, keep, (uint64_t)size, &place, err));
-    QN_TRY(qn_emit_keep(e, n->out[0], axis, &keep_out, &kept, err));
+    QN_TRY(qn_onnx_emission_axis(e, n->out[0], axis, &keep_out, &kept, err));
     list = qn_arena_get(&e->edit.arena, ((uint64_t)count + 1) * sizeof *list, 8, err);
     if (!list)
         return QN_E_MEMORY;
