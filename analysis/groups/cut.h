@@ -9,6 +9,7 @@ typedef struct qn_cut {
     const qn_groups *groups; /* borrowed                                    */
     uint8_t **gone;          /* per family: n_groups flags, 1: it goes       */
     uint32_t *n_gone;        /* per family                                   */
+    uint32_t *first, *refs;  /* members of a value: refs[first[v] … first[v + 1]), each (family, member) in two places */
 } qn_cut;
 
 typedef struct qn_cost {
