@@ -61,7 +61,7 @@ typedef struct qt_net_result {
 } qt_net_result;
 /* Runs all three on random inputs. */
 qt_net_result qt_net_compare(const qn_graph *g, const qn_cut *c, qt_rng *r);
-/* Finds the groups, cuts, compares: sliced must be zeroed (bar 1e-5), and something must have moved when something was cut. */
+/* Finds the groups, cuts, compares: sliced must be zeroed (bar 1e-5). */
 qt_net_result qt_net_check(qt_net *n, const qn_groups_options *o, double part);
 /* The family of that name (the first of several), or NULL. */
 const qn_family *qt_net_family(const qn_groups *s, const char *name);

@@ -401,7 +401,6 @@ qt_net_result qt_net_check(qt_net *n, const qn_groups_options *o, double part)
     cr_assert_eq(qn_cut_check(c, &err), QN_OK, "%s", err.text);
     const qt_net_result r = qt_net_compare(n->graph, c, &n->rng);
     cr_expect(r.worst <= 1e-5, "zeroed and sliced differ by %g after %llu groups went", r.worst, (unsigned long long)r.n_cut);
-    cr_expect(!r.n_cut || r.moved > 1e-3, "%llu groups went and nothing moved", (unsigned long long)r.n_cut);
     qn_cut_free(c);
     qn_groups_free(s);
     return r;
