@@ -47,7 +47,8 @@ void qt_net_doubles(qt_net *n, const char *name, unsigned count, const double *v
 /* operands and results: names, separated by blanks. The node's name is its first result. type "quern.Linear": of domain quern. */
 void qt_net_op(qt_net *n, const char *type, const char *in, const char *out, const qn_attr *attrs, unsigned n_attrs);
 void qt_net_output(qt_net *n, const char *name);
-/* Writes the weights, builds and seals. The graph is the net's. */
+/* Writes the weights, builds and seals. The graph is the net's. With an input "tokens" it is a language model (of 11 words; the other input must be
+ * "starts"). */
 qn_graph *qt_net_graph(qt_net *n);
 
 /* The same graph without what the cut takes away; weights are constants. Inputs must have the traced sizes then. */
