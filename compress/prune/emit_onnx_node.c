@@ -226,16 +226,16 @@ static const struct rule {
 
 static bool concerns(const qn_onnx_emission *e, const qn_node *n, bool *touched)
 {
-    bool tainted = false;
+    bool drifts = false;
     *touched = false;
     for (unsigned k = 0; k < n->n_in; k++)
         if (n->in[k] != QN_NO_VALUE) {
             *touched = *touched || e->touched[n->in[k]];
-            tainted = tainted || e->tainted[n->in[k]];
+            drifts = drifts || qn_emit_drifts(e, n->in[k]);
         }
     for (unsigned k = 0; k < n->n_out; k++)
         *touched = *touched || (n->out[k] != QN_NO_VALUE && e->touched[n->out[k]]);
-    return *touched || tainted;
+    return *touched || drifts;
 }
 
 qn_code qn_emit_node(qn_onnx_emission *e, uint32_t node, qn_err *err)
