@@ -28,50 +28,6 @@ qn_code qn_onnx_emission_axis(qn_onnx_emission *e, uint32_t value, unsigned axis
     return *keep ? qn_cut_axis(e->cut, value, axis, *keep, n, n_kept, err) : QN_E_MEMORY;
 }
 
-/* ---- integers ---- */
-
-static int64_t int_at(const qn_array *a, uint64_t i)
-{
-    if (a->dtype == QN_I64)
-        return ((const int64_t *)a->data)[i];
-    if (a->dtype == QN_I32)
-        return ((const int32_t *)a->data)[i];
-    return a->dtype == QN_U8 || a->dtype == QN_BOOL ? ((const uint8_t *)a->data)[i] : QN_INT_UNKNOWN;
-}
-
-qn_code qn_emit_ints(qn_onnx_emission *e, uint32_t value, int64_t **list, uint64_t *n, qn_err *err)
-{
-    *list = NULL;
-    *n = 0;
-    if (value == QN_NO_VALUE)
-        return QN_OK;
-    const qn_value *v = &e->g->values[value];
-    qn_array a = v->data;
-    void *own = NULL;
-    if (v->dtype != QN_I64 && v->dtype != QN_I32)
-        return QN_OK;
-    if (!a.data && v->kind == QN_VALUE_WEIGHT) { /* a list too long to be looked at while the graph was built */
-        a = (qn_array){.dtype = v->dtype, .n = qn_value_elems(v)};
-        own = qn_mem_get(e->env->alloc, a.n * 8 + 1, err);
-        a.data = own;
-        if (!own)
-            return QN_E_MEMORY;
-        const qn_code rc = qn_weight_from_source(e->env, e->g->source, e->g, value, 0, v->rank ? (uint64_t)v->dims[0] : 1, own, err);
-        if (rc != QN_OK) {
-            qn_mem_put(e->env->alloc, own);
-            return rc;
-        }
-    }
-    if (!a.data)
-        return QN_OK;
-    *list = qn_arena_get(&e->edit.arena, (a.n + 1) * sizeof **list, 8, err);
-    for (uint64_t i = 0; *list && i < a.n; i++)
-        (*list)[i] = int_at(&a, i);
-    *n = a.n;
-    qn_mem_put(e->env->alloc, own);
-    return *list ? QN_OK : QN_E_MEMORY;
-}
-
 qn_code qn_emit_literal(qn_onnx_emission *e, uint32_t node, unsigned k, const int64_t *ints, uint64_t n, unsigned rank, qn_err *err)
 {
     const uint32_t v = qn_emit_in(&e->g->nodes[node], k);
@@ -255,21 +211,6 @@ static qn_code find_touched(qn_onnx_emission *e, qn_err *err)
     return QN_OK;
 }
 
-/* Shapes of touched values, and what is computed of them while the graph is built. */
-static void find_tainted(qn_onnx_emission *e)
-{
-    for (uint32_t i = 0; i < e->g->n_nodes; i++) {
-        const qn_node *n = &e->g->nodes[i];
-        const bool shape = !*n->domain && (!strcmp(n->type, "Shape") || !strcmp(n->type, "Size"));
-        bool from = shape && n->in[0] != QN_NO_VALUE && e->touched[n->in[0]];
-        for (unsigned k = 0; !shape && k < n->n_in; k++)
-            from = from || (n->in[k] != QN_NO_VALUE && e->tainted[n->in[k]]);
-        for (unsigned k = 0; from && k < n->n_out; k++)
-            if (n->out[k] != QN_NO_VALUE && e->g->values[n->out[k]].data.data)
-                e->tainted[n->out[k]] = true;
-    }
-}
-
 static qn_code begin(qn_onnx_emission *e, qn_err *err)
 {
     const qn_alloc *a = e->env->alloc;
@@ -279,12 +220,12 @@ static qn_code begin(qn_onnx_emission *e, qn_err *err)
     e->edit.make_ctx = e;
     if (!(e->node = qn_mem_zeros(a, e->g->n_nodes + 1ull, sizeof *e->node, err)) || !(e->name = qn_mem_zeros(a, n, sizeof *e->name, err)) ||
         !(e->dims = qn_mem_zeros(a, n, QN_ARRAY_RANK_MAX * sizeof *e->dims, err)) || !(e->touched = qn_mem_zeros(a, n, 1, err)) ||
-        !(e->tainted = qn_mem_zeros(a, n, 1, err)))
+        !(e->old = qn_mem_zeros(a, n, sizeof *e->old, err)) || !(e->other = qn_mem_zeros(a, n, sizeof *e->other, err)) ||
+        !(e->now = qn_mem_zeros(a, n, sizeof *e->now, err)))
         return QN_E_MEMORY;
     QN_TRY(name_values(e));
     QN_TRY(find_touched(e, err));
-    find_tainted(e);
-    return QN_OK;
+    return qn_emit_eval(e, err);
 }
 
 static void end(qn_onnx_emission *e)
@@ -295,7 +236,9 @@ static void end(qn_onnx_emission *e)
     qn_mem_put(a, e->name);
     qn_mem_put(a, e->dims);
     qn_mem_put(a, e->touched);
-    qn_mem_put(a, e->tainted);
+    qn_mem_put(a, e->old);
+    qn_mem_put(a, e->other);
+    qn_mem_put(a, e->now);
     qn_mem_put(a, e->pieces);
 }
 

@@ -16,7 +16,9 @@ typedef struct qn_onnx_emission {
     const char **name;         /* per value: what the file calls it, or NULL                                */
     int64_t *dims;             /* as in qn_groups, after the cut                                            */
     bool *touched;             /* per value: something of it goes                                           */
-    bool *tainted;             /* per value: computed from the shape of a touched one, and in part known before the model runs */
+    /* Per value, what it holds where that follows from shapes and constants alone (data NULL: it does not): in the model as it is; in the same with
+     * other sizes of whatever varies; and in the cut one, were nothing but weights changed. emit_onnx_eval.c */
+    qn_array *old, *other, *now;
     struct qn_emit_piece {     /* inputs of Concat that are literals now                                    */
         uint32_t node, k;
         int64_t *ints;
@@ -46,7 +48,13 @@ static inline uint32_t qn_emit_in(const qn_node *n, unsigned i)
     return i < n->n_in ? n->in[i] : QN_NO_VALUE;
 }
 
-/* The integers a value holds, as far as known before the model runs (others QN_INT_UNKNOWN); *list from the edit's arena, NULL: not known. */
+/* Fills old, other and now. */
+qn_code qn_emit_eval(qn_onnx_emission *e, qn_err *err) QN_MUST_CHECK;
+/* It would hold something else after the cut. */
+bool qn_emit_drifts(const qn_onnx_emission *e, uint32_t value);
+/* Element i of an array of integers; QN_INT_UNKNOWN for other types. */
+int64_t qn_emit_int_at(const qn_array *a, uint64_t i);
+/* The integers a value holds, as far as they are the same whatever varies (others QN_INT_UNKNOWN); *list from the edit's arena, NULL: not known. */
 qn_code qn_emit_ints(qn_onnx_emission *e, uint32_t value, int64_t **list, uint64_t *n, qn_err *err) QN_MUST_CHECK;
 /* Input k of the node becomes a constant of its own with these integers, in the type that it has; rank 0 or 1. */
 qn_code qn_emit_literal(qn_onnx_emission *e, uint32_t node, unsigned k, const int64_t *ints, uint64_t n, unsigned rank, qn_err *err) QN_MUST_CHECK;

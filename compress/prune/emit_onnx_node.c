@@ -125,16 +125,66 @@ static qn_code edit_heads(qn_onnx_emission *e, uint32_t node, qn_err *err)
                ? qn_emit_refuse(e, node, "qkv_hidden_sizes", err) : QN_OK;
 }
 
-/* ---- that must come out right by themselves ---- */
+/* ---- pads ---- */
 
-/* Every axis grows by the pads, whatever it was. */
-static qn_code check_pad(qn_onnx_emission *e, uint32_t node, qn_err *err)
+/* What is put in may go like anything else: begin and end of one axis count what is left of it. */
+static qn_code pad_axis(qn_onnx_emission *e, uint32_t node, unsigned axis, int64_t *begin, int64_t *end, qn_err *err)
 {
     const qn_node *n = &e->g->nodes[node];
-    for (unsigned k = 0; k < qn_emit_rank(e, n->in[0]) && k < qn_emit_rank(e, n->out[0]); k++)
-        if (qn_emit_new(e, n->out[0], k) - qn_emit_new(e, n->in[0], k) != qn_emit_old(e, n->out[0], k) - qn_emit_old(e, n->in[0], k))
-            return qn_emit_refuse(e, node, "what it pads with would be cut", err);
+    const int64_t size = qn_emit_old(e, n->in[0], axis), all = qn_emit_old(e, n->out[0], axis);
+    uint8_t *keep, *keep_in;
+    uint64_t kept;
+    int64_t left[2] = {0};
+    if (qn_emit_new(e, n->in[0], axis) == size && qn_emit_new(e, n->out[0], axis) == all)
+        return QN_OK;
+    if (*begin < 0 || *end < 0 || *begin + size + *end != all)
+        return qn_emit_refuse(e, node, "it takes part of an axis away", err);
+    QN_TRY(qn_emit_keep(e, n->in[0], axis, &keep_in, &kept, err));
+    QN_TRY(qn_emit_keep(e, n->out[0], axis, &keep, &kept, err));
+    for (int64_t i = 0; i < all; i++) {
+        if (i >= *begin && i < *begin + size) {
+            if (keep[i] != keep_in[i - *begin])
+                return qn_emit_refuse(e, node, "it would lose what it reads", err);
+        } else {
+            left[i >= *begin] += keep[i];
+        }
+    }
+    *begin = left[0];
+    *end = left[1];
     return QN_OK;
+}
+
+static qn_code edit_pad(qn_onnx_emission *e, uint32_t node, qn_err *err)
+{
+    const qn_node *n = &e->g->nodes[node];
+    const unsigned rank = qn_emit_rank(e, n->in[0]);
+    unsigned n_attr;
+    const char *attr = qn_node_attr(n, "paddings") ? "paddings" : "pads";
+    const int64_t *by_attr = qn_node_ints(n, attr, &n_attr);
+    int64_t *list, *axes, pads[2 * QN_ARRAY_RANK_MAX], old[2 * QN_ARRAY_RANK_MAX];
+    uint64_t n_list, n_axes;
+    uint32_t file;
+    if (rank > QN_ARRAY_RANK_MAX || !e->touched[n->out[0]])
+        return QN_OK;
+    QN_TRY(qn_emit_ints(e, qn_emit_in(n, 1), &list, &n_list, err));
+    QN_TRY(qn_emit_ints(e, qn_emit_in(n, 3), &axes, &n_axes, err));
+    n_list = by_attr ? n_attr : n_list;
+    n_axes = axes ? n_axes : rank;
+    if ((!by_attr && !list) || n_axes > rank || n_list != 2 * n_axes || (!axes && qn_emit_in(n, 3) != QN_NO_VALUE))
+        return qn_emit_refuse(e, node, "its pads are not known", err);
+    memcpy(old, by_attr ? by_attr : list, n_list * sizeof *old);
+    memcpy(pads, old, n_list * sizeof *old);
+    for (unsigned i = 0; i < n_axes; i++) {
+        const int64_t axis = !axes ? (int64_t)i : axes[i] < 0 ? axes[i] + (int64_t)rank : axes[i];
+        if (axis >= 0 && axis < (int64_t)rank)
+            QN_TRY(pad_axis(e, node, (unsigned)axis, &pads[i], &pads[i + n_axes], err));
+    }
+    if (!memcmp(old, pads, n_list * sizeof *old))
+        return QN_OK;
+    if (!by_attr)
+        return qn_emit_literal(e, node, 1, pads, n_list, 1, err);
+    QN_TRY(qn_emit_file_node(e, node, &file, err));
+    return qn_onnx_edit_attr(&e->edit, file, attr, pads, (uint32_t)n_list, err);
 }
 
 static qn_code refuse_all(qn_onnx_emission *e, uint32_t node, qn_err *err)
@@ -156,7 +206,7 @@ static const struct rule {
     {"", "Gather", qn_emit_gather},
     {"", "GroupNormalization", edit_num_groups},
     {"", "LSTM", edit_hidden},
-    {"", "Pad", check_pad},
+    {"", "Pad", edit_pad},
     {"", "QLinearConv", refuse_all},
     {"", "RNN", edit_hidden},
     {"", "Reshape", qn_emit_reshape},
@@ -176,16 +226,16 @@ static const struct rule {
 
 static bool concerns(const qn_onnx_emission *e, const qn_node *n, bool *touched)
 {
-    bool tainted = false;
+    bool drifts = false;
     *touched = false;
     for (unsigned k = 0; k < n->n_in; k++)
         if (n->in[k] != QN_NO_VALUE) {
             *touched = *touched || e->touched[n->in[k]];
-            tainted = tainted || e->tainted[n->in[k]];
+            drifts = drifts || qn_emit_drifts(e, n->in[k]);
         }
     for (unsigned k = 0; k < n->n_out; k++)
         *touched = *touched || (n->out[k] != QN_NO_VALUE && e->touched[n->out[k]]);
-    return *touched || tainted;
+    return *touched || drifts;
 }
 
 qn_code qn_emit_node(qn_onnx_emission *e, uint32_t node, qn_err *err)

@@ -131,6 +131,16 @@ static qn_code read_slice(qn_onnx_emission *e, const qn_node *n, slice *s, bool 
     return QN_OK;
 }
 
+/* Does the operand, worked out anew, give this by itself? */
+static bool comes_out(const qn_onnx_emission *e, const qn_node *n, unsigned k, const int64_t *want, uint64_t count)
+{
+    const uint32_t v = qn_emit_in(n, k);
+    bool right = v != QN_NO_VALUE && e->now[v].data && e->now[v].n == count;
+    for (uint64_t i = 0; right && i < count; i++)
+        right = qn_emit_int_at(&e->now[v], i) == want[i];
+    return right;
+}
+
 /* Start and number of what a slice of an axis of `size` gives: ONNX's rules for negative and large numbers. */
 static int64_t span_of(int64_t size, int64_t *start, int64_t end, int64_t step)
 {
@@ -206,8 +216,17 @@ static qn_code write_slice(qn_onnx_emission *e, uint32_t node, const slice *s, b
         QN_TRY(qn_onnx_edit_attr(&e->edit, file, "starts", s->list[STARTS], (uint32_t)s->n, err));
         return qn_onnx_edit_attr(&e->edit, file, "ends", s->list[ENDS], (uint32_t)s->n, err);
     }
-    QN_TRY(qn_emit_literal(e, node, 1, s->list[STARTS], s->n, 1, err));
-    QN_TRY(qn_emit_literal(e, node, 2, s->list[ENDS], s->n, 1, err));
+    for (unsigned k = 0; k < 2; k++) {
+        const int64_t *list = s->list[k == 0 ? STARTS : ENDS];
+        bool whole = true; /* an entry that depends on the input cannot be written down */
+        for (uint64_t i = 0; i < s->n; i++)
+            whole = whole && list[i] != QN_INT_UNKNOWN;
+        if (comes_out(e, &e->g->nodes[node], k + 1, list, s->n))
+            continue;
+        if (!whole)
+            return qn_emit_refuse(e, node, "where it begins and ends depends on the input", err);
+        QN_TRY(qn_emit_literal(e, node, k + 1, list, s->n, 1, err));
+    }
     return steps ? qn_emit_literal(e, node, 4, s->list[STEPS], s->n, 1, err) : QN_OK;
 }
 
