@@ -301,7 +301,7 @@ static qn_code check_pattern(const qn_emit_plan *p, bool gguf, qn_err *err)
     for (uint32_t i = 0; i < p->n_layers; i++) {
         const uint32_t pattern = two ? 2 : 6, to = p->layers[i].to;
         if (to != QN_EMIT_GONE && ((to + 1) % pattern == 0) != ((i + 1) % pattern == 0))
-            return REFUSE(err, "layer %" PRIu32 " would be number %" PRIu32 ": every %" PRIu32 "th %s layer sees all tokens, so only whole periods can go", i,
+            return REFUSE(err, "layer %" PRIu32 " would be number %" PRIu32 ": one in %" PRIu32 " %s layers sees all tokens, by its number, so only whole periods can go", i,
                           to, pattern, p->g->family);
     }
     const double scale = p->n_layers ? qn_node_float(&p->g->nodes[p->layers[0].attention], "scale", 0) : 0;
