@@ -53,7 +53,7 @@ typedef struct qn_family {
 
 /* Channels of a weight's producing axis that cannot go. */
 typedef struct qn_frozen {
-    uint32_t value;
+    uint32_t value;          /* QN_NO_VALUE: of weights inside a graph in an attribute of `node`   */
     uint8_t axis;
     uint64_t n, of;          /* so many of all                                                    */
     const char *reason;      /* "is an output of the model", "operator NonMaxSuppression of node 'x'"; one line */
@@ -67,6 +67,7 @@ typedef struct qn_groups {
     qn_frozen *frozen;
     uint32_t n_families, n_frozen;
     uint64_t n_channels, n_free; /* output channels of convolutions and linear layers; those of them that are in a family */
+    uint64_t n_outputs;      /* those of them that are outputs of the model, which nothing can change                    */
     uint64_t params, free_params; /* elements of float weights; of those that some group holds       */
     double macs;
     /* Shape of every value as traced: dims[v · QN_ARRAY_RANK_MAX + axis], rank[v] (QN_RANK_UNKNOWN: not known, e.g. inside a subgraph) */
