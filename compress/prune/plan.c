@@ -119,7 +119,8 @@ static int by_place(const void *a, const void *b)
 static void find_stages(qn_repair_plan *p)
 {
     const qn_graph *g = p->graph;
-    qsort(p->units, p->n_units, sizeof *p->units, by_place);
+    if (p->n_units)
+        qsort(p->units, p->n_units, sizeof *p->units, by_place);
     p->n_stages = 0;
     for (uint32_t i = 0; i < p->n_units; i++) {
         const bool same = i && g->nodes[p->units[i].node].in[0] == g->nodes[p->units[i - 1].node].in[0];

@@ -158,14 +158,14 @@ static qn_code each(struct run *r, double ratio, float *size, uint8_t *zero, qn_
 /* score: m × d, larger stays; mask: 1 goes. */
 static qn_code mark_pattern(const struct run *r, const qn_unit *u, const float *score, uint8_t *mask, qn_err *err)
 {
-    const qn_pattern p = {.n_cols = u->d, .per = places(r, u), .keep = r->o->keep, .of = r->o->of};
+    const qn_nm p = {.n_cols = u->d, .per = places(r, u), .keep = r->o->keep, .of = r->o->of};
     uint32_t *cols = qn_mem_get(r->env->alloc, p.of * sizeof *cols, err);
     if (!cols)
         return QN_E_MEMORY;
-    for (uint32_t run = 0; run < qn_pattern_runs(&p); run++) {
-        const uint32_t n = qn_pattern_run(&p, run, cols);
+    for (uint32_t run = 0; run < qn_nm_runs(&p); run++) {
+        const uint32_t n = qn_nm_run(&p, run, cols);
         for (uint64_t row = 0; row < u->m; row++)
-            qn_pattern_mark(&p, score + row * u->d, cols, n, mask + row * u->d);
+            qn_nm_mark(&p, score + row * u->d, cols, n, mask + row * u->d);
     }
     qn_mem_put(r->env->alloc, cols);
     return QN_OK;
@@ -238,7 +238,7 @@ static qn_code plain_mask(const struct run *r, const qn_unit *u, const float *w,
 
 static qn_code feedback(const struct run *r, const qn_unit *u, double share, float *w, uint8_t *mask, bool *done, qn_err *err)
 {
-    const qn_pattern p = {.n_cols = u->d, .per = places(r, u), .keep = r->o->keep, .of = r->o->of};
+    const qn_nm p = {.n_cols = u->d, .per = places(r, u), .keep = r->o->keep, .of = r->o->of};
     double *h = qn_mem_get(r->env->alloc, ((uint64_t)u->d * u->d + 1) * sizeof *h, err);
     if (!h)
         return QN_E_MEMORY;

@@ -24,7 +24,7 @@ struct pass {
     uint8_t *mask, *block_mask, *decided;
     uint32_t rows, cols;
     double ratio;
-    const qn_pattern *pattern;
+    const qn_nm *pattern;
 };
 
 /* The smallest of rows × the block's columns. */
@@ -47,17 +47,17 @@ static qn_code mark_block(struct pass *p, uint32_t first, uint32_t n, qn_err *er
 static void mark_run(struct pass *p, uint32_t col)
 {
     uint32_t *const cols = p->run;
-    const uint32_t run = qn_pattern_run_of(p->pattern, col);
+    const uint32_t run = qn_nm_run_of(p->pattern, col);
     if (p->decided[run])
         return;
     p->decided[run] = 1;
-    const uint32_t n = qn_pattern_run(p->pattern, run, cols);
+    const uint32_t n = qn_nm_run(p->pattern, run, cols);
     for (uint64_t r = 0; r < p->rows; r++) {
         for (uint32_t i = 0; i < n; i++) {
             const float t = p->t[r * p->cols + cols[i]];
             p->score[cols[i]] = t * t * (float)p->ldl.weight[cols[i]];
         }
-        qn_pattern_mark(p->pattern, p->score, cols, n, p->mask + r * p->cols);
+        qn_nm_mark(p->pattern, p->score, cols, n, p->mask + r * p->cols);
     }
 }
 
@@ -106,7 +106,7 @@ static qn_code run(struct pass *p, float *sum, qn_err *err)
     return QN_OK;
 }
 
-qn_code qn_sparse_feedback(const qn_alloc *alloc, float *w, uint32_t rows, uint32_t cols, double *h, double ratio, const qn_pattern *pattern,
+qn_code qn_sparse_feedback(const qn_alloc *alloc, float *w, uint32_t rows, uint32_t cols, double *h, double ratio, const qn_nm *pattern,
                            uint8_t *mask, bool *done, qn_err *err)
 {
     struct pass p = {.alloc = alloc, .ldl = QN_LDL_EMPTY, .w0 = w, .mask = mask, .rows = rows, .cols = cols, .ratio = ratio, .pattern = pattern};

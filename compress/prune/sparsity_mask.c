@@ -91,17 +91,17 @@ qn_code qn_mark_smallest(const qn_alloc *alloc, const float *score, uint64_t n, 
 
 /* --- patterns --------------------------------------------------------------------------------------------------------- */
 
-static uint32_t runs_a_place(const qn_pattern *p)
+static uint32_t runs_a_place(const qn_nm *p)
 {
     return (uint32_t)qn_ceil_div(p->n_cols / p->per, p->of);
 }
 
-uint32_t qn_pattern_runs(const qn_pattern *p)
+uint32_t qn_nm_runs(const qn_nm *p)
 {
     return runs_a_place(p) * p->per;
 }
 
-uint32_t qn_pattern_run(const qn_pattern *p, uint32_t run, uint32_t *cols)
+uint32_t qn_nm_run(const qn_nm *p, uint32_t run, uint32_t *cols)
 {
     const uint32_t place = run / runs_a_place(p), first = run % runs_a_place(p) * p->of, channels = p->n_cols / p->per;
     uint32_t n = 0;
@@ -110,12 +110,12 @@ uint32_t qn_pattern_run(const qn_pattern *p, uint32_t run, uint32_t *cols)
     return n;
 }
 
-uint32_t qn_pattern_run_of(const qn_pattern *p, uint32_t col)
+uint32_t qn_nm_run_of(const qn_nm *p, uint32_t col)
 {
     return col % p->per * runs_a_place(p) + col / p->per / p->of;
 }
 
-void qn_pattern_mark(const qn_pattern *p, const float *score, const uint32_t *cols, uint32_t n, uint8_t *zero)
+void qn_nm_mark(const qn_nm *p, const float *score, const uint32_t *cols, uint32_t n, uint8_t *zero)
 {
     for (uint32_t i = 0; i < n; i++) {
         uint32_t larger = 0;

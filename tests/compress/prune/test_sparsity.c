@@ -61,19 +61,19 @@ Test(sparsity, patterns_hold_in_every_shape)
         for (uint32_t keep = 1; keep < of; keep += keep)
             for (uint32_t channels = 1; channels <= 21; channels++)
                 for (uint32_t per = 1; per <= 9; per += 4) {
-                    const qn_pattern p = {.n_cols = channels * per, .per = per, .keep = keep, .of = of};
+                    const qn_nm p = {.n_cols = channels * per, .per = per, .keep = keep, .of = of};
                     float score[21 * 9];
                     uint8_t zero[21 * 9], seen[21 * 9] = {0};
                     uint32_t cols[16];
                     memset(zero, 7, sizeof zero);
                     for (uint32_t i = 0; i < p.n_cols; i++)
                         score[i] = (float)qt_below(&r, 20);
-                    for (uint32_t run = 0; run < qn_pattern_runs(&p); run++) {
-                        const uint32_t n = qn_pattern_run(&p, run, cols);
+                    for (uint32_t run = 0; run < qn_nm_runs(&p); run++) {
+                        const uint32_t n = qn_nm_run(&p, run, cols);
                         cr_assert(n >= 1 && n <= of);
-                        qn_pattern_mark(&p, score, cols, n, zero);
+                        qn_nm_mark(&p, score, cols, n, zero);
                         for (uint32_t i = 0; i < n; i++) {
-                            cr_assert_eq(qn_pattern_run_of(&p, cols[i]), run);
+                            cr_assert_eq(qn_nm_run_of(&p, cols[i]), run);
                             seen[cols[i]]++;
                         }
                     }
@@ -164,7 +164,7 @@ Test(sparsity, feedback_is_the_best_answer_to_the_zeros_so_far)
         uint8_t mask[ROWS * COLS];
         bool done;
         /* 1: runs of 4, ragged; 2: two places a channel; 3: 1 of 8 */
-        const qn_pattern p = {.n_cols = COLS, .per = way == 2 ? 2 : 1, .keep = way == 3 ? 1 : 2, .of = way == 3 ? 8 : 4};
+        const qn_nm p = {.n_cols = COLS, .per = way == 2 ? 2 : 1, .keep = way == 3 ? 1 : 2, .of = way == 3 ? 8 : 4};
         for (unsigned n = 0; n < 60; n++) {
             for (unsigned i = 0; i < COLS; i++)
                 x[i] = qt_normal(&r) + (i ? 0.8 * x[i - 1] : 0);
@@ -198,8 +198,8 @@ Test(sparsity, feedback_is_the_best_answer_to_the_zeros_so_far)
         if (!way)
             cr_expect_eq(n_zero, ROWS * COLS / 2u);
         uint32_t cols[8];
-        for (uint32_t run = 0; way && run < qn_pattern_runs(&p); run++) {
-            const uint32_t n = qn_pattern_run(&p, run, cols);
+        for (uint32_t run = 0; way && run < qn_nm_runs(&p); run++) {
+            const uint32_t n = qn_nm_run(&p, run, cols);
             for (unsigned row = 0; row < ROWS; row++) {
                 uint32_t kept = 0;
                 for (uint32_t i = 0; i < n; i++)
@@ -219,7 +219,7 @@ Test(sparsity, blocks_of_feedback_are_one_computation)
     double *h = qn_mem_get(heap(), C * C * sizeof *h, &err), x[C], *copy = qt_made_keep(malloc(C * C * sizeof *h));
     uint8_t mask[R * C];
     bool done;
-    const qn_pattern p = {.n_cols = C, .per = 1, .keep = 2, .of = 4};
+    const qn_nm p = {.n_cols = C, .per = 1, .keep = 2, .of = 4};
     memset(h, 0, C * C * sizeof *h);
     for (unsigned n = 0; n < 900; n++) {
         for (unsigned i = 0; i < C; i++)
