@@ -27,7 +27,7 @@ typedef struct qn_exec_options {
      * one call per expert with that expert's weight; `part` = index in a stacked weight). */
     qn_code (*on_input)(void *ctx, const qn_graph *g, uint32_t weight, uint32_t part, const float *x, uint64_t rows, uint64_t n,
                         uint64_t ld, qn_err *err);
-    /* After each node: its outputs. */
+    /* After each node: its outputs, whose data it may change for those who read them. */
     qn_code (*on_output)(void *ctx, const qn_graph *g, uint32_t node, const qn_array *out, qn_err *err);
     void *tap_ctx;
 } qn_exec_options;

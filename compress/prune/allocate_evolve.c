@@ -115,7 +115,7 @@ static qn_code judge(struct evolution *e, struct child *c, uint64_t first, uint6
 static qn_code meets(struct evolution *e, const uint8_t *levels, bool *yes, qn_err *err)
 {
     double cost;
-    QN_TRY(qn_table_cost(e->t, levels, e->steps, &cost, err));
+    QN_TRY(qn_levels_cost(e->t, levels, e->steps, &cost, err));
     *yes = cost <= e->t->a->limit;
     return QN_OK;
 }

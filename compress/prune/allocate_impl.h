@@ -81,8 +81,8 @@ typedef struct qn_table {
 } qn_table;
 
 /* Levels up to about 2.5 × share of each unit, each pruned, repaired and measured with all others left whole. Takes units × levels repairs. */
-qn_code qn_table_make(qn_table *t, qn_allocator *a, double share, bool keeps_pieces, qn_err *err) QN_MUST_CHECK;
-void qn_table_release(qn_table *t);
+qn_code qn_levels_make(qn_table *t, qn_allocator *a, double share, bool keeps_pieces, qn_err *err) QN_MUST_CHECK;
+void qn_levels_release(qn_table *t);
 /* The weight of a piece into dst. */
 qn_code qn_piece_read(const qn_table *t, const qn_piece *p, float *dst, qn_err *err) QN_MUST_CHECK;
 /* Repairs the model at these steps, measures it on all batches. */
@@ -92,7 +92,7 @@ qn_code qn_allocator_try(qn_allocator *a, const uint32_t *steps, qn_cut *cut, qn
  * pieces, before and after: never worse. */
 qn_code qn_allocate_evolve(const qn_table *t, uint8_t *levels, double fitness[2], qn_err *err) QN_MUST_CHECK;
 /* Cost at these levels. steps: room for n_units. */
-qn_code qn_table_cost(const qn_table *t, const uint8_t *levels, uint32_t *steps, double *cost, qn_err *err) QN_MUST_CHECK;
+qn_code qn_levels_cost(const qn_table *t, const uint8_t *levels, uint32_t *steps, double *cost, qn_err *err) QN_MUST_CHECK;
 
 /* --- latency -------------------------------------------------------------------------------------------------------- */
 

@@ -105,7 +105,7 @@ static qn_code fill(qn_table *t, uint32_t unit, qn_cut_level *l, uint32_t *steps
     return rc;
 }
 
-qn_code qn_table_make(qn_table *t, qn_allocator *a, double share, bool keeps_pieces, qn_err *err)
+qn_code qn_levels_make(qn_table *t, qn_allocator *a, double share, bool keeps_pieces, qn_err *err)
 {
     const uint64_t n = (a->n_units + 1ull) * QN_LEVELS_MAX;
     uint64_t n_all = 0, n_done = 0;
@@ -131,7 +131,7 @@ qn_code qn_table_make(qn_table *t, qn_allocator *a, double share, bool keeps_pie
     return QN_OK;
 }
 
-void qn_table_release(qn_table *t)
+void qn_levels_release(qn_table *t)
 {
     for (uint64_t i = 0; t->levels && i < (uint64_t)t->a->n_units * QN_LEVELS_MAX; i++) {
         for (uint32_t k = 0; k < t->levels[i].n_pieces; k++)
@@ -142,7 +142,7 @@ void qn_table_release(qn_table *t)
         qn_file_drop(&t->file);
 }
 
-qn_code qn_table_cost(const qn_table *t, const uint8_t *levels, uint32_t *steps, double *cost, qn_err *err)
+qn_code qn_levels_cost(const qn_table *t, const uint8_t *levels, uint32_t *steps, double *cost, qn_err *err)
 {
     for (uint32_t u = 0; u < t->a->n_units; u++)
         steps[u] = t->levels[(uint64_t)u * QN_LEVELS_MAX + levels[u]].step;

@@ -31,7 +31,7 @@ static qn_code fill_items(struct choice *c, qn_err *err)
         for (uint32_t l = 1; l < it->n_levels; l++) {
             double cost;
             c->levels[u] = (uint8_t)l;
-            QN_TRY(qn_table_cost(c->t, c->levels, c->steps, &cost, err));
+            QN_TRY(qn_levels_cost(c->t, c->levels, c->steps, &cost, err));
             it->loss[l] = c->t->levels[(uint64_t)u * QN_LEVELS_MAX + l].loss;
             it->saving[l] = fmax(0, a->dense - cost);
         }
@@ -45,7 +45,7 @@ static qn_code solve(struct choice *c, double target, double *saved, bool *possi
     qn_allocator *a = c->t->a;
     double cost, loss = 0;
     QN_TRY(qn_knapsack(a->env->alloc, c->items, a->n_units, target, c->levels, possible, err));
-    QN_TRY(qn_table_cost(c->t, c->levels, c->steps, &cost, err));
+    QN_TRY(qn_levels_cost(c->t, c->levels, c->steps, &cost, err));
     for (uint32_t u = 0; u < a->n_units; u++)
         loss += c->items[u].loss[c->levels[u]];
     if ((cost <= a->limit && loss < c->best_loss) || !*possible) {
@@ -180,9 +180,9 @@ qn_code qn_allocate_table(qn_allocator *a, uint32_t *at, double *loss, qn_err *e
     QN_TRY(qn_allocate_uniform(a, uniform, err));
     for (uint32_t u = 0; u < a->n_units; u++)
         share = fmax(share, 1 - (double)a->units[u].keep[uniform[u]] / a->units[u].n);
-    qn_code rc = qn_table_make(&t, a, share, a->o->method == QN_ALLOCATE_EVOLVE, err);
+    qn_code rc = qn_levels_make(&t, a, share, a->o->method == QN_ALLOCATE_EVOLVE, err);
     if (rc == QN_OK)
         rc = with_table(&t, &c, uniform, at, loss, err);
-    qn_table_release(&t);
+    qn_levels_release(&t);
     return rc;
 }

@@ -232,18 +232,18 @@ Test(allocate, evolution_is_never_worse_than_its_start)
         uint32_t steps[4];
         double fitness[2], then[2], cost;
         open_allocator(&a, &m, s, &o);
-        OK(qn_table_make(&t, &a, 0.3, true, &err));
+        OK(qn_levels_make(&t, &a, 0.3, true, &err));
         for (uint32_t u = 0; u < 4; u++)
             again[u] = levels[u] = (uint8_t)(t.n_levels[u] / 2); /* one share for all */
-        OK(qn_table_cost(&t, levels, steps, &cost, &err));
+        OK(qn_levels_cost(&t, levels, steps, &cost, &err));
         a.limit = cost;
         OK(qn_allocate_evolve(&t, levels, fitness, &err));
-        OK(qn_table_cost(&t, levels, steps, &cost, &err));
+        OK(qn_levels_cost(&t, levels, steps, &cost, &err));
         cr_expect(fitness[1] <= fitness[0] && cost <= a.limit);
         n_better += fitness[1] < fitness[0];
         OK(qn_allocate_evolve(&t, again, then, &err));
         cr_expect(memcmp(again, levels, 4) == 0 && then[0] == fitness[0] && then[1] == fitness[1]);
-        qn_table_release(&t);
+        qn_levels_release(&t);
         qn_allocator_close(&a);
     }
     cr_expect_gt(n_better, 0u, "with layers as uneven as that some switch must help");
@@ -266,7 +266,7 @@ Test(allocate, pieces_make_the_model_that_the_cuts_make)
     double fitness[2], cost;
     uint32_t steps[3];
     open_allocator(&a, &m, s, &o);
-    OK(qn_table_make(&t, &a, 0.3, true, &err));
+    OK(qn_levels_make(&t, &a, 0.3, true, &err));
     qn_overlay *w;
     qn_cut *cut;
     qn_distance d;
@@ -282,13 +282,13 @@ Test(allocate, pieces_make_the_model_that_the_cuts_make)
             OK(qn_cut_zero(cut, v, p, &err));
         }
     OK(qn_measure_run(s, w, 0, 2, &d, &err));
-    OK(qn_table_cost(&t, levels, steps, &cost, &err));
+    OK(qn_levels_cost(&t, levels, steps, &cost, &err));
     a.limit = cost;
     OK(qn_allocate_evolve(&t, levels, fitness, &err));
     cr_expect(fabs(fitness[0] - d.loss) <= 1e-6 * d.loss && d.loss > 1e-4, "%g, not %g", fitness[0], d.loss);
     qn_cut_free(cut);
     qn_overlay_free(w);
-    qn_table_release(&t);
+    qn_levels_release(&t);
     qn_allocator_close(&a);
     qn_measure_close(s);
     qt_mlp_close(&m);
