@@ -3,7 +3,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-static const qt_grad_op *const tables[] = {qt_cases_matmul, qt_cases_conv, qt_cases_pool, qt_cases_binary, qt_cases_unary};
+static const qt_grad_op *const tables[] = {qt_cases_matmul, qt_cases_conv, qt_cases_pool, qt_cases_norm, qt_cases_binary, qt_cases_unary};
 
 Test(grad, every_row_has_a_case)
 {
@@ -29,6 +29,11 @@ Test(grad, conv)
 Test(grad, pool)
 {
     qt_grad_check_all(qt_cases_pool);
+}
+
+Test(grad, norm)
+{
+    qt_grad_check_all(qt_cases_norm);
 }
 
 Test(grad, binary)
