@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PROBE_ROWS = 512, PROBES_LEAST = 32 };
+enum { PROBES = 96, PROBE_ROWS = 8 };
 
 static qn_code add_square(void *ctx, qn_train_view *v, qn_err *err)
 {
@@ -25,14 +25,11 @@ static qn_code add_square(void *ctx, qn_train_view *v, qn_err *err)
 
 qn_code qn_recover_score(qn_recover_run *r, qn_train_view *v, qn_err *err)
 {
-    uint64_t rows = 0, sum = 0;
+    uint64_t rows = 0;
     memset(r->score, 0, r->slices.n * sizeof *r->score);
-    QN_TRY(qn_train_probe(v, 1, add_square, r, &rows, err));
-    memset(r->score, 0, r->slices.n * sizeof *r->score);
-    const uint64_t n = qn_max_u64(PROBES_LEAST, PROBE_ROWS / qn_max_u64(1, rows));
-    QN_TRY(qn_train_probe(v, n, add_square, r, &sum, err));
+    QN_TRY(qn_train_probe(v, PROBES, PROBE_ROWS, add_square, r, &rows, err));
     for (uint32_t g = 0; g < r->slices.n; g++)
-        r->score[g] *= 0.5 / (double)qn_max_u64(1, sum);
+        r->score[g] *= 0.5 / (double)qn_max_u64(1, rows);
     return QN_OK;
 }
 

@@ -1,10 +1,9 @@
 /* train.c: the loop of train.h. What a step does follows from its number and the state alone, so that a resumed run goes on as if nothing had been. */
 #include "compress/train/train.h"
-#include "analysis/grad/grad.h"
 #include "base/err.h"
 #include "base/num.h"
 #include "compress/train/adamw.h"
-#include "compress/train/distill.h"
+#include "compress/train/batches.h"
 #include "compress/train/order.h"
 #include "compress/train/state.h"
 #include <inttypes.h>
@@ -23,7 +22,9 @@ struct qn_train_run {
     qn_teacher teacher;
     qn_train_order order;
     qn_train_state s;
-    uint64_t *first_row;   /* with labels: rows before each batch */
+    qn_batches batches;
+    uint64_t *list;        /* batches of a run */
+    uint64_t rows;         /* of the first batch */
     uint32_t batch, interval;
     float **g;
     uint8_t **keep;
@@ -42,43 +43,7 @@ static double rate_at(const qn_train_options *o, uint32_t step)
     return step < o->hold ? o->rate : o->rate * (double)(o->steps - step) / (double)(o->steps - o->hold);
 }
 
-/* --- a batch ----------------------------------------------------------------------------------------------------------- */
-
-/* Only the loss: without derivatives of the outputs nothing goes back. */
-static qn_code judge_loss(void *ctx, qn_pool *pool, const qn_array *outs, double *loss, qn_array *d_outs, qn_err *err)
-{
-    const qn_distill *d = ctx;
-    const qn_code rc = qn_distill_loss(ctx, pool, outs, loss, d_outs, err);
-    for (uint32_t i = 0; i < d->teacher->graph->n_outputs; i++)
-        qn_array_release(&d_outs[i]);
-    return rc;
-}
-
-static qn_code run_batch(struct qn_train_run *r, uint64_t batch, qn_loss_fn fn, void *ctx, double *loss, qn_err *err)
-{
-    qn_array feeds[INPUTS_MAX];
-    double value = 0;
-    memset(feeds, 0, sizeof feeds);
-    *r->feed->pool = qn_exec_pool(qn_grad_exec(r->grad));
-    qn_code rc = r->feed->feed(r->feed->ctx, batch, feeds, err);
-    if (rc == QN_OK)
-        rc = qn_grad_run(r->grad, feeds, fn, ctx, &value, err);
-    else
-        for (uint32_t i = 0; i < r->graph->n_inputs; i++)
-            qn_array_release(&feeds[i]);
-    *loss += value;
-    return rc;
-}
-
-static qn_code one_batch(struct qn_train_run *r, uint64_t batch, bool judge, double *loss, uint64_t *rows, qn_err *err)
-{
-    qn_distill d = {.teacher = &r->teacher, .temperature = !judge && r->o->temperature > 0 ? r->o->temperature : 1};
-    QN_TRY(qn_teacher_outputs(&r->teacher, batch, &d.dense, err));
-    if (r->o->labels)
-        d.labels = r->o->labels + r->first_row[batch];
-    *rows += qn_distill_rows(&r->teacher, d.dense);
-    return run_batch(r, batch, judge ? judge_loss : qn_distill_loss, &d, loss, err);
-}
+/* --- judging ------------------------------------------------------------------------------------------------------------ */
 
 static void weights_changed(struct qn_train_run *r)
 {
@@ -86,22 +51,26 @@ static void weights_changed(struct qn_train_run *r)
         qn_exec_forget(qn_grad_exec(r->grad), r->s.values[i]);
 }
 
-qn_code qn_train_probe(qn_train_view *v, uint64_t n_batches, qn_code (*each)(void *ctx, qn_train_view *v, qn_err *err), void *ctx, uint64_t *rows,
-                       qn_err *err)
+/* Batches from a place of the order on, in runs of at most r->batch. */
+static qn_code run_from(struct qn_train_run *r, uint64_t place, uint32_t n, qn_batches_mode mode, double *loss, uint64_t *rows, qn_err *err)
+{
+    for (uint32_t i = 0; i < n; i++)
+        QN_TRY(qn_train_order_at(&r->order, place + i, &r->list[i], err));
+    return qn_batches_run(&r->batches, r->list, n, mode, loss, rows, err);
+}
+
+qn_code qn_train_probe(qn_train_view *v, uint64_t n_runs, uint64_t n_rows, qn_code (*each)(void *ctx, qn_train_view *v, qn_err *err), void *ctx,
+                       uint64_t *rows, qn_err *err)
 {
     struct qn_train_run *r = v->run;
     double loss = 0;
+    const uint32_t n = r->batches.together ? (uint32_t)qn_min_u64(r->batch, qn_max_u64(1, n_rows / r->rows)) : 1;
     *rows = 0;
-    for (uint64_t i = 0; i < n_batches; i++) {
-        const uint64_t place = (uint64_t)r->s.step * r->batch + i;
-        qn_draw d = {.teacher = &r->teacher, .seed = r->o->seed + place};
-        uint64_t batch;
-        const qn_array *outs;
-        QN_TRY(qn_train_order_at(&r->order, place, &batch, err));
-        QN_TRY(qn_teacher_outputs(&r->teacher, batch, &outs, err));
-        *rows += qn_distill_rows(&r->teacher, outs);
+    for (uint64_t i = 0; i < n_runs; i++) {
+        const uint64_t place = (uint64_t)r->s.step * r->batch + i * n;
+        r->batches.seed = r->o->seed + place;
         qn_grad_clear(r->grad);
-        QN_TRY(run_batch(r, batch, qn_distill_draw, &d, &loss, err));
+        QN_TRY(run_from(r, place, n, QN_BATCHES_DRAW, &loss, rows, err));
         QN_TRY(each(ctx, v, err));
     }
     return QN_OK;
@@ -112,8 +81,8 @@ static qn_code judge(struct qn_train_run *r, qn_err *err)
 {
     double loss = 0;
     uint64_t rows = 0;
-    for (uint64_t i = 0; i < r->order.n_held; i++)
-        QN_TRY(one_batch(r, r->order.held[i], true, &loss, &rows, err));
+    for (uint64_t i = 0; i < r->order.n_held; i += r->batch)
+        QN_TRY(qn_batches_run(&r->batches, r->order.held + i, (uint32_t)qn_min_u64(r->batch, r->order.n_held - i), QN_BATCHES_JUDGE, &loss, &rows, err));
     loss /= (double)qn_max_u64(1, rows);
     if (!r->s.judged)
         r->s.before = loss;
@@ -148,11 +117,7 @@ static qn_code derivatives(struct qn_train_run *r, double *loss, qn_err *err)
     uint64_t rows = 0;
     *loss = 0;
     qn_grad_clear(r->grad);
-    for (uint32_t j = 0; j < r->batch; j++) {
-        uint64_t batch;
-        QN_TRY(qn_train_order_at(&r->order, (uint64_t)r->s.step * r->batch + j, &batch, err));
-        QN_TRY(one_batch(r, batch, false, loss, &rows, err));
-    }
+    QN_TRY(run_from(r, (uint64_t)r->s.step * r->batch, r->batch, QN_BATCHES_TRAIN, loss, &rows, err));
     *loss /= (double)qn_max_u64(1, rows);
     for (uint32_t i = 0; i < r->s.n_weights; i++) {
         struct scale s = {.g = r->g[i], .by = 1.0f / (float)qn_max_u64(1, rows), .n = r->s.elems[i]};
@@ -233,25 +198,6 @@ static qn_code steps(struct qn_train_run *r, qn_err *err)
 
 /* --- opening ----------------------------------------------------------------------------------------------------------- */
 
-static qn_code count_rows(struct qn_train_run *r, qn_err *err)
-{
-    uint64_t sum = 0;
-    r->first_row = qn_mem_zeros(r->env->alloc, r->feed->n_batches, sizeof *r->first_row, err);
-    if (!r->first_row)
-        return QN_E_MEMORY;
-    for (uint64_t b = 0; b < r->feed->n_batches; b++) {
-        const qn_array *outs;
-        r->first_row[b] = sum;
-        QN_TRY(qn_teacher_outputs(&r->teacher, b, &outs, err));
-        sum += qn_distill_rows(&r->teacher, outs);
-    }
-    if (r->teacher.kind == QN_DISTILL_ERROR)
-        return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "labels need an output of scores or probabilities of classes");
-    if (sum != r->o->n_labels)
-        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "%" PRIu64 " labels for %" PRIu64 " rows of output", r->o->n_labels, sum);
-    return QN_OK;
-}
-
 static void add_u64(qn_hasher *h, uint64_t v)
 {
     uint8_t b[8];
@@ -311,20 +257,22 @@ static qn_code open_all(struct qn_train_run *r, qn_overlay *w, qn_trained *out, 
     QN_TRY(qn_teacher_open(r->env, r->graph, r->feed, o->memory_bytes, keeps, &r->teacher, err));
     const qn_array *outs;
     QN_TRY(qn_teacher_outputs(&r->teacher, 0, &outs, err));
-    const uint64_t rows = qn_max_u64(1, qn_distill_rows(&r->teacher, outs));
+    const uint64_t rows = r->rows = qn_max_u64(1, qn_distill_rows(&r->teacher, outs));
     const uint64_t held = o->n_held_out ? o->n_held_out : qn_min_u64(qn_ceil_div(n_batches, 10), qn_max_u64(1, HELD_OUT_ROWS / rows));
     QN_TRY(qn_train_order_open(r->env, n_batches, held, o->seed, &r->order, err));
     r->batch = o->batch ? o->batch : (uint32_t)qn_ceil_div(ROWS_A_STEP, rows);
     r->batch = (uint32_t)qn_min_u64(r->batch, r->order.n_trained);
     r->interval = (uint32_t)qn_max_u64(1, o->steps / JUDGEMENTS);
-    if (o->labels)
-        QN_TRY(count_rows(r, err));
     QN_TRY(qn_train_state_open(r->env, r->graph, w, o, &r->s, err));
     const qn_grad_options go = {.read = qn_overlay_read, .read_ctx = w, .memory_bytes = o->memory_bytes, .weights = o->weights, .n_weights = o->n_weights};
     QN_TRY(qn_grad_open(r->env, r->graph, &go, &r->grad, err));
+    r->batches = (qn_batches){.env = r->env, .graph = r->graph, .feed = r->feed, .teacher = &r->teacher, .grad = r->grad, .labels = o->labels,
+                              .temperature = o->temperature};
+    QN_TRY(qn_batches_open(&r->batches, o->n_labels, err));
+    r->list = qn_mem_zeros(r->env->alloc, r->batch, sizeof *r->list, err);
     r->g = qn_mem_zeros(r->env->alloc, (uint64_t)o->n_weights + 1, sizeof *r->g, err);
     r->keep = qn_mem_zeros(r->env->alloc, (uint64_t)o->n_weights + 1, sizeof *r->keep, err);
-    if (!r->g || !r->keep)
+    if (!r->list || !r->g || !r->keep)
         return QN_E_MEMORY;
     for (uint32_t i = 0; i < o->n_weights; i++)
         r->g[i] = qn_grad_of(r->grad, i);
@@ -346,7 +294,8 @@ static void close_all(struct qn_train_run *r)
         qn_mem_put(r->env->alloc, r->keep[i]);
     qn_mem_put(r->env->alloc, r->keep);
     qn_mem_put(r->env->alloc, r->g);
-    qn_mem_put(r->env->alloc, r->first_row);
+    qn_mem_put(r->env->alloc, r->list);
+    qn_batches_close(&r->batches);
     qn_grad_close(r->grad);
     qn_train_state_close(&r->s);
     qn_train_order_close(&r->order);

@@ -71,11 +71,11 @@ typedef struct qn_trained {
 qn_code qn_train(const qn_env *env, const qn_graph *g, const qn_calibrate_feed *feed, qn_overlay *w, const qn_train_options *o, qn_trained *out,
                  qn_err *err) QN_MUST_CHECK;
 
-/* For `begin`: calls each for n batches of the training order, with v->g then Σ over the batch's rows of the derivative of −ln q(c), c drawn from the model's
- * own distribution q (outputs that are no distribution: of ½ (y − c)² with c = y ± 1 relative to a row's root mean square). The square of such a derivative along a
+/* For `begin`: n_runs runs of about n_rows rows in the training order; after each, v->g is Σ over its rows of the derivative of −ln q(c), c drawn from
+ * the model's own distribution q (outputs that are no distribution: of ½ (y − c)² with c = y ± a row's root mean square), and each() is called. The square of such a derivative along a
  * direction is an unbiased estimate of the rows' summed curvature of the loss in it: the Fisher information. *rows: rows in all. */
-qn_code qn_train_probe(qn_train_view *v, uint64_t n_batches, qn_code (*each)(void *ctx, qn_train_view *v, qn_err *err), void *ctx, uint64_t *rows,
-                       qn_err *err) QN_MUST_CHECK;
+qn_code qn_train_probe(qn_train_view *v, uint64_t n_runs, uint64_t n_rows, qn_code (*each)(void *ctx, qn_train_view *v, qn_err *err), void *ctx,
+                       uint64_t *rows, qn_err *err) QN_MUST_CHECK;
 
 /* Weights that a derivative reaches and that are there to be learned: factors of products and convolutions, biases, scales of norms, embeddings; not the
  * statistics of batch norms, not constants of shape or range. → values (of the graph's n_values at most), ascending. */
