@@ -10,6 +10,7 @@
 //   * both load, with outputs of the same names and shapes;
 //   * every output of SLICED is ZEROED's, max |a - b| <= 1e-5 max |b|; whole numbers are equal;
 //   * ZEROED is another function than MODEL: some output is off by more than 1e-3 of its largest value (else nothing has been shown);
+//   * a model with "refused" in the list is refused with code 4 and a line that has that text;
 //   * the share of channels that can be cut is at least `free` of the list: what once could be cut must stay so.
 // A quarter goes by magnitude, half at random; --selections N takes N random choices of each (for a thorough run). --originals only runs the
 // models as they are. --table prints the Markdown table of docs/pruning-models.md; its times are those of one thread, the least of several runs.
@@ -90,7 +91,8 @@ function prune(model, cut, folder) {
   const begin = process.hrtime.bigint();
   const run = spawnSync(quern, args, {encoding: 'utf8', maxBuffer: 1 << 28, timeout: 900000});
   const seconds = Number(process.hrtime.bigint() - begin) / 1e9;
-  if (run.status !== 0) throw new Error(`quern ended with ${run.status === null ? run.signal : run.status}: ${(run.stderr || '').trim().split('\n')[0]}`);
+  const line = (run.stderr || '').trim().split('\n')[0];
+  if (run.status !== 0) throw Object.assign(new Error(`quern ended with ${run.status === null ? run.signal : run.status}: ${line}`), {code: run.status, line});
   return {report: JSON.parse(run.stdout), out, zeroed, seconds};
 }
 
@@ -149,6 +151,7 @@ const ratio = (after, before) => (before ? (after / before).toFixed(2) : '-');
 function tableRow(model, row, error) {
   const head = `| ${model.name} | ${model.kind} `;
   if (error) return `${head}| | | | | ${error} |`;
+  if (row.refused) return `${head}| refused | | | | | | |`;
   const last = row.cuts[row.cuts.length - 1], r = last.report, cut = row.cuts.filter(c => c.apart !== undefined);
   const each = f => (cut.length ? cut.map(f).join(' · ') : '-');
   return `${head}| ${(100 * row.free).toFixed(0)} % | ${count(r.before.params)} | ${each(c => ratio(c.report.after.params, c.report.before.params))} | ` +
@@ -173,17 +176,19 @@ async function main() {
     try {
       row = await one(ort, model, file, folder);
     } catch (e) {
-      bad++;
-      error = String(e.message).replace(/\s+/g, ' ').slice(0, 300);
+      if (model.refused && e.code === 4 && e.line.includes(model.refused)) row = {cuts: [], refused: e.line.replace(/^quern: [^:]*: /, '')};
+      else bad++;
+      error = row ? null : String(e.message).replace(/\s+/g, ' ').slice(0, 300);
     } finally {
       fs.rmSync(folder, {recursive: true});
     }
     if (flags.table) {
       table.push(tableRow(model, row, error));
+      if (row && row.refused) reasons.push(`| ${model.name} | ${row.refused} |`);
       if (row && row.frozen && row.frozen.length) reasons.push(`| ${model.name} | ${row.frozen.slice(0, 3).join('; ')} |`);
     }
     const cuts = row && row.cuts.filter(c => c.apart !== undefined);
-    console.error(`${model.name}: ${error || (flags.originals ? 'runs' : !cuts.length ? 'nothing can be cut'
+    console.error(`${model.name}: ${error || (flags.originals ? 'runs' : row.refused ? `refused: ${row.refused}` : !cuts.length ? 'nothing can be cut'
       : `free ${(row.free).toFixed(4)}, sliced and zeroed at most ${Math.max(...cuts.map(c => c.apart)).toExponential(1)} apart, ` +
         `changed by ${cuts.map(c => c.change.toExponential(1)).join(' ')}, ${Math.max(...row.cuts.map(c => c.seconds)).toFixed(1)} s`)}`);
   }
