@@ -139,8 +139,8 @@ static qn_code pad_axis(qn_onnx_emission *e, uint32_t node, unsigned axis, int64
         return QN_OK;
     if (*begin < 0 || *end < 0 || *begin + size + *end != all)
         return qn_emit_refuse(e, node, "it takes part of an axis away", err);
-    QN_TRY(qn_emit_keep(e, n->in[0], axis, &keep_in, &kept, err));
-    QN_TRY(qn_emit_keep(e, n->out[0], axis, &keep, &kept, err));
+    QN_TRY(qn_onnx_emission_axis(e, n->in[0], axis, &keep_in, &kept, err));
+    QN_TRY(qn_onnx_emission_axis(e, n->out[0], axis, &keep, &kept, err));
     for (int64_t i = 0; i < all; i++) {
         if (i >= *begin && i < *begin + size) {
             if (keep[i] != keep_in[i - *begin])

@@ -1,5 +1,5 @@
-/* mlp_made.c: see mlp_made.h. */
-#include "tests/compress/prune/mlp_made.h"
+/* chain.c: see chain.h. */
+#include "tests/compress/prune/chain.h"
 #include "tests/support/made.h"
 #include "tests/support/ok.h"
 #include "tests/support/testkit.h"
@@ -12,7 +12,7 @@ static qn_err err;
 
 static qn_code feed(void *ctx, uint64_t batch, qn_array *in, qn_err *e)
 {
-    qt_mlp *m = ctx;
+    qt_chain *m = ctx;
     const int64_t dims[2] = {QT_MLP_ROWS, QT_MLP_IN};
     qt_rng r = qt_seed(1000 + batch);
     QN_TRY(qn_array_new(m->pool, &in[0], QN_F32, dims, 2, e));
@@ -28,7 +28,7 @@ static const char *name(const char *what, uint32_t layer)
     return s;
 }
 
-static void make_source(qt_mlp *m, const uint32_t *live, uint64_t seed)
+static void make_source(qt_chain *m, const uint32_t *live, uint64_t seed)
 {
     qt_made_tensor t[2 * (QT_MLP_LAYERS_MAX + 1)];
     qt_rng r = qt_seed(seed);
@@ -49,7 +49,7 @@ static void make_source(qt_mlp *m, const uint32_t *live, uint64_t seed)
     m->src = qt_made_open(m->env, qt_made_safetensors(name("mlp", (uint32_t)(seed % 1000)), t, 2 * (m->n_layers + 1), NULL));
 }
 
-static void make_graph(qt_mlp *m, uint32_t value[][4])
+static void make_graph(qt_chain *m, uint32_t value[][4])
 {
     const int64_t dims[2] = {QT_MLP_ROWS, QT_MLP_IN};
     uint32_t x;
@@ -80,7 +80,7 @@ static void *keep_zeros(size_t n, size_t size)
     return qt_made_keep(p);
 }
 
-static void make_groups(qt_mlp *m, uint32_t value[][4])
+static void make_groups(qt_chain *m, uint32_t value[][4])
 {
     qn_groups *s = &m->groups;
     const qn_graph *g = m->graph;
@@ -94,6 +94,14 @@ static void make_groups(qt_mlp *m, uint32_t value[][4])
         for (unsigned k = 0; k < rank[v]; k++)
             dims[(size_t)v * QN_ARRAY_RANK_MAX + k] = g->values[v].dims[k];
     }
+    qn_loops *loops = keep_zeros(m->n_layers + 1u, sizeof *loops);
+    for (uint32_t i = 0; i <= m->n_layers; i++) {
+        const uint32_t w = value[i][0] * QN_ARRAY_RANK_MAX;
+        loops[i] = (qn_loops){.macs = (double)QT_MLP_ROWS * (double)dims[w] * (double)dims[w + 1], .axis = {w, w + 1}, .n_axes = 2};
+        s->macs += loops[i].macs;
+    }
+    s->loops = loops;
+    s->n_loops = m->n_layers + 1u;
     for (uint32_t f = 0; f < m->n_layers; f++) {
         uint32_t *count = keep_zeros(m->width[f] + 1, sizeof *count);
         for (uint32_t i = 0; i <= m->width[f]; i++)
@@ -111,7 +119,7 @@ static void make_groups(qt_mlp *m, uint32_t value[][4])
     }
 }
 
-void qt_mlp_open(qt_mlp *m, unsigned n_threads, const uint32_t *width, const uint32_t *live, uint64_t n_batches, uint64_t seed)
+void qt_chain_open(qt_chain *m, unsigned n_threads, const uint32_t *width, const uint32_t *live, uint64_t n_batches, uint64_t seed)
 {
     uint32_t value[QT_MLP_LAYERS_MAX + 1][4];
     memset(m, 0, sizeof *m);
@@ -126,7 +134,7 @@ void qt_mlp_open(qt_mlp *m, unsigned n_threads, const uint32_t *width, const uin
     m->feed = (qn_calibrate_feed){.n_batches = n_batches, .n_tokens = n_batches * QT_MLP_ROWS, .feed = feed, .ctx = m, .pool = &m->pool};
 }
 
-void qt_mlp_close(qt_mlp *m)
+void qt_chain_close(qt_chain *m)
 {
     qn_graph_close(m->graph);
     qn_source_close(m->src);
