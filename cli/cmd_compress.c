@@ -87,7 +87,7 @@ static qn_code check_prune(const qn_cli *cli, const struct args *a, qn_recipe *r
     if (a->prune > 0)
         r->prune.ratio = a->prune;
     QN_TRY(qn_data_check(cli, &a->data, err));
-    if (!(r->prune.ratio > 0))
+    if (!qn_prune_wish_any(&r->prune))
         return qn_data_given(&a->data) ? QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "compress: --data and --inputs go with --prune; statistics "
                                                                                 "come from 'quern calibrate'") : QN_OK;
     QN_TRY(qn_prune_wish_check(&r->prune, err));
@@ -100,7 +100,7 @@ static qn_code check_prune(const qn_cli *cli, const struct args *a, qn_recipe *r
 /* Cuts the input in a copy; *in is what to pack then. */
 static qn_code prune_first(qn_cli *cli, const struct args *a, struct args *then, const qn_recipe *r, qn_pruned *x, const char **in, const char *out, qn_err *err)
 {
-    if (!(r->prune.ratio > 0))
+    if (!qn_prune_wish_any(&r->prune))
         return QN_OK;
     const qn_pruned_options o = {.wish = &r->prune, .data = &a->data, .shapes_only = a->dry_run, .calibrate = qn_recipe_is_lossy(r)};
     QN_TRY(qn_pruned_open(x, cli, *in, out, &o, err));

@@ -209,9 +209,9 @@ static qn_code run(qn_cli *cli, const void *args, qn_err *err)
         session.recipe.prune.ratio = a->prune;
     if (rc == QN_OK)
         rc = qn_data_check(cli, &a->data, err);
-    if (rc == QN_OK && session.recipe.prune.ratio > 0)
+    if (rc == QN_OK && qn_prune_wish_any(&session.recipe.prune))
         rc = qn_prune_wish_check(&session.recipe.prune, err);
-    if (rc == QN_OK && session.recipe.prune.ratio > 0)
+    if (rc == QN_OK && qn_prune_wish_any(&session.recipe.prune))
         rc = prune_first(cli, a, &session.recipe, &pruned, &in, err);
     if (rc == QN_OK)
         rc = qn_cli_open(cli, in, &src, err);

@@ -2,21 +2,27 @@
 #include "base/err.h"
 #include "cli/array_data.h"
 #include "cli/commands.h"
+#include "cli/eval_io.h"
 #include "cli/names.h"
 #include "cli/prune_report.h"
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct args {
     qn_common common;
     qn_data_args data;
-    const char *output, *zeroed;
+    const char *output, *zeroed, *sparsity, *labels;
     double ratio, most, rate, ridge;
-    uint64_t multiple, seed, recover, generations;
-    int by, allocate, saliency, layout;
+    uint64_t multiple, seed, recover, generations, drop_layers, drop_experts;
+    int by, allocate, saliency, layout, gradual, sparse_by;
     qn_texts keep;
-    bool no_refit, inexact, inner, gradual, at_most, force, dry_run;
+    bool no_refit, inexact, inner, at_most, sparse_global, force, dry_run;
 };
+
+/* Of --gradual: none when it is not given. */
+static const char *const gradual[] = {"no", "hesso", "dhspg", NULL};
+static const char *const sparse_by[] = {"magnitude", "wanda", "feedback", NULL};
 
 static const qn_option options[] = {
     {.name = "output", .letter = 'o', .type = QN_OPT_PATH, .at = offsetof(struct args, output), .arg = "PATH",
@@ -52,10 +58,24 @@ static const qn_option options[] = {
      .help = "layers of a language model keep equal widths, which every runtime loads, or each its own"},
     {.name = "recover", .type = QN_OPT_COUNT, .at = offsetof(struct args, recover), .arg = "STEPS", .implied = "400", .min = 1, .max = 1 << 24,
      .help = "then train what is left for STEPS steps to do what the dense model does on the calibration data; no labels are needed"},
-    {.name = "gradual", .type = QN_OPT_FLAG, .at = offsetof(struct args, gradual),
-     .help = "with --recover: choose the groups and shrink them little by little while it trains"},
+    {.name = "gradual", .type = QN_OPT_CHOICE, .at = offsetof(struct args, gradual), .arg = "HOW", .choices = gradual, .fallback = "no", .implied = "hesso",
+     .help = "with --recover: choose the groups and shrink them little by little while it trains (hesso), or, with --labels, push them to zero and "
+             "project (dhspg)"},
+    {.name = "labels", .type = QN_OPT_PATH, .at = offsetof(struct args, labels), .arg = "FILE",
+     .help = "with --recover: the right class of every sample (.npy), to train for beside the dense model's outputs"},
     {.name = "rate", .type = QN_OPT_REAL, .at = offsetof(struct args, rate), .arg = "X", .max = 1,
      .help = "learning rate of --recover; 0.001, for language models 0.0001, when not given"},
+    {.name = "drop-layers", .type = QN_OPT_COUNT, .at = offsetof(struct args, drop_layers), .arg = "N", .min = 1, .max = 10000,
+     .help = "of a language model: N whole layers go, one after another those that it misses least"},
+    {.name = "drop-experts", .type = QN_OPT_COUNT, .at = offsetof(struct args, drop_experts), .arg = "N", .min = 1, .max = 4096,
+     .help = "of a mixture of experts: N experts of every layer go, those that add least to the stream"},
+    {.name = "sparsity", .type = QN_OPT_TEXT, .at = offsetof(struct args, sparsity), .arg = "WHAT",
+     .help = "set single weights to 0, after all else: a share (0.5), at most 2 of every 4 neighbours (2:4), or as many as cost next to nothing (knee). "
+             "Shapes stay; packed files get smaller"},
+    {.name = "sparse-by", .type = QN_OPT_CHOICE, .at = offsetof(struct args, sparse_by), .arg = "NAME", .choices = sparse_by, .fallback = "magnitude",
+     .help = "with --sparsity: which weights go; feedback moves the others to make up for them"},
+    {.name = "sparse-global", .type = QN_OPT_FLAG, .at = offsetof(struct args, sparse_global),
+     .help = "with --sparsity: one threshold for all weights, in place of the same share of each"},
     {.name = "seed", .type = QN_OPT_COUNT, .at = offsetof(struct args, seed), .arg = "N", .max = UINT32_MAX, .help = "of everything that is drawn"},
     {.name = "zeroed", .type = QN_OPT_PATH, .at = offsetof(struct args, zeroed), .arg = "PATH",
      .help = "also write the model of full shape with zeros in place of what goes: it computes the same, for checks elsewhere"},
@@ -66,12 +86,18 @@ static const qn_option options[] = {
 
 static qn_code check_args(qn_cli *cli, const struct args *a, qn_err *err)
 {
-    if (!(a->ratio > 0 && a->ratio < 1)) {
+    if (!(a->ratio > 0 && a->ratio < 1) && (a->ratio != 0 || !(a->drop_layers || a->drop_experts || a->sparsity))) {
         qn_hint_set(&cli->hint, "for example: quern prune %s --ratio 0.3 --inputs images.npz", cli->operands.items[0]);
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "prune: --ratio must be between 0 and 1: how much shall go");
     }
     if (a->keep.n > QN_PRUNE_KEEP_MAX)
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "prune: --keep: at most %d patterns", (int)QN_PRUNE_KEEP_MAX);
+    if (a->labels && !a->recover)
+        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "prune: --labels goes with --recover");
+    if (a->gradual == 2 && !a->labels)
+        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "prune: --gradual=dhspg needs --labels");
+    if ((a->sparse_by || a->sparse_global) && !a->sparsity)
+        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "prune: --sparse-%s goes with --sparsity", a->sparse_by ? "by" : "global");
     return qn_data_check(cli, &a->data, err);
 }
 
@@ -80,10 +106,35 @@ static void fill_wish(const struct args *a, qn_prune_wish *w)
     *w = (qn_prune_wish){.ratio = a->ratio, .most = a->most, .ridge = a->ridge, .rate = a->rate, .by = (unsigned)a->by,
                          .allocate = (unsigned)a->allocate, .saliency = (unsigned)a->saliency, .multiple = (uint32_t)a->multiple,
                          .recover = (uint32_t)a->recover, .generations = (uint32_t)a->generations, .seed = (uint32_t)a->seed,
-                         .no_refit = a->no_refit, .gradual = a->gradual, .inexact = a->inexact, .inner = a->inner, .per_layer = a->layout == 1,
+                         .drop_layers = (uint32_t)a->drop_layers, .drop_experts = (uint32_t)a->drop_experts, .no_refit = a->no_refit, .gradual = a->gradual > 0, .inexact = a->inexact, .inner = a->inner, .per_layer = a->layout == 1,
                          .at_most = a->at_most};
     for (unsigned i = 0; i < a->keep.n && i < QN_PRUNE_KEEP_MAX; i++)
         w->keep[w->n_keep++] = a->keep.items[i];
+}
+
+/* "0.5", "2:4", "knee" */
+static qn_code read_sparsity(const struct args *a, qn_sparsity_options *s, qn_err *err)
+{
+    *s = (qn_sparsity_options){.by = (qn_sparsity_by)a->sparse_by, .global = a->sparse_global};
+    char *end = NULL;
+    if (strcmp(a->sparsity, "knee") == 0) {
+        s->kind = QN_SPARSITY_KNEE;
+        return QN_OK;
+    }
+    const double v = *a->sparsity >= '0' && *a->sparsity <= '9' ? strtod(a->sparsity, &end) : (double)NAN;
+    if (end && *end == 0 && v > 0 && v < 1) {
+        s->kind = QN_SPARSITY_RATIO;
+        s->ratio = v;
+        return QN_OK;
+    }
+    if (end && *end == ':' && end[1] >= '0' && end[1] <= '9' && v >= 1) {
+        const double of = strtod(end + 1, &end);
+        if (*end == 0 && of > v && of <= 64 && v == floor(v) && of == floor(of)) {
+            *s = (qn_sparsity_options){.kind = QN_SPARSITY_PATTERN, .by = s->by, .global = s->global, .keep = (uint32_t)v, .of = (uint32_t)of};
+            return QN_OK;
+        }
+    }
+    return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "prune: --sparsity: found '%.40s', allowed are a share like 0.5, a pattern like 2:4, and knee", a->sparsity);
 }
 
 /* "a/net.onnx" → "a/net-pruned.onnx", "a/model/" → "a/model-pruned". */
@@ -123,17 +174,29 @@ static qn_code run(qn_cli *cli, const void *args, qn_err *err)
     const char *input = cli->operands.items[0], *output = a->output;
     qn_prune_options o;
     qn_prune_wish w;
+    qn_sparsity_options sparsity;
+    int64_t *labels = NULL;
+    uint64_t n_labels = 0;
     qn_prune p = {0};
     const double began = qn_cli_now();
     QN_TRY(check_args(cli, a, err));
     if (!output)
         QN_TRY(name_output(cli, input, &output, err));
     fill_wish(a, &w);
-    QN_TRY(qn_prune_wish_check(&w, err));
+    if (a->sparsity)
+        QN_TRY(read_sparsity(a, &sparsity, err));
+    if (qn_prune_wish_any(&w))
+        QN_TRY(qn_prune_wish_check(&w, err));
     o = qn_prune_options_of(&w, has_data, cli->env.memory_bytes);
     o.zeroed = a->zeroed;
     o.overwrite = a->force;
     o.dry_run = a->dry_run;
+    o.sparsity = a->sparsity ? &sparsity : NULL;
+    if (a->labels)
+        QN_TRY(qn_labels_read(cli, a->labels, &labels, &n_labels, err));
+    o.recovery.labels = labels;
+    o.recovery.n_labels = n_labels;
+    o.recovery.half_space = a->gradual == 2;
     qn_code rc = qn_prune_open(&p, &cli->env, input, output, has_data ? &data : NULL, &o, err);
     if (rc == QN_OK)
         rc = prune(cli, a, &p, err);
@@ -146,6 +209,7 @@ static qn_code run(qn_cli *cli, const void *args, qn_err *err)
             rc = qn_prune_text(cli, &f, err);
     }
     qn_prune_close(&p);
+    qn_mem_put(cli->env.alloc, labels);
     return rc;
 }
 

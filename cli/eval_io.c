@@ -11,8 +11,7 @@
 #include <math.h>
 #include <string.h>
 
-/* Class numbers of a .npy, in whatever integer type; *labels is the caller's (qn_mem_put). */
-static qn_code read_labels(qn_cli *cli, const char *path, int64_t **labels, uint64_t *n, qn_err *err)
+qn_code qn_labels_read(qn_cli *cli, const char *path, int64_t **labels, uint64_t *n, qn_err *err)
 {
     qn_source *s;
     QN_TRY(qn_cli_open(cli, path, &s, err));
@@ -132,7 +131,7 @@ qn_code qn_eval_io(qn_cli *cli, const qn_eval_io_args *a, const qn_graph *g, con
     qn_io_eval e;
     const double began = qn_cli_now();
     if (a->labels)
-        QN_TRY(read_labels(cli, a->labels, &labels, &n_labels, err));
+        QN_TRY(qn_labels_read(cli, a->labels, &labels, &n_labels, err));
     qn_code rc = qn_io_feed_open(&feed, &cli->env, g, a->inputs, a->batch, a->limit, err);
     if (rc != QN_OK) {
         qn_mem_put(cli->env.alloc, labels);

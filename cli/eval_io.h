@@ -11,6 +11,8 @@ typedef struct qn_eval_io_args {
     uint64_t batch, limit;       /* samples in a run; runs, 0: all */
 } qn_eval_io_args;
 
+/* Class numbers of a .npy, in whatever integer type; *labels is the caller's (qn_mem_put). */
+qn_code qn_labels_read(qn_cli *cli, const char *path, int64_t **labels, uint64_t *n, qn_err *err) QN_MUST_CHECK;
 /* ref may be NULL when there are labels. */
 qn_code qn_eval_io(qn_cli *cli, const qn_eval_io_args *a, const qn_graph *g, const qn_graph *ref, qn_err *err) QN_MUST_CHECK;
 

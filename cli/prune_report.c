@@ -64,7 +64,7 @@ static void print_frozen(const qn_prune *p)
         }
         if (!told)
             printf("  frozen    %" PRIu64 " channels of %" PRIu32 " weight%s (%.80s%s): %s\n", n, n_weights, n_weights == 1 ? "" : "s",
-                   s->graph->values[s->frozen[i].value].name, n_weights == 1 ? "" : ", …", s->frozen[i].reason);
+                   s->frozen[i].value == QN_NO_VALUE ? s->graph->nodes[s->frozen[i].node].name : s->graph->values[s->frozen[i].value].name, n_weights == 1 ? "" : ", …", s->frozen[i].reason);
     }
 }
 
@@ -98,6 +98,28 @@ static void print_distance(const char *what, const qn_distance *d)
     printf(", loss %.4g\n", d->loss);
 }
 
+/* Layers and experts that went, by number. */
+static void print_depth(const qn_prune *p)
+{
+    for (uint32_t i = 0, n = 0; p->layers_gone && i < p->n_layers; i++)
+        if (p->layers_gone[i])
+            printf("%s%" PRIu32, n++ ? ", " : "  layers gone ", i);
+    if (p->layers_gone)
+        printf("\n");
+    for (uint32_t i = 0; p->experts_gone && i < p->n_layers; i++) {
+        uint32_t n = 0;
+        for (uint32_t e = 0; e < p->n_experts; e++)
+            if (p->experts_gone[(uint64_t)i * p->n_experts + e]) {
+                if (!n++)
+                    printf("  experts gone of layer %" PRIu32 ": %" PRIu32, i, e);
+                else
+                    printf(", %" PRIu32, e);
+            }
+        if (n)
+            printf("\n");
+    }
+}
+
 qn_code qn_prune_text(qn_cli *cli, const qn_prune_facts *f, qn_err *err)
 {
     const qn_prune *p = f->prune;
@@ -119,8 +141,17 @@ qn_code qn_prune_text(qn_cli *cli, const qn_prune_facts *f, qn_err *err)
         print_distance("cut", &p->zeroed);
     if (p->measured && p->repaired.n_rows && p->options->allocate.repair.refit)
         print_distance("refitted", &p->repaired);
-    if (p->options->recover)
+    if (p->options->recover) {
         print_distance("recovered", &p->recovered);
+        printf("  training    %" PRIu32 " steps, loss %.3g -> %.3g; on data held out %.3g -> %.3g%s\n", p->recovery.steps, p->recovery.first_loss,
+               p->recovery.last_loss, p->recovery.held_out_before, p->recovery.held_out_after, p->recovery.resumed ? " (resumed)" : "");
+    }
+    print_depth(p);
+    if (p->options->sparsity) {
+        printf("  sparse      %.1f %% of %" PRIu64 " weights are 0\n", 100 * p->sparsity.ratio, p->sparsity.n);
+        if (p->measured)
+            print_distance("with zeros", &p->sparsity.distance);
+    }
     printf("  proof       %.2g apart from the zeroed model over %" PRIu64 " run%s%s\n", p->proof, p->proof_runs, p->proof_runs == 1 ? "" : "s",
            p->exact ? "" : " (norms over cut widths: not exact)");
     printf("  time        %s\n", time);
@@ -175,7 +206,7 @@ static void json_families(qn_json_writer *j, const qn_prune *p)
     for (uint32_t i = 0; i < p->groups->n_frozen; i++) {
         const qn_frozen *z = &p->groups->frozen[i];
         qn_jw_begin(j, NULL, '{');
-        qn_jw_text(j, "weight", p->graph->values[z->value].name);
+        qn_jw_text(j, "weight", z->value == QN_NO_VALUE ? p->graph->nodes[z->node].name : p->graph->values[z->value].name);
         qn_jw_u64(j, "axis", z->axis);
         qn_jw_u64(j, "channels", z->n);
         qn_jw_u64(j, "of", z->of);
@@ -183,6 +214,28 @@ static void json_families(qn_json_writer *j, const qn_prune *p)
         qn_jw_end(j, '}');
     }
     qn_jw_end(j, ']');
+}
+
+static void json_depth(qn_json_writer *j, const qn_prune *p)
+{
+    if (p->layers_gone) {
+        qn_jw_begin(j, "layers_gone", '[');
+        for (uint32_t i = 0; i < p->n_layers; i++)
+            if (p->layers_gone[i])
+                qn_jw_u64(j, NULL, i);
+        qn_jw_end(j, ']');
+    }
+    if (p->experts_gone) {
+        qn_jw_begin(j, "experts_gone", '[');
+        for (uint32_t i = 0; i < p->n_layers; i++) {
+            qn_jw_begin(j, NULL, '[');
+            for (uint32_t e = 0; e < p->n_experts; e++)
+                if (p->experts_gone[(uint64_t)i * p->n_experts + e])
+                    qn_jw_u64(j, NULL, e);
+            qn_jw_end(j, ']');
+        }
+        qn_jw_end(j, ']');
+    }
 }
 
 void qn_prune_json(const qn_prune_facts *f)
@@ -208,6 +261,25 @@ void qn_prune_json(const qn_prune_facts *f)
     json_distance(&j, "cut", &p->zeroed);
     json_distance(&j, "refitted", &p->repaired);
     json_distance(&j, "recovered", &p->recovered);
+    if (p->options->recover && !dry) {
+        qn_jw_begin(&j, "training", '{');
+        qn_jw_u64(&j, "steps", p->recovery.steps);
+        qn_jw_u64(&j, "steps_resumed", p->recovery.resumed);
+        qn_jw_real(&j, "first_loss", p->recovery.first_loss);
+        qn_jw_real(&j, "last_loss", p->recovery.last_loss);
+        qn_jw_real(&j, "held_out_before", p->recovery.held_out_before);
+        qn_jw_real(&j, "held_out_after", p->recovery.held_out_after);
+        qn_jw_end(&j, '}');
+    }
+    json_depth(&j, p);
+    if (p->options->sparsity && !dry) {
+        qn_jw_begin(&j, "sparsity", '{');
+        qn_jw_real(&j, "ratio", p->sparsity.ratio);
+        qn_jw_u64(&j, "weights", p->sparsity.n);
+        qn_jw_u64(&j, "zeros", p->sparsity.n_zero);
+        json_distance(&j, "distance", &p->sparsity.distance);
+        qn_jw_end(&j, '}');
+    }
     if (!dry) {
         qn_jw_begin(&j, "proof", '{');
         qn_jw_real(&j, "largest", p->proof);

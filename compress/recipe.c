@@ -136,7 +136,7 @@ qn_code qn_recipe_check(const qn_recipe *r, qn_err *err)
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "a size and bits per weight of the whole file: one of them is enough");
     if ((r->size_bytes || r->bits_per_weight > 0) && r->all.set.bits > 0)
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "bits follow from the size that is asked for: give one of them");
-    if (r->prune.ratio > 0)
+    if (qn_prune_wish_any(&r->prune))
         QN_TRY(qn_prune_wish_check(&r->prune, err));
     QN_TRY(check_part(&r->all, r->all.codec, "", 0, err));
     for (unsigned i = QN_ROLE_HEAD; i < QN_N_ROLES; i++)
@@ -246,7 +246,7 @@ const char *qn_recipe_text(const qn_recipe *r, bool measured, qn_arena *arena, q
     qn_recipe_part all = r->all;
     if (!is_lossless(all.codec) && all.set.bits == 0)
         all.set.bits = QN_RECIPE_BITS;
-    if (r->prune.ratio > 0) {
+    if (qn_prune_wish_any(&r->prune)) {
         (void)qn_prune_wish_text(&r->prune, one, sizeof one);
         add(&t, one);
         add(&t, "; ");

@@ -90,7 +90,7 @@ static qn_code run_batch(struct proof *p, uint64_t batch, qn_err *err)
     return rc;
 }
 
-qn_code qn_prune_proof(const qn_env *env, const qn_graph *g, const qn_overlay *w, const qn_graph *sliced, const qn_calibrate_feed *feed,
+qn_code qn_prune_proof(const qn_env *env, const qn_graph *g, const qn_overlay *w, const qn_graph *sliced, qn_depth_mask *mask, const qn_calibrate_feed *feed,
                        uint64_t n_runs, uint64_t memory_bytes, qn_proof *out, qn_err *err)
 {
     struct proof p = {.feed = feed, .graph = {g, g, sliced}};
@@ -108,6 +108,8 @@ qn_code qn_prune_proof(const qn_env *env, const qn_graph *g, const qn_overlay *w
         if (m == ZEROED) {
             o.read = qn_overlay_read;
             o.read_ctx = u.ctx;
+            o.on_output = mask ? qn_depth_mask_tap : NULL;
+            o.tap_ctx = mask;
         }
         rc = qn_exec_open(env, p.graph[m], &o, &p.exec[m], err);
     }

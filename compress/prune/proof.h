@@ -4,6 +4,7 @@
 
 #include "analysis/calibrate/calibrate.h"
 #include "analysis/exec/overlay.h"
+#include "compress/prune/depth.h"
 
 typedef struct qn_proof {
     double largest;  /* max |sliced − zeroed| ÷ max |zeroed|, over the outputs, each for itself over all runs; the worst output */
@@ -12,8 +13,8 @@ typedef struct qn_proof {
     uint64_t n_runs;
 } qn_proof;
 
-/* g with w: the zeroed model; `sliced`: the graph of what was written, with inputs and outputs of the same number and shapes. */
-qn_code qn_prune_proof(const qn_env *env, const qn_graph *g, const qn_overlay *w, const qn_graph *sliced, const qn_calibrate_feed *feed,
+/* g with w and without the mask's experts (NULL: none go): the zeroed model; `sliced`: the graph of what was written, with inputs and outputs of the same number and shapes. */
+qn_code qn_prune_proof(const qn_env *env, const qn_graph *g, const qn_overlay *w, const qn_graph *sliced, qn_depth_mask *mask, const qn_calibrate_feed *feed,
                        uint64_t n_runs, uint64_t memory_bytes, qn_proof *out, qn_err *err) QN_MUST_CHECK;
 
 #endif

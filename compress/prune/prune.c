@@ -1,6 +1,7 @@
 /* prune.c: the pass of structured pruning, step by step. */
 #include "compress/prune/prune.h"
 #include "base/err.h"
+#include "base/path.h"
 #include "compress/prune/proof.h"
 #include "compress/prune/record.h"
 #include "formats/onnx/onnx.h"
@@ -21,15 +22,18 @@ qn_prune_options qn_prune_options_of(const qn_prune_wish *w, bool has_data, uint
                           .recover = w->recover > 0, .memory_bytes = memory_bytes};
     o.allocate = (qn_allocate_options){.unit = (qn_budget_unit)w->by, .share = w->ratio, .method = (qn_allocation)w->allocate, .most = w->most,
                                        .multiple = w->multiple, .generations = w->generations, .seed = w->seed};
-    if (!has_data || w->by == QN_BUDGET_GROUPS)
+    /* a gradual cut is chosen while it trains: what the budget means is all that is needed before */
+    if (!has_data || w->by == QN_BUDGET_GROUPS || w->gradual)
         o.allocate.method = QN_ALLOCATE_UNIFORM;
     o.allocate.repair = (qn_repair_options){.saliency = (qn_saliency)w->saliency, .refit = !w->no_refit, .ridge = w->ridge, .seed = w->seed,
                                             .memory_bytes = memory_bytes};
     o.recovery = (qn_recover_options){.steps = w->recover, .rate = w->rate, .gradual = w->gradual, .seed = w->seed};
-    if (w->gradual && w->by == QN_BUDGET_MACS)
-        o.recovery.macs_share = w->ratio;
-    else if (w->gradual && w->by != QN_BUDGET_GROUPS)
-        o.recovery.params_share = w->ratio;
+    double *share = w->by == QN_BUDGET_GROUPS ? &o.recovery.groups_share : w->by == QN_BUDGET_MACS ? &o.recovery.macs_share : &o.recovery.params_share;
+    if (w->gradual)
+        *share = w->ratio;
+    o.cuts = w->ratio > 0;
+    o.drop_layers = w->drop_layers;
+    o.drop_experts = w->drop_experts;
     return o;
 }
 
@@ -120,14 +124,16 @@ static qn_code check_needs(const qn_prune *p, qn_err *err)
     if (p->has_data)
         return QN_OK;
     const char *what = NULL;
-    if (r->refit)
+    if (r->refit && o->cuts)
         what = "a refit";
-    else if (r->saliency != QN_SALIENCY_MAGNITUDE && r->saliency != QN_SALIENCY_RANDOM)
+    else if (o->cuts && r->saliency != QN_SALIENCY_MAGNITUDE && r->saliency != QN_SALIENCY_RANDOM)
         what = "this saliency";
     else if (o->recover)
         what = "recovery";
-    else if (o->allocate.method != QN_ALLOCATE_UNIFORM)
+    else if (o->cuts && o->allocate.method != QN_ALLOCATE_UNIFORM)
         what = "this allocation";
+    else if (o->sparsity && (o->sparsity->by != QN_SPARSITY_MAGNITUDE || o->sparsity->kind == QN_SPARSITY_KNEE))
+        what = "this sparsity";
     return what ? QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "%s needs calibration data", what) : QN_OK;
 }
 
@@ -171,20 +177,59 @@ static bool any_family(const qn_prune *p)
     return false;
 }
 
+/* Widths that a runtime would refuse are raised to the next that it takes. */
+static qn_code suit_loaders(qn_prune *p, qn_err *err)
+{
+    const qn_emit_options e = {.per_layer = p->options->per_layer};
+    bool raised = false;
+    for (uint32_t f = 0; f < p->groups->n_families; f++) {
+        const uint32_t before = p->plan.keep[f];
+        if (before < p->groups->families[f].n_groups)
+            QN_TRY(qn_emit_keep(p->graph, p->groups, &e, f, &p->plan.keep[f], err));
+        raised = raised || p->plan.keep[f] != before;
+    }
+    if (!raised)
+        return QN_OK;
+    /* What it costs then: with any groups of that number, which are all alike. */
+    qn_cut *c;
+    QN_TRY(qn_cut_new(p->env, p->groups, &c, err));
+    for (uint32_t f = 0; f < p->groups->n_families; f++)
+        for (uint32_t i = p->plan.keep[f]; i < p->groups->families[f].n_groups; i++)
+            qn_cut_set(c, f, i, true);
+    const qn_code rc = qn_cut_cost(c, &p->plan.cost, err);
+    qn_cut_free(c);
+    return rc;
+}
+
+/* No group goes: the plan of a run that drops layers or makes zeros only. */
+static qn_code keep_all(qn_prune *p, qn_err *err)
+{
+    p->plan = (qn_allocated){.cost = p->cost_before, .reached = true, .loss = (double)NAN};
+    p->plan.keep = qn_mem_zeros(p->env->alloc, (uint64_t)p->groups->n_families + 1, sizeof *p->plan.keep, err);
+    if (!p->plan.keep)
+        return QN_E_MEMORY;
+    for (uint32_t f = 0; f < p->groups->n_families; f++)
+        p->plan.keep[f] = p->groups->families[f].n_groups;
+    return QN_OK;
+}
+
 qn_code qn_prune_plan(qn_prune *p, qn_err *err)
 {
     qn_allocate_options o = p->options->allocate;
     QN_TRY(qn_cut_new(p->env, p->groups, &p->cut, err));
     QN_TRY(qn_cut_cost(p->cut, &p->cost_before, err));
+    if (p->has_data)
+        QN_TRY(open_measure(p, err));
+    if (!p->options->cuts)
+        return keep_all(p, err);
     if (!any_family(p))
         return qn_err_in_path(err, QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "nothing of this model can be cut: 'quern inspect --groups' says why"),
                               p->input);
     o.least = p->least;
     o.class_of = p->class_of;
     say(p, "allocating");
-    if (p->has_data)
-        QN_TRY(open_measure(p, err));
-    return qn_allocate(p->env, p->graph, p->groups, &p->feed, p->measure, &o, &p->plan, err);
+    QN_TRY(qn_allocate(p->env, p->graph, p->groups, &p->feed, p->measure, &o, &p->plan, err));
+    return suit_loaders(p, err);
 }
 
 /* ---- running ---- */
@@ -205,8 +250,7 @@ static qn_code zero_gone(const qn_prune *p, qn_overlay *w, qn_err *err)
 
 static qn_code measure(qn_prune *p, const qn_overlay *w, qn_distance *out, qn_err *err)
 {
-    const uint64_t most = p->options->measure_batches ? p->options->measure_batches : MEASURE_BATCHES;
-    return qn_measure_run(p->measure, w, 0, p->feed.n_batches < most ? p->feed.n_batches : most, out, err);
+    return qn_measure_run(p->measure, w, 0, qn_measure_batches(p->measure), out, err);
 }
 
 /* What the cut alone does: for the report. */
@@ -221,29 +265,60 @@ static qn_code measure_zeroed(qn_prune *p, qn_err *err)
     return rc;
 }
 
+static uint64_t measured_batches(const qn_prune *p)
+{
+    return p->measure ? qn_measure_batches(p->measure) : 0;
+}
+
+static qn_code train(qn_prune *p, qn_err *err)
+{
+    const qn_prune_options *o = p->options;
+    qn_recover_options r = o->recovery;
+    char *state = qn_path_cat(p->env->alloc, p->output, ".quern-recover", err);
+    if (!state)
+        return QN_E_MEMORY;
+    r.keep = o->recovery.gradual && (r.groups_share > 0 || r.params_share > 0 || r.macs_share > 0) ? p->least : p->plan.keep;
+    r.multiple = o->allocate.multiple;
+    r.memory_bytes = o->memory_bytes;
+    r.checkpoint = state;
+    say(p, "training");
+    qn_code rc = qn_recover(p->env, p->graph, &p->feed, p->cut, p->weights, &r, &p->recovery, err);
+    qn_mem_put(p->env->alloc, state);
+    if (rc == QN_OK)
+        rc = measure(p, p->weights, &p->recovered, err);
+    return rc;
+}
+
+/* A run that was trained to its end need not be resumed any more. */
+static void forget_training(const qn_prune *p)
+{
+    char *state = qn_path_cat(p->env->alloc, p->output, ".quern-recover", NULL);
+    if (state)
+        (void)p->env->fs->unlink(p->env->fs->ctx, state);
+    qn_mem_put(p->env->alloc, state);
+}
+
 static qn_code choose_and_train(qn_prune *p, qn_err *err)
 {
     const qn_prune_options *o = p->options;
-    const uint32_t n = p->groups->n_families;
-    p->families = qn_mem_zeros(p->env->alloc, (uint64_t)n + 1, sizeof *p->families, err);
+    p->families = qn_mem_zeros(p->env->alloc, (uint64_t)p->groups->n_families + 1, sizeof *p->families, err);
     if (!p->families)
         return QN_E_MEMORY;
     QN_TRY(qn_overlay_new(p->env, p->graph, &p->weights, err));
-    qn_recover_options r = o->recovery;
-    r.keep = p->plan.keep;
-    r.memory_bytes = o->memory_bytes;
-    if (!(o->recover && r.gradual)) {
+    if (o->cuts && !(o->recover && o->recovery.gradual)) {
         say(p, "pruning");
         QN_TRY(qn_repair(p->env, p->graph, &p->feed, p->plan.keep, &o->allocate.repair, p->cut, p->weights, p->families, err));
         if (p->measure)
             QN_TRY(measure_zeroed(p, err));
-        if (p->measure)
-            QN_TRY(measure(p, p->weights, &p->repaired, err));
     }
-    if (o->recover) {
-        say(p, "training");
-        QN_TRY(qn_recover(p->env, p->graph, &p->feed, p->cut, p->weights, &r, &p->recovery, err));
-        QN_TRY(measure(p, p->weights, &p->recovered, err));
+    QN_TRY(qn_prune_depth(p, measured_batches(p), err));
+    if (p->measure && !(o->recover && o->recovery.gradual))
+        QN_TRY(measure(p, p->weights, &p->repaired, err));
+    if (o->recover)
+        QN_TRY(train(p, err));
+    if (o->sparsity) {
+        say(p, "setting weights to zero");
+        QN_TRY(qn_sparsify(p->env, p->graph, p->has_data ? &p->feed : NULL, p->measure, o->sparsity, p->weights, &p->sparsity, err));
     }
     p->measured = p->measure != NULL;
     return QN_OK;
@@ -259,6 +334,28 @@ static qn_code write_zeroed(qn_prune *p, qn_err *err)
     return rc;
 }
 
+/* What goes in depth is in no cut: costs are those of the model that was written. */
+static qn_code count_written(qn_prune *p, const qn_graph *g, qn_err *err)
+{
+    const qn_groups_options o = {.inexact = true};
+    qn_groups *s;
+    qn_cut *none = NULL;
+    QN_TRY(qn_groups_find(p->env, g, &o, &s, err));
+    qn_code rc = qn_cut_new(p->env, s, &none, err);
+    if (rc == QN_OK)
+        rc = qn_cut_cost(none, &p->cost_after, err);
+    /* of one run of the same inputs: shapes that were made up may differ from the data's */
+    const double macs = s->macs;
+    qn_cut_free(none);
+    qn_groups_free(s);
+    qn_groups *dense;
+    QN_TRY(rc);
+    QN_TRY(qn_groups_find(p->env, p->graph, &o, &dense, err));
+    p->cost_after.macs = dense->macs > 0 ? p->cost_before.macs * macs / dense->macs : 0;
+    qn_groups_free(dense);
+    return QN_OK;
+}
+
 /* Opens what was written and runs it against the zeroed model. */
 static qn_code prove(qn_prune *p, qn_err *err)
 {
@@ -270,7 +367,9 @@ static qn_code prove(qn_prune *p, qn_err *err)
     if (rc == QN_OK)
         rc = qn_graph_open(p->env, s, &g, err);
     if (rc == QN_OK)
-        rc = qn_prune_proof(p->env, p->graph, p->weights, g, &p->feed, PROOF_RUNS, p->options->memory_bytes, &proof, err);
+        rc = qn_prune_proof(p->env, p->graph, p->weights, g, p->mask, &p->feed, PROOF_RUNS, p->options->memory_bytes, &proof, err);
+    if (rc == QN_OK && (p->layers_gone || p->experts_gone))
+        rc = count_written(p, g, err);
     qn_graph_close(g);
     qn_source_close(s);
     if (rc == QN_E_INPUT) /* what we have written must be readable */
@@ -294,7 +393,8 @@ static qn_code write_result(qn_prune *p, qn_err *err)
     QN_TRY(qn_prune_record(p->env, p->cut, &record, err));
     const qn_emit_options e = {.overwrite = true, .per_layer = p->options->per_layer, .record = record};
     say(p, "writing");
-    const qn_code rc = qn_emit(p->env, p->graph, p->cut, NULL, p->weights, p->work.result, &e, err);
+    const qn_depth d = qn_prune_depth_of(p);
+    const qn_code rc = qn_emit(p->env, p->graph, p->cut, &d, p->weights, p->work.result, &e, err);
     qn_mem_put(p->env->alloc, record);
     return rc;
 }
@@ -312,7 +412,9 @@ qn_code qn_prune_run(qn_prune *p, qn_err *err)
     QN_TRY(qn_prune_work_bytes(p->env, p->work.result, &p->bytes_after, err));
     if (p->options->zeroed)
         QN_TRY(write_zeroed(p, err));
-    return qn_prune_work_publish(&p->work, p->output, p->original->is_dir, p->options->overwrite, err);
+    QN_TRY(qn_prune_work_publish(&p->work, p->output, p->original->is_dir, p->options->overwrite, err));
+    forget_training(p);
+    return QN_OK;
 }
 
 void qn_prune_close(qn_prune *p)
@@ -321,6 +423,8 @@ void qn_prune_close(qn_prune *p)
         return;
     const qn_alloc *a = p->env->alloc;
     qn_measure_close(p->measure);
+    qn_sparsity_report_release(&p->sparsity);
+    qn_prune_depth_release(p);
     if (p->data && p->data->close)
         p->data->close(p->data->ctx);
     qn_mem_put(a, p->families);

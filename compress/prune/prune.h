@@ -11,9 +11,11 @@
 
 #include "base/pattern.h"
 #include "compress/prune/allocate.h"
+#include "compress/prune/depth.h"
 #include "compress/prune/emit.h"
 #include "compress/prune/made_feed.h"
 #include "compress/prune/recover.h"
+#include "compress/prune/sparsity.h"
 #include "compress/prune/wish.h"
 #include "compress/prune/work.h"
 
@@ -30,6 +32,10 @@ typedef struct qn_prune_options {
     unsigned n_keep;
     bool inexact, inner;           /* as in qn_groups_options                                                               */
     bool per_layer;                /* as in qn_emit_options                                                                 */
+    bool cuts;                     /* groups go at all: else only what is below                                             */
+    uint32_t drop_layers;          /* whole layers of a language model that go, those that it misses least                  */
+    uint32_t drop_experts;         /* experts of every layer that go, by what they add to the stream                        */
+    const qn_sparsity_options *sparsity; /* single weights of what is left become 0; NULL: none                              */
     bool recover;
     qn_recover_options recovery;
     const char *zeroed;            /* the model of full shape with zeros in place of what goes is written here too, or NULL  */
@@ -60,7 +66,12 @@ typedef struct qn_prune {
     qn_overlay *weights;
     qn_repair_family *families;      /* per family */
     qn_recovery recovery;
-    qn_distance zeroed, repaired, recovered; /* from the dense model: cut only; refitted; trained */
+    qn_sparsity_report sparsity;
+    uint8_t *layers_gone, *experts_gone; /* flags: per layer; per layer and expert */
+    const uint8_t **experts_of;      /* rows of experts_gone, for emission         */
+    uint32_t n_layers, n_experts;
+    qn_depth_mask *mask;             /* of experts that go, for runs of the zeroed model */
+    qn_distance zeroed, repaired, recovered; /* from the dense model: cut only; refitted, without what goes in depth too; trained */
     bool measured;
     /* proof: largest |sliced − zeroed| ÷ largest |zeroed|, over all outputs and runs; and how far the zeroed one is from the dense one */
     double proof, proof_change;
@@ -72,6 +83,12 @@ typedef struct qn_prune {
 
 /* The options for a wish that was checked; patterns stay borrowed from it. Without data everything is cut alike. */
 qn_prune_options qn_prune_options_of(const qn_prune_wish *w, bool has_data, uint64_t memory_bytes);
+
+/* prune_depth.c: chooses layers and experts that go, if any shall, and takes them out of p->weights. */
+qn_code qn_prune_depth(qn_prune *p, uint64_t n_batches, qn_err *err) QN_MUST_CHECK;
+void qn_prune_depth_release(qn_prune *p);
+/* What emission is told of it; all NULL when nothing goes so. */
+qn_depth qn_prune_depth_of(const qn_prune *p);
 
 #define QN_PRUNE_EXACT 1e-5 /* proof of exact groups */
 

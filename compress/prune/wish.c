@@ -67,7 +67,8 @@ qn_code qn_prune_wish_put(qn_prune_wish *w, const char *key, const char *value, 
     const struct {
         const char *key;
         uint32_t *to;
-    } counts[] = {{"multiple", &w->multiple}, {"recover", &w->recover}, {"generations", &w->generations}, {"seed", &w->seed}};
+    } counts[] = {{"multiple", &w->multiple}, {"recover", &w->recover}, {"generations", &w->generations}, {"seed", &w->seed},
+                {"drop_layers", &w->drop_layers}, {"drop_experts", &w->drop_experts}};
     const struct {
         const char *key;
         bool *to, turned;
@@ -100,8 +101,15 @@ qn_code qn_prune_wish_put(qn_prune_wish *w, const char *key, const char *value, 
     return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "prune has no setting called '%.40s'", key);
 }
 
+bool qn_prune_wish_any(const qn_prune_wish *w)
+{
+    return w->ratio > 0 || w->drop_layers || w->drop_experts;
+}
+
 qn_code qn_prune_wish_check(const qn_prune_wish *w, qn_err *err)
 {
+    if (w->ratio == 0 && qn_prune_wish_any(w) && !w->gradual)
+        return QN_OK;
     if (!(w->ratio > 0 && w->ratio < 1))
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "the ratio must be between 0 and 1: how much shall go");
     if ((w->gradual || w->rate > 0) && !w->recover)
