@@ -398,6 +398,47 @@ Test(emit_onnx, narrow_weights_and_the_record)
     qt_onnx_close(&o);
 }
 
+/* Weights inside a function of the model are cut there; its nodes cannot be told other numbers. */
+Test(emit_onnx, functions)
+{
+    static const char plain[] = "@8{@1{'f'} #2=1} @25{@1{'fn'} @4{'p'} @5{'q'} @9{#2=13} @10{'f'} @7{@1{'p'} @2{'r'} @4{'Relu'}} "
+                                "@7{@2{'c'} @4{'Constant'} @5{@1{'value'} @5{#1=6 #1=2 #2=1 r6(%4=1065353216 %4=3212836864)} #20=4}} "
+                                "@7{@1{'r'} @1{'c'} @2{'q'} @4{'MatMul'}}}";
+    static const char picks[] = "@8{@1{'f'} #2=1} @25{@1{'fn'} @4{'p'} @5{'q'} @9{#2=13} @10{'f'} @7{@1{'p'} @1{'i'} @2{'r'} @4{'Gather'} "
+                                "@5{@1{'axis'} #3=1 #20=2}} @7{@2{'i'} @4{'Constant'} @5{@1{'value'} @5{#1=2 #2=7 #7=5 #7=1} #20=4}} "
+                                "@7{@2{'c'} @4{'Constant'} @5{@1{'value'} @5{#1=2 #1=2 #2=1 r4(%4=1065353216)} #20=4}} "
+                                "@7{@1{'r'} @1{'c'} @2{'q'} @4{'MatMul'}}}";
+    for (unsigned kind = 0; kind < 2; kind++) {
+        qt_onnx m;
+        qt_onnx_begin(&m, 13);
+        qt_onnx_input(&m, "x", "N,3");
+        dense(&m, "x", "a", 3, 6);
+        qt_onnx_node(&m, "fn", "a", "y", "@7{'f'}");
+        qt_onnx_output(&m, "y", "N,2");
+        m.more = kind ? picks : plain;
+        const char *path = qt_onnx_write(&m, "fn.onnx");
+        if (!kind) {
+            qt_onnx_open o = cut_model(path, NULL, 1);
+            qt_onnx_close(&o);
+            continue;
+        }
+        const qn_groups_options plain_options = {0};
+        const qn_emit_options e = {.overwrite = true};
+        qt_onnx_open a = qt_onnx_load(path);
+        qn_groups *s;
+        qn_cut *c;
+        OK(qn_groups_find(qt_made_env(1), a.g, &plain_options, &s, &err));
+        OK(qn_cut_new(qt_made_env(1), s, &c, &err));
+        cr_assert_gt(choose(c, 1), 0u);
+        cr_assert_eq(qn_emit_onnx(qt_made_env(1), a.g, c, NULL, qt_made_path("fn2.onnx"), &e, &err), QN_E_UNSUPPORTED);
+        cr_assert(strstr(err.text, "function"), "%s", err.text);
+        qn_err_clear(&err);
+        qn_cut_free(c);
+        qn_groups_free(s);
+        qt_onnx_close(&a);
+    }
+}
+
 /* ---- operators that do not run here: groups written down ---- */
 
 struct by_hand {
