@@ -1,11 +1,12 @@
 /* prepare_fold.c: nodes whose operands are all constant are run now, and what they give becomes a weight: a weight behind Transpose, Reshape,
  * Cast, Mul …, and what ConstantOfShape makes. Each node is run as a graph of its own; one that cannot be run, or whose result would be larger than
- * is good for the file, stays. Quantized weights stay too: computed they would be four times as large. */
+ * is good for the file, stays. Quantized weights stay too, and narrow ones behind a Cast: computed they would be
+ * two or four times as large. */
 #include "base/err.h"
 #include "compress/prune/prepare.h"
 #include <string.h>
 
-enum { GROWN_BYTES_MAX = 1 << 20, MADE_BYTES_MAX = 64 << 20, RUN_BYTES = 256 << 20, OPERANDS_MAX = 32 };
+enum { GROWN_BYTES_MAX = 1 << 20, CAST_BYTES_MAX = 4 << 10, MADE_BYTES_MAX = 64 << 20, RUN_BYTES = 256 << 20, OPERANDS_MAX = 32 };
 
 static bool is_of(const char *type, const char *const *list)
 {
@@ -120,9 +121,18 @@ static qn_code run_one(qn_prepare *p, const qn_node *n, const qn_graph *one, con
     return rc;
 }
 
-/* May results of this size stand in the file in place of operands of that size? */
+/* In the file. */
+static uint64_t file_bytes(const qn_array *a, uint8_t data_type)
+{
+    const qn_onnx_dtype_info *info = qn_onnx_dtype_get(data_type);
+    return info ? (a->n * info->bits + 7) / 8 : qn_array_bytes(a);
+}
+
+/* May results of this size stand in the file in place of operands of that size? A Cast is there because somebody wanted small weights. */
 static bool worth_it(const qn_node *n, uint64_t before, uint64_t after)
 {
+    if (!strcmp(n->type, "Cast"))
+        return after <= before || after <= CAST_BYTES_MAX;
     return after <= before || after <= GROWN_BYTES_MAX || (!strcmp(n->type, "ConstantOfShape") && after <= MADE_BYTES_MAX) ||
            (after <= MADE_BYTES_MAX && after <= 2 * before);
 }
@@ -136,7 +146,7 @@ static qn_code keep(qn_prepare *p, uint32_t node, qn_array *out, uint64_t before
     for (unsigned k = 0; k < n->n_out; k++) {
         types[k] = out[k].dtype == QN_BYTES ? QN_ONNX_FLOAT : type_of(p, n, &out[k]);
         *kept = *kept && types[k] != QN_ONNX_UNDEFINED && (out[k].dtype == QN_BYTES || p->name[n->out[k]]);
-        after += out[k].dtype == QN_BYTES ? 0 : qn_array_bytes(&out[k]);
+        after += out[k].dtype == QN_BYTES ? 0 : file_bytes(&out[k], types[k]);
     }
     *kept = *kept && worth_it(n, before, after);
     for (unsigned k = 0; k < n->n_out && *kept; k++) {
@@ -165,7 +175,7 @@ static qn_code fold_node(qn_prepare *p, uint32_t node, bool *folded, qn_err *err
             continue;
         rc = qn_prepare_content(p, qn_prepare_input(p, n, k), &feeds[n_feeds], err);
         if (rc == QN_OK)
-            before += qn_array_bytes(&feeds[n_feeds]);
+            before += file_bytes(&feeds[n_feeds], p->data_type[qn_prepare_input(p, n, k)]);
         feed_of[k] = n_feeds;
         n_feeds += rc == QN_OK;
     }

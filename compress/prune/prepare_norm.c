@@ -6,6 +6,7 @@
  * one: then the batch norm becomes the Add. Nothing else may read what the product gives. Weights that others read too are left to them, and
  * the product gets its own. Only f32: of narrower floats the product would have to be rounded. */
 #include "base/err.h"
+#include "base/path.h"
 #include "compress/prune/prepare.h"
 #include <math.h>
 #include <string.h>
@@ -186,22 +187,33 @@ static qn_code take_output(qn_prepare *p, uint32_t norm_node, uint32_t giver, qn
     return QN_OK;
 }
 
+/* "layer.bias" of "layer.weight", "w.bias" of "w". */
+static qn_code bias_name(qn_prepare *p, const char *weight, const char **name, qn_err *err)
+{
+    static const char tail[] = ".weight", bias[] = ".bias";
+    const size_t all = strlen(weight), n = qn_text_ends(weight, tail) ? all - strlen(tail) : all;
+    char *s = qn_arena_get(&p->edit.arena, n + sizeof bias, 1, err);
+    if (!s)
+        return QN_E_MEMORY;
+    memcpy(s, weight, n);
+    memcpy(s + n, bias, sizeof bias);
+    *name = s;
+    return QN_OK;
+}
+
 static qn_code norm_to_add(qn_prepare *p, uint32_t node, qn_array *bias, qn_err *err)
 {
     static const char *const attrs[] = {"epsilon", "momentum", "spatial", "training_mode", "is_test", "consumed_inputs"};
     const qn_node *n = &p->g->nodes[node];
     static const int64_t one = 1;
-    const char *name;
+    const char *name, *base;
     void *data;
-    char base[512];
     for (unsigned i = 0; i < sizeof attrs / sizeof attrs[0]; i++)
         if (qn_node_attr(n, attrs[i]))
             QN_TRY(qn_onnx_edit_drop_attr(&p->edit, p->node[node], attrs[i], err));
     if (n->version < 7)
         QN_TRY(qn_onnx_edit_attr(&p->edit, p->node[node], "broadcast", &one, QN_ONNX_ONE_INT, err));
-    memset(base, 0, sizeof base);
-    strncpy(base, p->name[n->out[0]], sizeof base - 6);
-    strcat(base, ".bias");
+    QN_TRY(bias_name(p, p->name[n->out[0]], &base, err));
     QN_TRY(qn_onnx_edit_new_name(&p->edit, base, &name, err));
     QN_TRY(qn_prepare_encode(p, bias, QN_ONNX_FLOAT, &data, err));
     QN_TRY(qn_onnx_edit_add(&p->edit, name, QN_ONNX_FLOAT, bias->dims, bias->rank, data, 0, err));
@@ -257,24 +269,13 @@ static bool find_front(const qn_prepare *p, const qn_node *n, front *f)
     return false;
 }
 
-static void bias_name(const qn_prepare *p, const qn_node *product, char *base, size_t room)
-{
-    const uint32_t w = qn_prepare_input(p, product, 1);
-    memset(base, 0, room);
-    strncpy(base, p->name[w], room - 6);
-    char *dot = strrchr(base, '.');
-    if (dot && !strcmp(dot, ".weight"))
-        *dot = '\0';
-    strcat(base, ".bias");
-}
-
 static qn_code fold_into(qn_prepare *p, uint32_t node, const front *f, const norm *m, qn_array *w, qn_array *bias, bool *done, qn_err *err)
 {
     const qn_node *product = &p->g->nodes[f->product];
     const bool gemm = is_plain(product, "Gemm"), bare = f->add == QN_NO_NODE && is_plain(product, "MatMul");
     const uint32_t giver = f->add == QN_NO_NODE ? f->product : f->add, wv = qn_prepare_input(p, product, 1);
     const uint32_t old = bare ? QN_NO_VALUE : qn_prepare_input(p, &p->g->nodes[giver], f->bias_in);
-    char base[512];
+    const char *base;
     bool fits;
     QN_TRY(floats_of(p, wv, w, err));
     const lay l = lay_of(product, w, m->n_channels);
@@ -284,7 +285,7 @@ static qn_code fold_into(qn_prepare *p, uint32_t node, const front *f, const nor
         return QN_OK;
     scale_weight(w, m, l.n, l.inner, l.outer_per_group);
     QN_TRY(new_bias(p, old, gemm ? qn_node_float(product, "beta", 1) : 1, m, bias, err));
-    bias_name(p, product, base, sizeof base);
+    QN_TRY(bias_name(p, p->name[wv], &base, err));
     QN_TRY(put_operand(p, f->product, 1, w, p->name[wv], err));
     if (bare)
         return norm_to_add(p, node, bias, err);

@@ -3,8 +3,8 @@
 #include "formats/onnx/rewrite_plan.h"
 #include "base/err.h"
 #include "base/num.h"
+#include "formats/onnx/rewrite_find.h"
 #include <stdio.h>
-#include <stdlib.h>
 
 enum { M_GRAPH = 7, M_PROP = 14, M_FUNCTION = 25 };
 enum { F_NODE = 7, F_DEFAULT = 11 };
@@ -18,128 +18,12 @@ enum { WINDOW_BYTES = 32 << 10, OUTSIDE_BYTES_MIN = 1 << 10, DATA_ALIGN = 64, PA
 
 typedef enum kind { MODEL, MAIN, GRAPH, FUNCTION, NODE, ATTR, INIT, TENSOR } kind;
 
-/* A list to look things up in. */
-struct by_place {
-    uint64_t off;
-    const void *what;
-};
-struct by_name {
-    const char *name;
-    const void *what;
-};
-struct places {
-    struct by_place *p;
-    uint64_t n;
-};
-struct names {
-    struct by_name *p;
-    uint64_t n;
-};
-
 struct walk {
     qn_onnx_plan *p;
     qn_wire wire;
-    struct places new_tensors, new_nodes, weights;
-    struct names new_shapes, dropped, gone; /* of main graph initializers; gone: values that lose their node */
-    uint64_t n_done;                        /* edits that were met                             */
+    qn_onnx_sought sought;
+    uint64_t n_done; /* edits that were met */
 };
-
-/* ---- lists ---- */
-
-static int place_order(const void *pa, const void *pb)
-{
-    const struct by_place *a = pa, *b = pb;
-    return (a->off > b->off) - (a->off < b->off);
-}
-
-static int name_order(const void *pa, const void *pb)
-{
-    return strcmp(((const struct by_name *)pa)->name, ((const struct by_name *)pb)->name);
-}
-
-static const void *at_place(const struct places *l, uint64_t off)
-{
-    const struct by_place key = {.off = off}, *found = l->n ? bsearch(&key, l->p, (size_t)l->n, sizeof key, place_order) : NULL;
-    return found ? found->what : NULL;
-}
-
-static const struct by_name *named(const struct names *l, const char *name)
-{
-    const struct by_name key = {.name = name};
-    return l->n ? bsearch(&key, l->p, (size_t)l->n, sizeof key, name_order) : NULL;
-}
-
-static qn_code room(qn_onnx_plan *p, uint64_t n, uint64_t size, void *pointer, qn_err *err)
-{
-    bool ovf = false;
-    void *q = qn_arena_get(&p->arena, qn_mul(n + 1, size, &ovf), 8, err);
-    if (!q || ovf)
-        return QN_E_MEMORY;
-    memcpy(pointer, &q, sizeof q);
-    return QN_OK;
-}
-
-static bool is_initializer(const qn_onnx_model *m, const qn_onnx_tensor *t)
-{
-    return (uintptr_t)t >= (uintptr_t)m->graph->initializers && (uintptr_t)t < (uintptr_t)(m->graph->initializers + m->graph->n_initializers);
-}
-
-static bool still_given(const qn_onnx_new_node *d, const char *name)
-{
-    for (uint32_t i = 0; i < d->n_outputs; i++)
-        if (!strcmp(d->outputs[i], name))
-            return true;
-    return false;
-}
-
-static qn_code list_gone(struct walk *w, qn_err *err)
-{
-    const qn_onnx_edits *e = w->p->edits;
-    uint64_t n = 0;
-    for (uint32_t i = 0; i < e->n_nodes; i++)
-        n += e->nodes[i].node->n_outputs;
-    QN_TRY(room(w->p, n, sizeof *w->gone.p, &w->gone.p, err));
-    for (uint32_t i = 0; i < e->n_nodes; i++) {
-        const qn_onnx_new_node *d = &e->nodes[i];
-        for (uint32_t k = 0; k < d->node->n_outputs; k++)
-            if (d->remove || (d->outputs && !still_given(d, d->node->outputs[k])))
-                w->gone.p[w->gone.n++] = (struct by_name){d->node->outputs[k], d};
-    }
-    if (w->gone.n)
-        qsort(w->gone.p, (size_t)w->gone.n, sizeof *w->gone.p, name_order);
-    return QN_OK;
-}
-
-static qn_code make_lists(struct walk *w, qn_err *err)
-{
-    const qn_onnx_model *m = w->p->model;
-    const qn_onnx_edits *e = w->p->edits;
-    QN_TRY(room(w->p, e->n_tensors, sizeof *w->new_tensors.p, &w->new_tensors.p, err));
-    QN_TRY(room(w->p, e->n_tensors, sizeof *w->new_shapes.p, &w->new_shapes.p, err));
-    QN_TRY(room(w->p, e->n_nodes, sizeof *w->new_nodes.p, &w->new_nodes.p, err));
-    QN_TRY(room(w->p, m->n_weights, sizeof *w->weights.p, &w->weights.p, err));
-    QN_TRY(room(w->p, e->n_drop_initializers, sizeof *w->dropped.p, &w->dropped.p, err));
-    for (uint32_t i = 0; i < e->n_tensors; i++) {
-        w->new_tensors.p[w->new_tensors.n++] = (struct by_place){e->tensors[i].tensor->off, &e->tensors[i]};
-        if (is_initializer(m, e->tensors[i].tensor))
-            w->new_shapes.p[w->new_shapes.n++] = (struct by_name){e->tensors[i].tensor->name, &e->tensors[i]};
-    }
-    for (uint32_t i = 0; i < e->n_nodes; i++)
-        w->new_nodes.p[w->new_nodes.n++] = (struct by_place){e->nodes[i].node->off, &e->nodes[i]};
-    for (uint64_t i = 0; i < m->n_weights; i++)
-        w->weights.p[w->weights.n++] = (struct by_place){m->weights[i].tensor->off, m->weights[i].tensor};
-    for (uint32_t i = 0; i < e->n_drop_initializers; i++)
-        w->dropped.p[w->dropped.n++] = (struct by_name){e->drop_initializers[i], e};
-    struct places *const places[] = {&w->new_tensors, &w->new_nodes, &w->weights};
-    for (unsigned i = 0; i < 3; i++)
-        if (places[i]->n)
-            qsort(places[i]->p, (size_t)places[i]->n, sizeof *places[i]->p, place_order);
-    struct names *const names[] = {&w->new_shapes, &w->dropped};
-    for (unsigned i = 0; i < 2; i++)
-        if (names[i]->n)
-            qsort(names[i]->p, (size_t)names[i]->n, sizeof *names[i]->p, name_order);
-    return list_gone(w, err);
-}
 
 /* ---- tensors ---- */
 
@@ -176,8 +60,9 @@ static qn_code add_outside(struct walk *w, qn_onnx_content *c, qn_onnx_rope *r, 
 /* Data of a tensor: in the model, or outside when that is allowed and worth it. */
 static qn_code add_data(struct walk *w, bool outside, qn_onnx_content content, qn_onnx_rope *r, qn_err *err)
 {
-    qn_onnx_content *c = NULL;
-    QN_TRY(room(w->p, 0, sizeof *c, &c, err));
+    qn_onnx_content *c = qn_arena_get(&w->p->arena, sizeof *c, 8, err);
+    if (!c)
+        return QN_E_MEMORY;
     *c = content;
     return outside && w->p->location && c->n_bytes >= OUTSIDE_BYTES_MIN ? add_outside(w, c, r, err) : qn_onnx_rope_content(r, T_RAW, c, err);
 }
@@ -203,8 +88,8 @@ static bool is_data_field(uint32_t number)
 
 static qn_code tensor_message(struct walk *w, qn_wire_msg m, bool initializer, qn_onnx_rope *r, qn_err *err)
 {
-    const qn_onnx_new_tensor *edit = at_place(&w->new_tensors, m.at);
-    const qn_onnx_tensor *t = at_place(&w->weights, m.at);
+    const qn_onnx_new_tensor *edit = qn_onnx_at_place(&w->sought.new_tensors, m.at);
+    const qn_onnx_tensor *t = qn_onnx_at_place(&w->sought.weights, m.at);
     const bool beside = t && t->data == QN_ONNX_DATA_EXTERNAL;
     const bool moves = t && w->p->location && initializer && t->data != QN_ONNX_DATA_STRINGS && t->n_bytes >= OUTSIDE_BYTES_MIN;
     if (edit)
@@ -377,9 +262,9 @@ static bool main_drops(struct walk *w, const qn_wire_field *f, uint32_t i)
 {
     const qn_onnx_graph *g = w->p->model->graph;
     switch (f->number) {
-    case G_INIT: return i < g->n_initializers && named(&w->dropped, g->initializers[i].name);
-    case G_INPUT: return i < g->n_inputs && named(&w->dropped, g->inputs[i].name);
-    case G_VALUE: return w->p->edits->drop_value_info || (i < g->n_values && named(&w->gone, g->values[i].name));
+    case G_INIT: return i < g->n_initializers && qn_onnx_named(&w->sought.dropped, g->initializers[i].name);
+    case G_INPUT: return i < g->n_inputs && qn_onnx_named(&w->sought.dropped, g->inputs[i].name);
+    case G_VALUE: return w->p->edits->drop_value_info || (i < g->n_values && qn_onnx_named(&w->sought.gone, g->values[i].name));
     default: return false;
     }
 }
@@ -397,8 +282,8 @@ static bool prop_goes(const struct walk *w, uint32_t i)
 static qn_code field(struct walk *w, const qn_wire_msg *whole, const qn_wire_field *f, uint64_t end, kind k, uint32_t i,
                      const qn_onnx_new_node *node, qn_onnx_rope *r, qn_err *err)
 {
-    const struct by_name *shape = k == MAIN && f->number == G_INPUT && i < w->p->model->graph->n_inputs
-                                      ? named(&w->new_shapes, w->p->model->graph->inputs[i].name) : NULL;
+    const qn_onnx_new_tensor *shape = k == MAIN && f->number == G_INPUT && i < w->p->model->graph->n_inputs
+                                      ? qn_onnx_named(&w->sought.new_shapes, w->p->model->graph->inputs[i].name) : NULL;
     const qn_onnx_new_node *d = NULL;
     qn_onnx_rope inner = {.arena = r->arena};
     const qn_arena_mark mark = qn_arena_tell(r->arena);
@@ -411,10 +296,10 @@ static qn_code field(struct walk *w, const qn_wire_msg *whole, const qn_wire_fie
     }
     if (shape) {
         QN_TRY(qn_wire_enter(whole, f, &sub, err));
-        QN_TRY(input_message(w, sub, shape->what, &inner, err));
+        QN_TRY(input_message(w, sub, shape, &inner, err));
     } else if (enters(k, f->number, &inside)) {
         QN_TRY(qn_wire_enter(whole, f, &sub, err));
-        d = k == MAIN && inside == NODE ? at_place(&w->new_nodes, sub.at) : NULL;
+        d = k == MAIN && inside == NODE ? qn_onnx_at_place(&w->sought.new_nodes, sub.at) : NULL;
         w->n_done += d != NULL;
         if (d && d->remove) {
             r->changed = true;
@@ -478,7 +363,7 @@ qn_code qn_onnx_plan_make(qn_onnx_plan *p, qn_err *err)
     if (!window)
         return QN_E_MEMORY;
     qn_wire_init(&w.wire, p->read, p->read_ctx, p->n_file_bytes, window, WINDOW_BYTES);
-    qn_code rc = make_lists(&w, err);
+    qn_code rc = qn_onnx_sought_make(&w.sought, &p->arena, p->model, p->edits, err);
     if (rc == QN_OK)
         rc = message(&w, qn_wire_whole(&w.wire), MODEL, NULL, &p->rope, err);
     const uint64_t n_edits = (uint64_t)p->edits->n_tensors + p->edits->n_nodes + p->edits->n_drop_initializers;

@@ -26,6 +26,7 @@ static qn_source *open_text(const char *rel, const char *text)
 static qt_buf contents(const char *path)
 {
     qt_buf b = {0};
+    qt_add(&b, "", 0);
     FILE *f = fopen(path, "rb");
     uint8_t some[4096];
     cr_assert(f, "%s", path);
@@ -103,10 +104,12 @@ Test(onnx_rewrite, nothing_changes)
                                           "@77{'?'} @10{'doc'} @1{@4{'If'} @5{@1{'then_branch'} @6{@5{#2=9 @8{'w'} #5=1}}}} @13{@1{'h'}} @2{'g'}"
                                           "@55{z71}}");
     const qn_onnx_edits none = {0};
-    const qt_buf want = contents(qt_made_path("same.onnx"));
+    qt_buf want = contents(qt_made_path("same.onnx")), got;
     rewrite(s, &none, qt_made_path("same2.onnx"), NULL);
-    const qt_buf got = contents(qt_made_path("same2.onnx"));
+    got = contents(qt_made_path("same2.onnx"));
     cr_assert(got.n == want.n && memcmp(got.p, want.p, got.n) == 0);
+    qt_buf_free(&want);
+    qt_buf_free(&got);
     s = open_text("fn.onnx", "@25{@1{'fn'} @7{@2{'c'} @4{'Constant'} @5{@1{'value'} @5{#2=2 #5=7}}}} #1=8 @7{} @8{#2=13}");
     rewrite(s, &none, qt_made_path("fn2.onnx"), NULL);
     is_file(qt_made_path("fn2.onnx"), "@25{@1{'fn'} @7{@2{'c'} @4{'Constant'} @5{@1{'value'} @5{#2=2 #5=7}}}} #1=8 @7{} @8{#2=13}");
@@ -219,9 +222,11 @@ Test(onnx_rewrite, data_files)
         else
             qn_source_close(s);
     }
-    const qt_buf one = contents(qt_made_path("d2.onnx.data")), two = contents(qt_made_path("d3.onnx.data"));
+    qt_buf one = contents(qt_made_path("d2.onnx.data")), two = contents(qt_made_path("d3.onnx.data"));
     cr_assert(one.n == two.n && memcmp(one.p, two.p, one.n) == 0);
     cr_assert_eq(one.n, 2048u + 2432 + 1200, "%zu", one.n);
+    qt_buf_free(&one);
+    qt_buf_free(&two);
 }
 
 /* Whatever fails leaves nothing behind, and what was there as it was. */

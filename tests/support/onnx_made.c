@@ -127,6 +127,8 @@ const char *qt_onnx_write(qt_onnx *m, const char *rel)
     qt_buf file = {0};
     add_text(&file, "#1=%u @8{#2=%u} @8{@1{'com.microsoft'} #2=1}", m->ir, m->opset);
     add_field(&file, 7, &m->graph);
+    if (m->more)
+        qt_add_proto(&file, m->more, NULL);
     const char *path = qt_made_file(rel, file.p, file.n);
     qt_buf_free(&file);
     qt_buf_free(&m->graph);

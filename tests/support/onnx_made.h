@@ -9,6 +9,7 @@ typedef struct qt_onnx {
     qt_buf graph;
     unsigned opset, ir;
     uint64_t seed; /* of the next weights */
+    const char *more; /* fields of the model beside the graph: text of proto.h, or NULL */
 } qt_onnx;
 
 void qt_onnx_begin(qt_onnx *m, unsigned opset);
