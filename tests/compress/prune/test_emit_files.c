@@ -1,5 +1,4 @@
 /* test_emit_files.c: the files of a cut folder: shards and their index, dtypes, a tied copy, a source that is a .quern file. */
-#include "base/half.h"
 #include "compress/pack.h"
 #include "compress/prune/depth.h"
 #include "tests/support/lm_cut.h"
@@ -181,6 +180,22 @@ Test(emit_files, a_tied_copy)
     qn_cut_free(c);
     qt_lm_close(&y);
     qt_lm_close(&x);
+}
+
+/* A .quern file that holds the folder is as good. */
+Test(emit_files, from_a_container)
+{
+    const char *packed = qt_made_path("folder.quern");
+    const qn_env *env = qt_made_env(1);
+    qn_err err = {0};
+    qn_pack_report report;
+    qn_source *s = qt_made_open(env, sharded("packed", QN_BF16, false));
+    OK(qn_pack(env, s, packed, &(qn_pack_options){0}, &report, &err));
+    qn_pack_report_release(env, &report);
+    qn_source_close(s);
+    qt_lm_model y = cut(packed, qt_made_path("packed-cut"), NULL, 1e-6);
+    qt_lm_close(&y);
+    cr_assert(there(qt_made_path("packed-cut"), "model-00002-of-00002.safetensors"));
 }
 
 /* Out of memory at any point: an error, and nothing has the name. */
