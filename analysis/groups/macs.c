@@ -99,6 +99,7 @@ double qn_node_macs(const qn_node *n, qn_dims_fn dims, const void *ctx)
     case QN_AXIS_CONV: return conv(&s);
     case QN_AXIS_CONV_TRANSPOSE: return conv_transpose(&s);
     case QN_AXIS_LINEAR:
+    case QN_AXIS_GEMM:
     case QN_AXIS_MATMUL: return linear(&s);
     case QN_AXIS_EXPERTS: return experts(&s);
     case QN_AXIS_ATTENTION: return !strcmp(n->type, "Attention") && !strcmp(n->domain, "quern") ? attention(&s) : 0;
