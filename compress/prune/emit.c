@@ -114,7 +114,6 @@ static bool is_allowed(const qn_emit_plan *p, const qn_family *f, qn_emit_width 
 qn_code qn_emit_constraints(const qn_graph *g, const qn_groups *s, const qn_emit_options *o, uint32_t *class_of, uint8_t *allowed, qn_err *err)
 {
     const enum kind kind = kind_of(g);
-    (void)o;
     for (uint32_t f = 0; f < s->n_families; f++) {
         class_of[f] = UINT32_MAX;
         allowed[f] = kind == ONNX;
@@ -127,7 +126,7 @@ qn_code qn_emit_constraints(const qn_graph *g, const qn_groups *s, const qn_emit
     const qn_code rc = qn_emit_plan_look(g->env, g, s, kind == GGUF, &p, err);
     for (uint32_t f = 0; rc == QN_OK && f < s->n_families; f++) {
         allowed[f] = is_allowed(&p, &s->families[f], (qn_emit_width)p.width_of[f]);
-        if (allowed[f])
+        if (allowed[f] && !qn_emit_may_differ(&p, o, (qn_emit_width)p.width_of[f]))
             class_of[f] = p.width_of[f];
     }
     qn_emit_plan_release(&p);
