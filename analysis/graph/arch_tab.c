@@ -26,6 +26,7 @@ const qn_arch qn_archs_hf[] = {
 
 const qn_arch qn_archs_gguf[] = {
     {NULL, "llama", qn_build_gguf_llama},
+    {NULL, "deci", qn_build_gguf_llama},
     {NULL, "qwen2", qn_build_gguf_llama},
     {NULL, "qwen3", qn_build_gguf_llama},
     {NULL, "qwen3moe", qn_build_gguf_llama},

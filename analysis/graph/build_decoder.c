@@ -112,8 +112,17 @@ qn_code qn_decoder_build(qn_build *b, const qn_decoder *d, qn_err *err)
         const qn_attr by = qn_attr_f("by", d->embed_scale);
         QN_TRY(qn_build_node(b, "Scale", qn_name("%s.scale", embed.s).s, &x, 1, &by, 1, &x, err));
     }
-    for (uint64_t i = 0; i < d->n_layers; i++)
-        QN_TRY(one_layer(b, d, i, &x, err));
+    qn_decoder own = *d;
+    for (uint64_t i = 0; i < d->n_layers; i++) {
+        if (d->each) {
+            own.ffn.n = d->each[i].ffn;
+            own.heads = d->each[i].heads;
+            own.kv_heads = d->each[i].kv_heads;
+            own.q.n = own.heads * d->head_dim.n;
+            own.kv.n = own.kv_heads * d->head_dim.n;
+        }
+        QN_TRY(one_layer(b, &own, i, &x, err));
+    }
     QN_TRY(qn_graph_begin_block(b->g, "head", err));
     QN_TRY(qn_build_rms_norm(b, qn_name("%s%s", d->prefix, t->norm).s, x, d->hidden, d->eps, d->norm_offset, &x, err));
     QN_TRY(qn_build_head(b, d->head, embed.s, d->tied, x, d->vocab, d->hidden, QN_BIAS_NONE, &x, err));

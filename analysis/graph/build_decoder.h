@@ -21,6 +21,11 @@ typedef struct qn_decoder_names {
     const char *shared[3], *shared_gate; /* an expert that all tokens go to, and its gate (1, hidden) */
 } qn_decoder_names;
 
+/* Widths of one layer, where layers differ. */
+typedef struct qn_decoder_layer {
+    uint64_t ffn, heads, kv_heads;
+} qn_decoder_layer;
+
 typedef struct qn_decoder {
     qn_decoder_names names;
     char prefix[64], head[64]; /* "model." in front of embed, layers, norm; "lm_head" */
@@ -32,6 +37,7 @@ typedef struct qn_decoder {
     bool qkv_bias, o_bias, mlp_bias, qk_norm, tied;
     qn_rope rope[2];           /* of layers that see all, and of sliding ones */
     uint8_t *sliding, *sparse; /* per layer; arena of the graph */
+    const qn_decoder_layer *each; /* per layer, in place of ffn, heads, kv_heads, q, kv; NULL: all are alike */
     /* experts */
     qn_dim n_experts, expert_ffn, shared_ffn; /* n_experts.n 0: none */
     uint64_t top_k;

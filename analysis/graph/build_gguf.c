@@ -1,4 +1,4 @@
-/* build_gguf.c: the llama family in a GGUF file: llama (also with experts), qwen2, qwen3, qwen3moe, gemma, gemma2, gemma3. Differences from the
+/* build_gguf.c: the llama family in a GGUF file: llama (also with experts), deci (llama whose layers differ in widths), qwen2, qwen3, qwen3moe, gemma, gemma2, gemma3. Differences from the
  * folders of the same models: rows of llama's q and k are permuted for interleaved rope; the norms of gemma have their 1 added; llama 3's rope is a
  * tensor of divisors. */
 #include "analysis/graph/build_all.h"
@@ -51,6 +51,56 @@ static qn_code get_f64(const qn_build *b, const char *name, double low, double h
     return out_of_range(key.s, qn_name("%g", *v).s, qn_name("%g to %g", low, high).s, err);
 }
 
+/* <architecture>.<name>, one number or an array with one for each of n layers → v (n). */
+static qn_code get_each(const qn_build *b, const char *name, uint64_t high, uint64_t n, uint64_t *v, qn_err *err)
+{
+    const qn_name_text key = qn_name("%s.%s", b->type, name);
+    const qn_gguf_key *k = qn_gguf_find(b->gguf, key.s);
+    uint64_t n_found;
+    if (!k || k->type != QN_GGUF_ARRAY) {
+        QN_TRY(get_u64(b, name, 1, high, UINT64_MAX, &v[0], err));
+        for (uint64_t i = 1; i < n; i++)
+            v[i] = v[0];
+        return QN_OK;
+    }
+    const qn_gguf_type type = k->elem == QN_GGUF_I32 ? QN_GGUF_I32 : QN_GGUF_U32;
+    QN_TRY(qn_gguf_get_array(b->gguf, key.s, type, &n_found, err));
+    if (n_found != n)
+        return out_of_range(key.s, qn_name("%" PRIu64 " numbers", n_found).s, qn_name("one for each of %" PRIu64 " layers", n).s, err);
+    for (uint64_t i = 0; i < n; i++) {
+        uint8_t raw[4];
+        QN_TRY(qn_gguf_get_elems(b->gguf, key.s, type, i, 1, raw, err));
+        v[i] = qn_load32(raw); /* negative ones are too large */
+        if (v[i] < 1 || v[i] > high)
+            return out_of_range(key.s, qn_name("%" PRIu64 " in layer %" PRIu64, v[i], i).s, qn_name("1 to %" PRIu64, high).s, err);
+    }
+    return QN_OK;
+}
+
+/* Widths of deci: each layer's own. Layers without attention or without ffn, which it also has, are refused. */
+static qn_code read_each(qn_build *b, qn_decoder *d, qn_err *err)
+{
+    const uint64_t n = d->n_layers;
+    uint64_t *v = qn_arena_get(&b->g->arena, 3 * n * sizeof *v, 8, err);
+    qn_decoder_layer *each = qn_arena_get(&b->g->arena, n * sizeof *each, 8, err);
+    if (!v || !each)
+        return QN_E_MEMORY;
+    QN_TRY(get_each(b, "attention.head_count", 65536, n, v, err));
+    QN_TRY(get_each(b, "attention.head_count_kv", 65536, n, v + n, err));
+    QN_TRY(get_each(b, "feed_forward_length", MOST, n, v + 2 * n, err));
+    for (uint64_t i = 0; i < n; i++) {
+        each[i] = (qn_decoder_layer){.heads = v[i], .kv_heads = v[n + i], .ffn = v[2 * n + i]};
+        if (v[i] % v[n + i])
+            return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "attention.head_count is %" PRIu64 " in layer %" PRIu64 ": it does not fit head_count_kv, %" PRIu64,
+                           v[i], i, v[n + i]);
+    }
+    d->each = each;
+    d->heads = each[0].heads;
+    d->kv_heads = each[0].kv_heads;
+    d->ffn.n = each[0].ffn;
+    return QN_OK;
+}
+
 static qn_code read_sizes(qn_build *b, qn_decoder *d, qn_err *err)
 {
     uint64_t value_length, rows = 0;
@@ -62,8 +112,12 @@ static qn_code read_sizes(qn_build *b, qn_decoder *d, qn_err *err)
     d->kv.from = "attention.head_count_kv × attention.key_length";
     QN_TRY(get_u64(b, "embedding_length", 1, MOST, UINT64_MAX, &d->hidden.n, err));
     QN_TRY(get_u64(b, "block_count", 1, 10000, UINT64_MAX, &d->n_layers, err));
-    QN_TRY(get_u64(b, "attention.head_count", 1, 65536, UINT64_MAX, &d->heads, err));
-    QN_TRY(get_u64(b, "attention.head_count_kv", 1, 65536, d->heads, &d->kv_heads, err));
+    if (!strcmp(b->type, "deci")) {
+        QN_TRY(read_each(b, d, err));
+    } else {
+        QN_TRY(get_u64(b, "attention.head_count", 1, 65536, UINT64_MAX, &d->heads, err));
+        QN_TRY(get_u64(b, "attention.head_count_kv", 1, 65536, d->heads, &d->kv_heads, err));
+    }
     QN_TRY(get_u64(b, "attention.key_length", 1, 65536, d->hidden.n / d->heads, &d->head_dim.n, err));
     QN_TRY(get_u64(b, "attention.value_length", 1, 65536, d->head_dim.n, &value_length, err));
     QN_TRY(get_u64(b, "context_length", 1, UINT32_MAX, 0, &d->max_positions, err));
@@ -86,6 +140,8 @@ static qn_code read_experts(qn_build *b, qn_decoder *d, qn_err *err)
 {
     const bool qwen = !strcmp(b->type, "qwen3moe");
     d->n_experts.from = "expert_count";
+    if (d->each)
+        return QN_OK;
     QN_TRY(get_u64(b, "expert_count", 0, 4096, qwen ? UINT64_MAX : 0, &d->n_experts.n, err));
     QN_TRY(get_u64(b, "feed_forward_length", 1, MOST, qwen ? 0 : UINT64_MAX, &d->ffn.n, err));
     if (!d->n_experts.n)
@@ -140,7 +196,7 @@ static qn_code read_rope(qn_build *b, qn_decoder *d, qn_err *err)
     for (uint64_t k = 0; k < PAIRS_MAX; k++)
         f[k] = there && k < rotary / 2 ? f[k] * factor : factor;
     QN_TRY(qn_build_rope_plain(b, "rope", base, rotary, f, &d->rope[0], err));
-    d->rope[0].interleaved = !strcmp(b->type, "llama");
+    d->rope[0].interleaved = !strcmp(b->type, "llama") || d->each;
     d->rope[1] = d->rope[0];
     if (!strcmp(b->type, "gemma3"))
         return qn_build_rope_plain(b, "rope_local", 1e4, rotary, NULL, &d->rope[1], err);

@@ -206,7 +206,7 @@ qn_code qn_depth_choose(const qn_graph *g, qn_measure *m, const qn_overlay *w, u
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "%" PRIu32 " of %" PRIu32 " layers are to go: at least one must stay", n_gone, n_layers);
     for (uint32_t k = 0; k < n_gone; k++) {
         uint32_t best = UINT32_MAX;
-        double least = INFINITY;
+        double least = (double)INFINITY;
         for (uint32_t i = 0; i < n_layers; i++) {
             double l;
             if (layers[i])

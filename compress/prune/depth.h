@@ -37,5 +37,9 @@ qn_code qn_depth_experts(const qn_env *env, const qn_graph *g, const qn_calibrat
                          uint32_t n_layers, uint32_t n_experts, qn_err *err) QN_MUST_CHECK;
 /* Flags the n_gone experts with the smallest scores in every layer that has experts: gone (n_layers, n_experts). Of equals the last goes. */
 void qn_depth_pick(const double *score, uint32_t n_layers, uint32_t n_experts, uint32_t n_gone, uint8_t *gone);
+/* What those that go have learned is put into those that stay (after UNCURL, Sarkar et al. 2024): each goes to the one whose router row points most nearly
+ * where its own does; its channels are paired with the other's by the angle of their weights, and the weights become the mean of all that came together, by
+ * `share` (as above; all 0: evenly). Router rows stay. experts_merge.c */
+qn_code qn_depth_merge(const qn_graph *g, const qn_depth *d, const double *share, qn_overlay *w, qn_err *err) QN_MUST_CHECK;
 
 #endif

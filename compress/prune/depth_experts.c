@@ -132,7 +132,7 @@ static qn_code room(struct scores *x, float **p, uint64_t *cap, uint64_t n, qn_e
 /* Softmax, the top_k largest (of equals the first), and their shares: as the operator has it. */
 static void route(const float *logits, uint64_t n, uint64_t top_k, bool norm, float *p)
 {
-    double most = -INFINITY, all = 0, some = 0;
+    double most = -(double)INFINITY, all = 0, some = 0;
     for (uint64_t e = 0; e < n; e++)
         most = fmax(most, (double)logits[e]);
     for (uint64_t e = 0; e < n; e++) {

@@ -114,7 +114,6 @@ static bool is_allowed(const qn_emit_plan *p, const qn_family *f, qn_emit_width 
 qn_code qn_emit_constraints(const qn_graph *g, const qn_groups *s, const qn_emit_options *o, uint32_t *class_of, uint8_t *allowed, qn_err *err)
 {
     const enum kind kind = kind_of(g);
-    (void)o;
     for (uint32_t f = 0; f < s->n_families; f++) {
         class_of[f] = UINT32_MAX;
         allowed[f] = kind == ONNX;
@@ -127,26 +126,41 @@ qn_code qn_emit_constraints(const qn_graph *g, const qn_groups *s, const qn_emit
     const qn_code rc = qn_emit_plan_look(g->env, g, s, kind == GGUF, &p, err);
     for (uint32_t f = 0; rc == QN_OK && f < s->n_families; f++) {
         allowed[f] = is_allowed(&p, &s->families[f], (qn_emit_width)p.width_of[f]);
-        if (allowed[f])
+        if (allowed[f] && !qn_emit_may_differ(&p, o, (qn_emit_width)p.width_of[f]))
             class_of[f] = p.width_of[f];
     }
     qn_emit_plan_release(&p);
     return rc;
 }
 
-qn_code qn_emit_keep(const qn_graph *g, const qn_groups *s, const qn_emit_options *o, uint32_t family, uint32_t *keep, qn_err *err)
+qn_code qn_emit_loader_open(qn_emit_loader *l, const qn_env *env, const qn_graph *g, const qn_groups *s, const qn_emit_options *o, qn_err *err)
 {
-    const enum kind kind = kind_of(g);
-    qn_emit_plan p;
-    if (kind != FOLDER || o->any_loader)
+    qn_emit_plan p = {0};
+    *l = (qn_emit_loader){.env = env};
+    l->heads_each = qn_mem_zeros(env->alloc, (uint64_t)s->n_families + 1, sizeof *l->heads_each, err);
+    if (!l->heads_each)
+        return QN_E_MEMORY;
+    if (kind_of(g) != FOLDER || o->any_loader)
         return QN_OK;
-    const qn_code rc = qn_emit_plan_look(g->env, g, s, false, &p, err);
-    if (rc == QN_OK && p.arch && p.arch->divides && p.width_of[family] == QN_EMIT_HEADS) {
-        const uint32_t n = s->families[family].n_groups;
-        const uint64_t hidden = p.old[QN_EMIT_HIDDEN], heads = p.layers[0].heads;
-        while (*keep < n && (!*keep || hidden % (heads / n * *keep)))
-            ++*keep;
-    }
+    const qn_code rc = qn_emit_plan_look(env, g, s, false, &p, err);
+    l->hidden = p.old[QN_EMIT_HIDDEN];
+    for (uint32_t f = 0; rc == QN_OK && p.n_layers && p.arch && p.arch->divides && f < s->n_families; f++)
+        if (p.width_of[f] == QN_EMIT_HEADS)
+            l->heads_each[f] = (uint32_t)(p.layers[0].heads / s->families[f].n_groups);
     qn_emit_plan_release(&p);
     return rc;
+}
+
+bool qn_emit_allows(void *loader, uint32_t family, uint32_t keep)
+{
+    const qn_emit_loader *l = loader;
+    const uint64_t heads = (uint64_t)l->heads_each[family] * keep;
+    return !l->heads_each[family] || (heads && l->hidden % heads == 0);
+}
+
+void qn_emit_loader_close(qn_emit_loader *l)
+{
+    if (l->env)
+        qn_mem_put(l->env->alloc, l->heads_each);
+    *l = (qn_emit_loader){0};
 }

@@ -31,8 +31,15 @@ qn_code qn_emit(const qn_env *env, const qn_graph *g, const qn_cut *c, const qn_
  * class_of[f] equal and not UINT32_MAX: the same number. For allocation. Arrays of n_families. */
 qn_code qn_emit_constraints(const qn_graph *g, const qn_groups *s, const qn_emit_options *o, uint32_t *class_of, uint8_t *allowed,
                             qn_err *err) QN_MUST_CHECK; /* allowed[f] 0: no runtime could load a cut of this family */
-/* Raises *keep, groups of a family that are to stay, to the next number that every loader of the kind takes (any_loader: to none). */
-qn_code qn_emit_keep(const qn_graph *g, const qn_groups *s, const qn_emit_options *o, uint32_t family, uint32_t *keep, qn_err *err) QN_MUST_CHECK;
+/* Which numbers of kept groups every loader of the kind takes, for qn_allocate_options.allows: a qn_emit_loader as its context. */
+typedef struct qn_emit_loader {
+    const qn_env *env;
+    uint64_t hidden;      /* must be a multiple of the heads that stay …                              */
+    uint32_t *heads_each; /* … in a group of the family; 0: any number of groups may stay             */
+} qn_emit_loader;
+qn_code qn_emit_loader_open(qn_emit_loader *l, const qn_env *env, const qn_graph *g, const qn_groups *s, const qn_emit_options *o, qn_err *err) QN_MUST_CHECK;
+bool qn_emit_allows(void *loader, uint32_t family, uint32_t keep);
+void qn_emit_loader_close(qn_emit_loader *l); /* a zeroed one is fine */
 
 /* The kinds; each in a file of its own. */
 qn_code qn_emit_onnx(const qn_env *env, const qn_graph *g, const qn_cut *c, const qn_overlay *w, const char *path, const qn_emit_options *o,

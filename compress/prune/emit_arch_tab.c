@@ -28,6 +28,7 @@ const qn_emit_arch qn_emit_archs[] = {
     {"mamba", "num_hidden_layers|n_layer", NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, false, false},
     {"mamba2", "num_hidden_layers|n_layer", NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, false, false},
     {"llama", GGUF, "expert_count", "expert_feed_forward_length|feed_forward_length", NULL, true, false},
+    {"deci", GGUF, NULL, NULL, NULL, true, false},
     {"qwen2", GGUF, NULL, NULL, NULL, true, false},
     {"qwen3", GGUF, NULL, NULL, NULL, true, false},
     {"qwen3moe", GGUF, "expert_count", "expert_feed_forward_length", NULL, true, false},

@@ -1,5 +1,6 @@
 /* emit_gguf.c: a GGUF file, cut: keys with the new widths in place of the old ones, tensors sliced, all else as it stands. Rows of llama's q and k
- * are permuted inside each head for its rotary pairs; whole heads keep that. */
+ * are permuted inside each head for its rotary pairs; whole heads keep that. Where layers are to differ in width, llama is written as deci: the same model in
+ * llama.cpp, but allocated layer by layer. */
 #include "base/err.h"
 #include "base/half.h"
 #include "base/num.h"
@@ -11,8 +12,12 @@
 
 enum { CHANGES_MAX = 16, PIECE_BYTES = 4 << 20 };
 
+/* A number for each layer that stays: read off the plan. */
+enum each { ONE, EACH_FFN, EACH_HEADS, EACH_KV };
+
 struct change {
     char key[128];
+    enum each each;
     uint64_t value;
     double real;
     bool is_real, done;
@@ -27,6 +32,7 @@ struct file {
     struct change list[CHANGES_MAX];
     unsigned n;
     char arch[64];
+    const char *to; /* the architecture then */
 };
 
 /* The first of the alternatives that the file has, else the first. */
@@ -47,26 +53,30 @@ static void list_changes(struct file *x)
 {
     const qn_emit_plan *p = &x->plan;
     const qn_emit_arch *a = p->arch;
-    const bool heads = p->now[QN_EMIT_HEADS] != p->old[QN_EMIT_HEADS], hidden = p->now[QN_EMIT_HIDDEN] != p->old[QN_EMIT_HIDDEN];
+    const bool heads = p->now[QN_EMIT_HEADS] != p->old[QN_EMIT_HEADS] || p->layers_differ, hidden = p->now[QN_EMIT_HIDDEN] != p->old[QN_EMIT_HIDDEN];
     const struct {
         const char *keys;
         uint64_t old, now;
         bool always;
+        enum each each; /* where layers differ */
     } rows[] = {
         {a->layers, p->n_layers, p->n_kept, false},
         {a->hidden, p->old[QN_EMIT_HIDDEN], p->now[QN_EMIT_HIDDEN], false},
-        {a->ffn, p->old[QN_EMIT_FFN], p->now[QN_EMIT_FFN], false},
+        {a->ffn, p->old[QN_EMIT_FFN], p->now[QN_EMIT_FFN], p->layers_differ, EACH_FFN},
         {a->expert_ffn, p->old[QN_EMIT_EXPERT_FFN], p->now[QN_EMIT_EXPERT_FFN], false},
         {a->experts, p->old[QN_EMIT_EXPERTS], p->now[QN_EMIT_EXPERTS], false},
-        {a->heads, p->old[QN_EMIT_HEADS], p->now[QN_EMIT_HEADS], false},
-        {a->kv_heads, p->kv_old, p->kv_now, heads},
+        {a->heads, p->old[QN_EMIT_HEADS], p->now[QN_EMIT_HEADS], p->layers_differ, EACH_HEADS},
+        {a->kv_heads, p->kv_old, p->kv_now, heads, EACH_KV},
         /* readers take embedding length / heads where nothing is said */
         {a->head_dim, p->head_dim, p->head_dim, heads || hidden},
         {"attention.value_length", p->head_dim, p->head_dim, heads || hidden},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        if (rows[i].keys && (rows[i].old != rows[i].now || rows[i].always))
-            add(x, rows[i].keys)->value = rows[i].now;
+        if (rows[i].keys && (rows[i].old != rows[i].now || rows[i].always)) {
+            struct change *c = add(x, rows[i].keys);
+            c->value = rows[i].now;
+            c->each = p->layers_differ ? rows[i].each : ONE;
+        }
     struct change *rope = heads || hidden ? add(x, "rope.dimension_count") : NULL;
     if (rope) {
         uint64_t v = p->head_dim;
@@ -81,21 +91,48 @@ static void list_changes(struct file *x)
     }
 }
 
+/* A key of the old architecture under the new one's name. */
+static const char *renamed(const struct file *x, const char *key, char buf[160])
+{
+    const size_t n = strlen(x->arch);
+    if (!strcmp(x->arch, x->to) || strncmp(key, x->arch, n) || key[n] != '.')
+        return key;
+    snprintf(buf, 160, "%s%.120s", x->to, key + n);
+    return buf;
+}
+
+static qn_code put_each(struct file *x, const char *name, enum each each, qn_err *err)
+{
+    QN_TRY(qn_gguf_put_array(&x->w, name, QN_GGUF_U32, x->plan.n_kept, err));
+    for (uint32_t i = 0; i < x->plan.n_layers; i++) {
+        const qn_emit_layer *l = &x->plan.layers[i];
+        const uint64_t ffn = l->now[QN_EMIT_FFN] ? l->now[QN_EMIT_FFN] : l->old[QN_EMIT_FFN];
+        const uint64_t v = each == EACH_FFN ? ffn : each == EACH_HEADS ? l->now[QN_EMIT_HEADS] : l->kv_now;
+        if (l->to != QN_EMIT_GONE)
+            QN_TRY(qn_gguf_put_array_numbers(&x->w, &v, 1, err));
+    }
+    return QN_OK;
+}
+
 static qn_code put_change(struct file *x, struct change *c, const qn_gguf_key *key, qn_err *err)
 {
+    char buf[160];
+    const char *name = renamed(x, c->key, buf);
     c->done = true;
+    if (c->each != ONE)
+        return put_each(x, name, c->each, err);
     if (c->is_real) {
         union {
             double d;
             uint64_t u;
         } bits = {.d = c->real};
         if (key && key->type == QN_GGUF_F64)
-            return qn_gguf_put_number(&x->w, c->key, QN_GGUF_F64, bits.u, err);
-        return qn_gguf_put_f32(&x->w, c->key, (float)c->real, err);
+            return qn_gguf_put_number(&x->w, name, QN_GGUF_F64, bits.u, err);
+        return qn_gguf_put_f32(&x->w, name, (float)c->real, err);
     }
     const bool narrow = c->value <= UINT32_MAX && (!key || key->type == QN_GGUF_U32 || key->type == QN_GGUF_I32);
-    return narrow ? qn_gguf_put_number(&x->w, c->key, key ? (qn_gguf_type)key->type : QN_GGUF_U32, c->value, err)
-                  : qn_gguf_put_u64(&x->w, c->key, c->value, err);
+    return narrow ? qn_gguf_put_number(&x->w, name, key ? (qn_gguf_type)key->type : QN_GGUF_U32, c->value, err)
+                  : qn_gguf_put_u64(&x->w, name, c->value, err);
 }
 
 /* An array with one bool for each layer: those of the layers that stay. */
@@ -114,19 +151,23 @@ static qn_code put_of_layers(struct file *x, const qn_gguf_key *key, qn_err *err
 
 static qn_code put_keys(struct file *x, qn_err *err)
 {
-    char windows[128];
+    char windows[128], buf[160];
     snprintf(windows, sizeof windows, "%s.attention.sliding_window_pattern", x->arch);
     for (uint64_t i = 0; i < x->keys.n_keys; i++) {
         const qn_gguf_key *key = &x->keys.keys[i];
         struct change *c = NULL;
         for (unsigned k = 0; k < x->n && !c; k++)
             c = strcmp(x->list[k].key, key->name) ? NULL : &x->list[k];
+        qn_gguf_key then = *key;
+        then.name = renamed(x, key->name, buf);
         if (c)
             QN_TRY(put_change(x, c, key, err));
+        else if (strcmp(x->arch, x->to) && !strcmp(key->name, "general.architecture"))
+            QN_TRY(qn_gguf_put_str(&x->w, key->name, x->to, err));
         else if (!strcmp(key->name, windows) && key->type == QN_GGUF_ARRAY && key->elem != QN_GGUF_STR && key->n == x->plan.n_layers)
             QN_TRY(put_of_layers(x, key, err));
         else if (strcmp(key->name, "general.alignment") || x->w.alignment == 32)
-            QN_TRY(qn_gguf_put_copy(&x->w, &x->keys, key, err));
+            QN_TRY(qn_gguf_put_copy(&x->w, &x->keys, &then, err));
     }
     for (unsigned k = 0; k < x->n; k++)
         if (!x->list[k].done)
@@ -211,6 +252,7 @@ qn_code qn_emit_gguf(const qn_env *env, const qn_graph *g, const qn_cut *c, cons
         rc = qn_gguf_open(&x.keys, &x.plan.arena, g->source, err);
     if (rc == QN_OK)
         rc = qn_gguf_get_str(&x.keys, "general.architecture", x.arch, sizeof x.arch, err);
+    x.to = x.plan.layers_differ ? "deci" : x.arch;
     if (rc == QN_OK && x.plan.arch)
         list_changes(&x);
     if (rc == QN_OK)

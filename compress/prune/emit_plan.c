@@ -145,8 +145,15 @@ static qn_code plan_anchor(qn_emit_plan *p, uint32_t value, qn_err *err)
     return rc;
 }
 
+/* llama as GGUF can be written as deci, which is llama with widths of each layer's own. */
+bool qn_emit_may_differ(const qn_emit_plan *p, const qn_emit_options *o, qn_emit_width w)
+{
+    const bool can = p->arch && p->arch->gguf && (!strcmp(p->arch->family, "deci") || (o->per_layer && !strcmp(p->arch->family, "llama")));
+    return can && !p->top_k && (w == QN_EMIT_FFN || w == QN_EMIT_HEADS);
+}
+
 /* One number for all layers, as configurations want it; the first layer that has another is named. */
-static qn_code make_uniform(qn_emit_plan *p, qn_err *err)
+static qn_code make_uniform(qn_emit_plan *p, const qn_emit_options *o, qn_err *err)
 {
     uint32_t first[QN_EMIT_WIDTHS] = {0};
     uint64_t heads = 0, kv = 0;
@@ -158,6 +165,10 @@ static qn_code make_uniform(qn_emit_plan *p, qn_err *err)
             if (w == QN_EMIT_HIDDEN || !l->old[w])
                 continue;
             const uint64_t now = l->now[w] ? l->now[w] : l->old[w];
+            if (p->now[w] && p->now[w] != now && qn_emit_may_differ(p, o, (qn_emit_width)w)) {
+                p->layers_differ = true;
+                continue;
+            }
             if (p->now[w] && p->now[w] != now && p->old[w] == l->old[w])
                 return REFUSE(err, "the %s would be %" PRIu64 " in layer %" PRIu32 " and %" PRIu64 " in layer %" PRIu32 ": the configuration of a %s "
                                    "model has one number for all layers, and transformers, vLLM and llama.cpp load no other", width_names[w], p->now[w],
@@ -170,6 +181,10 @@ static qn_code make_uniform(qn_emit_plan *p, qn_err *err)
         }
         if (l->attention == QN_NO_NODE)
             continue;
+        if (heads && kv != l->kv_now && qn_emit_may_differ(p, o, QN_EMIT_HEADS)) {
+            p->layers_differ = true;
+            continue;
+        }
         if (heads && kv != l->kv_now)
             return REFUSE(err, "layers would have %" PRIu64 " and %" PRIu64 " key heads: the configuration of a %s model has one number for all layers", kv,
                           l->kv_now, p->g->family);
@@ -301,7 +316,8 @@ static qn_code check_pattern(const qn_emit_plan *p, bool gguf, qn_err *err)
     for (uint32_t i = 0; i < p->n_layers; i++) {
         const uint32_t pattern = two ? 2 : 6, to = p->layers[i].to;
         if (to != QN_EMIT_GONE && ((to + 1) % pattern == 0) != ((i + 1) % pattern == 0))
-            return REFUSE(err, "layer %" PRIu32 " would be number %" PRIu32 ": one in %" PRIu32 " %s layers sees all tokens, by its number, so only whole periods can go", i,
+            return REFUSE(err, "layer %" PRIu32 " would be number %" PRIu32 ": one in %" PRIu32 " %s layers sees all tokens, by its number, so only "
+                           "whole periods can go", i,
                           to, pattern, p->g->family);
     }
     const double scale = p->n_layers ? qn_node_float(&p->g->nodes[p->layers[0].attention], "scale", 0) : 0;
@@ -326,7 +342,8 @@ qn_code qn_emit_plan_make(const qn_env *env, const qn_graph *g, const qn_cut *c,
     for (uint32_t i = 0; i < p->n_layers; i++)
         if (!p->layers[i].now[QN_EMIT_HEADS]) /* its heads are not read off: all stay */
             p->layers[i].now[QN_EMIT_HEADS] = p->layers[i].heads, p->layers[i].kv_now = p->layers[i].kv_heads;
-    QN_TRY(make_uniform(p, err));
+    p->layers_differ = p->arch && !strcmp(p->arch->family, "deci"); /* it says so whether they do or not */
+    QN_TRY(make_uniform(p, o, err));
     QN_TRY(plan_hidden(p, err));
     QN_TRY(check_dtypes(p, err));
     QN_TRY(check_pattern(p, gguf, err));

@@ -60,7 +60,7 @@ typedef struct qn_emit_plan {
     uint64_t old[QN_EMIT_WIDTHS], now[QN_EMIT_WIDTHS]; /* of all layers that stay: the same; 0: none has it. HIDDEN: the model's */
     uint64_t kv_old, kv_now, head_dim, top_k;
     double eps;                  /* of the RMS norms, as it must be then; < 0: as it is */
-    bool layers_differ;          /* now[] holds those of the first layer only             */
+    bool layers_differ;          /* in FFN, HEADS or key heads: now[], kv_now are those of the first layer that stays */
 } qn_emit_plan;
 
 /* Reads the cut; QN_E_UNSUPPORTED says what cannot be written, and who could not load it. gguf: the source is one. */
@@ -70,6 +70,8 @@ qn_code qn_emit_plan_make(const qn_env *env, const qn_graph *g, const qn_cut *c,
 qn_code qn_emit_plan_look(const qn_env *env, const qn_graph *g, const qn_groups *s, bool gguf, qn_emit_plan *p, qn_err *err) QN_MUST_CHECK;
 /* The layer that a block of a graph is ("layers.N"), or -1. */
 int64_t qn_emit_layer_of(const qn_graph *g, uint32_t block);
+/* May a width be another in each layer? */
+bool qn_emit_may_differ(const qn_emit_plan *p, const qn_emit_options *o, qn_emit_width w);
 void qn_emit_plan_release(qn_emit_plan *p); /* a zeroed one is fine */
 
 /* Name of a tensor of the source then, into buf; *gone: it is not written. */

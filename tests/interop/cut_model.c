@@ -1,8 +1,8 @@
 /* cut_model.c: a language model with groups cut at random, for other programs to look at: the same number of every class of families, what one loader
  * can say. Nothing is chosen well and nothing is repaired: what is looked at is emission.
  *
- * usage: cut-model MODEL OUT ZEROED SHARE SEED [LAYERS [wide]]      SHARE of the groups goes, at least one of each family; LAYERS: "0,3" or "";
- * wide: of the stream's width alone
+ * usage: cut-model MODEL OUT ZEROED SHARE SEED [LAYERS [wide|each]]      SHARE of the groups goes, at least one of each family; LAYERS: "0,3" or "";
+ * wide: of the stream's width alone; each: another share in each layer
  *
  * OUT: the model without them; ZEROED: the model in its old shape, their weights 0 (of layers: what they add). Prints "families N, of them cut C", and for
  * each class "class NUMBER: KEPT of ALL". */
@@ -15,7 +15,7 @@
 
 enum { FAMILIES_MAX = 4096, LAYERS_MAX = 256 };
 
-static const qn_emit_options options = {.overwrite = true, .any_loader = true};
+static qn_emit_options options = {.overwrite = true, .any_loader = true};
 
 /* Which of n go: a draw without repetition. */
 static void choose(qn_cut *c, uint32_t f, uint32_t n, uint32_t n_gone, uint64_t *state)
@@ -59,12 +59,16 @@ static qn_code cut(const qn_env *env, const qn_graph *g, char **argv, const qn_d
     QN_TRY(qn_cut_new(env, s, &c, err));
     QN_TRY(qn_overlay_new(env, g, &w, err));
     for (uint32_t f = 0; f < s->n_families; f++) {
-        const uint32_t n = s->families[f].n_groups, gone = (uint32_t)(share * n + 0.5) ? (uint32_t)(share * n + 0.5) : 1;
+        const uint32_t n = s->families[f].n_groups;
+        const double some = share * n * (options.per_layer ? 0.6 + 0.2 * (double)(f % 5) : 1) + 0.5;
+        const uint32_t gone = some >= 1 ? (uint32_t)some : options.per_layer ? 0 : 1;
         if (!allowed[f] || gone >= n || share <= 0 || wide == !s->families[f].reason)
             continue;
         choose(c, f, n, gone, &state);
         n_cut++;
-        if (!said[class_of[f] % 64]++)
+        if (options.per_layer)
+            printf("%u of %u\n", (unsigned)(n - gone), (unsigned)n);
+        else if (!said[class_of[f] % 64]++)
             printf("class %u: %u of %u\n", (unsigned)class_of[f], (unsigned)(n - gone), (unsigned)n);
     }
     printf("families %u, of them cut %u\n", (unsigned)s->n_families, (unsigned)n_cut);
@@ -88,6 +92,8 @@ int main(int argc, char **argv)
     qn_graph *g = NULL;
     qn_depth d = {0};
     uint32_t n_experts;
+    const bool wide = argc > 7 && !strcmp(argv[7], "wide");
+    options.per_layer = argc > 7 && !wide;
     if (argc < 6)
         return 2;
     qn_code rc = qn_env_init(&env, &err);
@@ -105,7 +111,7 @@ int main(int argc, char **argv)
         }
     }
     if (rc == QN_OK)
-        rc = cut(&env, g, argv, &d, argc > 7, &err);
+        rc = cut(&env, g, argv, &d, wide, &err);
     if (rc != QN_OK) {
         char line[1024];
         qn_err_line(&err, line, sizeof line);

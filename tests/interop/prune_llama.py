@@ -23,9 +23,11 @@ except ImportError:
 BAR, BF16_BAR = 1e-3, 1e-2 # llama.cpp rounds what it multiplies with bf16 weights to bf16: the dense model differs by 2.6e-3 already
 IDS = "1,203,107,61,78,232,83,86,61,176,98,31,4,259,100,17,17,90"
 G, F = "stories260k/gguf/stories260k-{}.gguf", "bytelm-5m"
-CASES = [ # model, share, layers, the stream's width
-    (G.format("f32"), "0.2", "", False), (G.format("f32"), "0.5", "", False), (G.format("f32"), "0.2", "1,3", False), (G.format("f32"), "0.25", "", True),
-    (G.format("f16"), "0.2", "", False), (G.format("bf16"), "0.2", "", False), (F, "0.2", "", False), (F, "0.4", "2", False), (F, "0.25", "", True),
+WORDS = {"wide": " of the width", "each": ", each layer another", "": ""}
+CASES = [ # model, share, layers, what: the stream's width; each layer another share
+    (G.format("f32"), "0.2", "", ""), (G.format("f32"), "0.5", "", ""), (G.format("f32"), "0.2", "1,3", ""), (G.format("f32"), "0.25", "", "wide"),
+    (G.format("f32"), "0.4", "", "each"), (G.format("f32"), "0.4", "3", "each"), (G.format("f16"), "0.2", "", ""), (G.format("bf16"), "0.2", "", ""),
+    (F, "0.2", "", ""), (F, "0.4", "2", ""), (F, "0.25", "", "wide"),
 ]
 
 
@@ -68,13 +70,13 @@ def main():
         return float(np.abs(a - b).max() / np.abs(b).max()) if a.shape == b.shape else float("inf")
 
     print(f"1..{len(CASES)}")
-    for i, (name, share, layers, wide) in enumerate(CASES):
+    for i, (name, share, layers, what) in enumerate(CASES):
         with tempfile.TemporaryDirectory() as name_of_tmp:
             tmp = pathlib.Path(name_of_tmp)
             try:
                 if name not in dense:
                     dense[name] = ours(models / name), apart(theirs(models / name, tmp), ours(models / name))
-                said = output(cut, models / name, tmp / "out", tmp / "zeroed", share, 7 + i, layers, *(["wide"] if wide else []))
+                said = output(cut, models / name, tmp / "out", tmp / "zeroed", share, 7 + i, layers, *filter(None, [what]))
                 want = ours(tmp / "zeroed")
                 moved, found = apart(want, dense[name][0]), apart(theirs(tmp / "out", tmp), want)
                 size = [sum(f.stat().st_size for f in (p.rglob("*") if p.is_dir() else [p]) if f.is_file()) for p in (models / name, tmp / "out")]
@@ -84,7 +86,7 @@ def main():
             except RuntimeError as e:
                 good, text = False, str(e)
         bad += not good
-        print(f"{'ok' if good else 'not ok'} {i + 1} - {name}, {share}{' of the width' if wide else ''}"
+        print(f"{'ok' if good else 'not ok'} {i + 1} - {name}, {share}{WORDS[what]}"
               f"{', without layers ' + layers if layers else ''}: {text}", flush=True)
     return bad != 0
 

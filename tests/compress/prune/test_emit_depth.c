@@ -343,3 +343,66 @@ Test(emit_depth, expert_scores)
     static const uint8_t want[] = {0, 1, 0, 1, 0, 0, 1, 1, 1, 0, 0, 1};
     cr_assert_arr_eq(gone, want, sizeof want);
 }
+
+/* --- merging --- */
+
+/* Expert 2 of every layer becomes expert 0 with its channels turned round, weights · by, and a router row that points where 0's does. */
+static void make_twins(const qn_graph *g, qn_overlay *w, float by)
+{
+    qn_err err = {0};
+    for (unsigned l = 0; l < LAYERS; l++) {
+        static const char *const parts[] = {"w1", "w3", "w2"};
+        float *router;
+        char name[128];
+        snprintf(name, sizeof name, "model.layers.%u.block_sparse_moe.gate.weight", l);
+        OK(qn_overlay_edit(w, qn_graph_find(g, name), &router, &err));
+        for (unsigned k = 0; k < 8; k++)
+            router[2 * 8 + k] = 0.5f * router[k];
+        for (unsigned part = 0; part < 3; part++) {
+            float *to, *from;
+            snprintf(name, sizeof name, "model.layers.%u.block_sparse_moe.experts.2.%s.weight", l, parts[part]);
+            OK(qn_overlay_edit(w, qn_graph_find(g, name), &to, &err));
+            snprintf(name, sizeof name, "model.layers.%u.block_sparse_moe.experts.0.%s.weight", l, parts[part]);
+            OK(qn_overlay_edit(w, qn_graph_find(g, name), &from, &err));
+            for (unsigned j = 0; j < 6; j++)
+                for (unsigned k = 0; k < 8; k++) {
+                    if (part == 2)
+                        to[k * 6 + j] = by * from[k * 6 + (5 - j)];
+                    else
+                        to[j * 8 + k] = by * from[(5 - j) * 8 + k];
+                }
+        }
+    }
+}
+
+Test(emit_depth, merged_experts)
+{
+    static const uint8_t gone[EXPERTS] = {0, 0, 1, 0};
+    const uint8_t *rows[LAYERS] = {gone, gone, gone};
+    const qn_depth d = {.experts = rows, .n_experts = EXPERTS};
+    double share[LAYERS * EXPERTS];
+    qn_err err = {0};
+    qt_lm_model x = qt_lm_open(qt_lm_made(moes[0].name, moes[0].config, moes[0].tensors, LAYERS, 11));
+    for (unsigned i = 0; i < LAYERS * EXPERTS; i++)
+        share[i] = i % EXPERTS == 2 ? 0.75 : 0.25;
+    for (unsigned equal = 0; equal < 2; equal++) {
+        qn_overlay *w;
+        OK(qn_overlay_new(qt_made_env(1), x.g, &w, &err));
+        make_twins(x.g, w, equal ? 1 : 3);
+        const uint32_t v = qn_graph_find(x.g, "model.layers.1.block_sparse_moe.experts.0.w2.weight"),
+                       other = qn_graph_find(x.g, "model.layers.1.block_sparse_moe.experts.1.w2.weight");
+        float before[48], still[48];
+        float *p;
+        memcpy(before, w->data[v], sizeof before);
+        OK(qn_overlay_edit(w, other, &p, &err));
+        memcpy(still, p, sizeof still);
+        OK(qn_depth_merge(x.g, &d, share, w, &err));
+        for (unsigned i = 0; i < 48; i++) { /* ¼ · 1 + ¾ · 3 */
+            const double want = (double)before[i] * (equal ? 1 : 2.5);
+            cr_assert(fabs((double)w->data[v][i] - want) <= 1e-6, "%u: %g, %g", i, (double)w->data[v][i], want);
+        }
+        cr_assert_arr_eq(w->data[other], still, sizeof still, "an expert that nobody came to has changed");
+        qn_overlay_free(w);
+    }
+    qt_lm_close(&x);
+}

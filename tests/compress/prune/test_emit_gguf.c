@@ -161,6 +161,49 @@ Test(emit_gguf, ffn_and_heads)
     qt_lm_close(&x);
 }
 
+/* Other widths in each layer: llama becomes deci; and that is cut again, with a layer less. */
+Test(emit_gguf, layers_that_differ)
+{
+    static const uint8_t gone[LAYERS] = {1, 0, 0};
+    const qn_emit_options each = {.per_layer = true};
+    const qn_depth d = {.layers = gone, .n_layers = LAYERS};
+    qn_err err = {0};
+    for (unsigned round = 0; round < 2; round++) {
+        const char *out = qt_made_path(round ? "deci-cut.gguf" : "deci.gguf");
+        qt_lm_model x = qt_lm_open(round ? qt_made_path("deci.gguf") : make("each.gguf", "llama", false, QN_F32));
+        qn_groups *s = qt_groups_new(x.g);
+        qn_cut *c;
+        uint64_t n;
+        for (unsigned i = 0; i < LAYERS; i++) {
+            qt_groups_add(s, "ffn", round ? 64 - 10 * i : 64, "blk.*.ffn_gate.weight/0; blk.*.ffn_up.weight/0; blk.*.ffn_down.weight/1", i);
+            qt_groups_add(s, "heads", round && i == 1 ? 1 : 2, "blk.*.attn_q.weight/0; blk.*.attn_k.weight/0; blk.*.attn_v.weight/0; blk.*.attn_output.weight/1", i);
+        }
+        OK(qn_cut_new(qt_made_env(1), s, &c, &err));
+        for (uint32_t i = 0; i < LAYERS; i++)
+            for (uint32_t k = 0; k < 10 * i; k++)
+                qn_cut_set(c, 2 * i, 2 * k, true);
+        qn_cut_set(c, round ? 5 : 3, 1, true);
+        if (!round) {
+            uint32_t class_of[2 * LAYERS];
+            uint8_t allowed[2 * LAYERS];
+            cr_assert_eq(qn_emit_check(x.g, c, NULL, &plain, &err), QN_E_UNSUPPORTED);
+            err = (qn_err){0};
+            OK(qn_emit_constraints(x.g, s, &each, class_of, allowed, &err));
+            cr_assert(allowed[0] && class_of[0] == UINT32_MAX && class_of[1] == UINT32_MAX);
+        }
+        qn_overlay *w = qt_lm_zeroed(x.g, c);
+        if (round)
+            OK(qn_depth_bypass(x.g, gone, LAYERS, w, &err));
+        const float *want = qt_lm_run(x.g, w, tokens, TOKENS, &n);
+        OK(qn_emit(qt_made_env(1), x.g, c, round ? &d : NULL, w, out, &each, &err));
+        compare(out, want, n, 1e-6);
+        cr_assert(key(out, "deci.attention.key_length") == 8 && key(out, "deci.block_count") == LAYERS - round && key(out, "llama.block_count") == UINT64_MAX);
+        qn_overlay_free(w);
+        qn_cut_free(c);
+        qt_lm_close(&x);
+    }
+}
+
 /* Blocks of quantized weights cannot be cut; what is not touched stays as it is. */
 Test(emit_gguf, quantized_is_refused)
 {

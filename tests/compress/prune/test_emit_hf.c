@@ -154,14 +154,15 @@ Test(emit_hf, head_size_is_said)
     take(&x);
     qn_cut_set(x.c, 0, 2, true);
     refuse(&x, NULL, &plain, QN_E_UNSUPPORTED, "3 heads would stay: transformers' LlamaConfig refuses");
-    uint32_t keep = 3;
+    qn_emit_loader l;
     qn_err err = {0};
-    OK(qn_emit_keep(x.m.g, x.s, &plain, 0, &keep, &err));
-    cr_assert_eq(keep, 4u);
-    keep = 0;
-    OK(qn_emit_keep(x.m.g, x.s, &plain, 0, &keep, &err));
-    cr_assert_eq(keep, 1u);
+    OK(qn_emit_loader_open(&l, qt_made_env(1), x.m.g, x.s, &plain, &err));
+    cr_assert(qn_emit_allows(&l, 0, 1) && qn_emit_allows(&l, 0, 2) && !qn_emit_allows(&l, 0, 3) && qn_emit_allows(&l, 0, 4) && !qn_emit_allows(&l, 0, 0));
+    qn_emit_loader_close(&l);
     const qn_emit_options o = {.any_loader = true};
+    OK(qn_emit_loader_open(&l, qt_made_env(1), x.m.g, x.s, &o, &err));
+    cr_assert(qn_emit_allows(&l, 0, 3));
+    qn_emit_loader_close(&l);
     qn_overlay *w = qt_lm_zeroed(x.m.g, x.c);
     const char *out = emit(&x, "mha-cut", NULL, w, &o, 1e-6);
     cr_assert_str_eq(qt_text_of(out, "config.json"),
