@@ -10,7 +10,7 @@
 #include "compress/prune/repair.h"
 #include "compress/prune/ridge.h"
 
-/* Rows picked from those that one side shows in a batch. */
+/* Rows picked from those that one side shows, until they become moments. */
 typedef struct qn_unit_rows {
     float *x;           /* n × d                                                        */
     uint64_t n, cap;
@@ -28,11 +28,12 @@ typedef struct qn_unit {
     const char *no_refit; /* why it cannot be refitted; NULL: it can                     */
     double rate;        /* share of the rows that is picked                             */
     uint64_t batch_rows; /* shown in the first batch                                     */
-    uint64_t n_picked;  /* of batches that are done                                     */
+    uint64_t n_picked;  /* so far                                                       */
+    uint8_t *held;      /* of the rows that wait in `side`: held out                     */
+    uint64_t n_held, cap_held;
     qn_unit_rows side[2]; /* dense, pruned                                               */
     qn_moments fit, hold; /* rows that make a refit, rows that judge it                  */
     float *w[2];        /* m × d: dense, and as the overlay has it                       */
-    uint32_t waiting;   /* families that still need its moments                          */
 } qn_unit;
 
 /* Family f reads unit u with consumer `consumer`. */

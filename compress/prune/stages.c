@@ -1,7 +1,7 @@
 /* stages.c: the dense and the pruned model side by side, stage by stage: pairs of rows become moments.
  *
  * Each batch of a stage's block runs through the dense model, which goes on, and through the pruned one for a trial, since its weights are about to change.
- * Rows are thinned evenly, the same ones on both sides; nothing outlives a batch but sums. */
+ * Rows are thinned evenly, the same ones on both sides; some batches are gathered, then nothing is kept but sums. */
 #include "base/err.h"
 #include "base/num.h"
 #include "compress/prune/repair_impl.h"
@@ -221,6 +221,9 @@ void qn_unit_forget(qn_unit *u, const qn_alloc *a)
         u->side[i] = (qn_unit_rows){0};
         u->w[i] = NULL;
     }
+    qn_mem_put(a, u->held);
+    u->held = NULL;
+    u->n_held = u->cap_held = 0;
     qn_moments_release(&u->fit);
     qn_moments_release(&u->hold);
 }
@@ -253,7 +256,24 @@ static qn_code add_chunk(qn_stages *t, qn_unit *u, qn_moments *to, const float *
     return qn_moments_add(to, t->team, x, y, rows, err);
 }
 
-/* Rows of a batch, picked before: index of the first of them among all that were picked. */
+/* Which of the rows that came with this batch are held out. With enough batches whole ones are: rows of one sequence or image resemble each other. */
+static qn_code mark_rows(qn_stages *t, qn_unit *u, qn_err *err)
+{
+    const double share = held_out(t);
+    const bool by_batch = (double)t->feed->n_batches * share >= 2;
+    const uint64_t n = u->side[0].n;
+    if (u->n_held == n)
+        return QN_OK;
+    uint8_t *grown = qn_mem_grow(t->env->alloc, u->held, u->n_held, &u->cap_held, n, 1, err);
+    if (!grown)
+        return QN_E_MEMORY;
+    u->held = grown;
+    for (; u->n_held < n; u->n_held++)
+        u->held[u->n_held] = t->overlay && picked(by_batch ? t->batch : u->n_picked++, share);
+    return QN_OK;
+}
+
+/* The rows of some batches become moments. */
 static qn_code add_rows(qn_stages *t, qn_unit *u, qn_err *err)
 {
     const qn_alloc *a = t->env->alloc;
@@ -261,20 +281,17 @@ static qn_code add_rows(qn_stages *t, qn_unit *u, qn_err *err)
     const qn_unit_rows *dense = &u->side[0], *x = targets && !u->routed ? &u->side[1] : dense;
     if (x->n != dense->n) {
         u->no_refit = "the pruned model feeds it other rows than the dense one";
+        u->side[0].n = u->side[1].n = u->n_held = 0;
         return QN_OK;
     }
     float *bx = qn_mem_get(a, (uint64_t)CHUNK * u->d * sizeof *bx, err), *bz = bx ? qn_mem_get(a, (uint64_t)CHUNK * u->d * sizeof *bz, err) : NULL;
     float *by = bz ? qn_mem_get(a, ((uint64_t)CHUNK * u->m + 1) * sizeof *by, err) : NULL;
     qn_code rc = by ? QN_OK : QN_E_MEMORY;
-    /* With enough batches whole ones are held out: rows of one sequence or image resemble each other. */
-    const double share = held_out(t);
-    const bool by_batch = (double)t->feed->n_batches * share >= 2;
     for (unsigned hold = 0; hold < (targets ? 2 : 1) && rc == QN_OK; hold++) {
         qn_moments *to = hold ? &u->hold : &u->fit;
         uint64_t n = 0;
         for (uint64_t i = 0; i < x->n && rc == QN_OK; i++) {
-            const bool held = targets && picked(by_batch ? t->batch : u->n_picked + i, share);
-            if (held == (hold != 0)) {
+            if (u->held[i] == hold) {
                 memcpy(bx + n * u->d, x->x + i * u->d, u->d * sizeof *bx);
                 memcpy(bz + n++ * u->d, dense->x + i * u->d, u->d * sizeof *bz);
             }
@@ -284,8 +301,7 @@ static qn_code add_rows(qn_stages *t, qn_unit *u, qn_err *err)
             }
         }
     }
-    u->n_picked += x->n;
-    u->side[0].n = u->side[1].n = 0;
+    u->side[0].n = u->side[1].n = u->n_held = 0;
     qn_mem_put(a, bx);
     qn_mem_put(a, bz);
     qn_mem_put(a, by);
@@ -316,8 +332,11 @@ qn_code qn_stages_collect(qn_stages *t, qn_err *err)
         if (t->overlay)
             QN_TRY(qn_streamer_try(t->stream[1], t->batch, false, err));
         for (uint32_t i = 0; i < p->n_units; i++)
-            if (p->units[i].stage == t->stage)
-                QN_TRY(add_rows(t, &p->units[i], err));
+            if (p->units[i].stage == t->stage) {
+                QN_TRY(mark_rows(t, &p->units[i], err));
+                if (p->units[i].n_held >= CHUNK || t->batch + 1 == t->feed->n_batches)
+                    QN_TRY(add_rows(t, &p->units[i], err));
+            }
         if (t->env->progress)
             t->env->progress(t->env->progress_ctx, t->overlay ? "refit" : "measure", (uint64_t)t->stage * t->feed->n_batches + t->batch + 1,
                              (uint64_t)p->n_stages * t->feed->n_batches);
