@@ -1,6 +1,6 @@
 /* test_sparsity.c: the smallest against sorting; patterns in all shapes; feedback against the optimum solved slowly; whole models. */
 #include "compress/prune/sparsity_impl.h"
-#include "tests/compress/prune/mlp_made.h"
+#include "tests/compress/prune/stack_made.h"
 #include "tests/support/made.h"
 #include "tests/support/ok.h"
 #include "tests/support/testkit.h"
@@ -264,14 +264,14 @@ static uint64_t zeros_of(const qn_overlay *w, const char *name, const float **p,
 }
 
 static const char *const weights[] = {"w0", "w1", "w2", "w3"};
-static const uint32_t ins[] = {QT_MLP_IN, 48, 33, 18};
+static const uint32_t ins[] = {QT_STACK_IN, 48, 33, 18};
 
 Test(sparsity, shares_are_exact)
 {
-    qt_mlp m;
+    qt_stack m;
     const float *p;
     uint64_t n;
-    qt_mlp_open(&m, 1, width, NULL, 4, 20);
+    qt_stack_open(&m, 1, width, NULL, 4, 20);
     for (unsigned by = 0; by < 4; by++) {
         qn_overlay *w;
         qn_sparsity_report rep;
@@ -301,16 +301,16 @@ Test(sparsity, shares_are_exact)
         qn_sparsity_report_release(&rep);
         qn_overlay_free(w);
     }
-    qt_mlp_close(&m);
+    qt_stack_close(&m);
 }
 
 Test(sparsity, patterns_of_models_and_what_they_cost)
 {
     double loss[3][2];
     for (unsigned threads = 1; threads <= 2; threads++) {
-        qt_mlp m;
+        qt_stack m;
         qn_measure *s;
-        qt_mlp_open(&m, threads, width, NULL, 40, 21);
+        qt_stack_open(&m, threads, width, NULL, 40, 21);
         OK(qn_measure_open(m.env, m.graph, &m.feed, 0, 0, &s, &err));
         for (unsigned by = 0; by < 3; by++) {
             qn_overlay *w;
@@ -335,7 +335,7 @@ Test(sparsity, patterns_of_models_and_what_they_cost)
             qn_overlay_free(w);
         }
         qn_measure_close(s);
-        qt_mlp_close(&m);
+        qt_stack_close(&m);
     }
     for (unsigned by = 0; by < 3; by++)
         cr_expect_eq(loss[by][0], loss[by][1]);
@@ -346,9 +346,9 @@ Test(sparsity, patterns_of_models_and_what_they_cost)
 Test(sparsity, knee_is_the_last_share_that_is_good_enough)
 {
     static const uint32_t live[] = {16, 33, 18};
-    qt_mlp m;
+    qt_stack m;
     qn_measure *s;
-    qt_mlp_open(&m, 1, width, live, 8, 22);
+    qt_stack_open(&m, 1, width, live, 8, 22);
     OK(qn_measure_open(m.env, m.graph, &m.feed, 0, 0, &s, &err));
     qn_overlay *w;
     qn_sparsity_report rep;
@@ -364,15 +364,15 @@ Test(sparsity, knee_is_the_last_share_that_is_good_enough)
     qn_sparsity_report_release(&rep);
     qn_overlay_free(w);
     qn_measure_close(s);
-    qt_mlp_close(&m);
+    qt_stack_close(&m);
 }
 
 Test(sparsity, what_is_left_alone_and_what_is_refused)
 {
-    qt_mlp m;
+    qt_stack m;
     qn_overlay *w;
     qn_sparsity_report rep;
-    qt_mlp_open(&m, 1, width, NULL, 2, 23);
+    qt_stack_open(&m, 1, width, NULL, 2, 23);
     uint8_t *skip = qt_made_keep(calloc(m.graph->n_values, 1));
     skip[qn_graph_find(m.graph, "w1")] = 1;
     OK(qn_overlay_new(m.env, m.graph, &w, &err));
@@ -394,7 +394,7 @@ Test(sparsity, what_is_left_alone_and_what_is_refused)
         cr_expect_eq(qn_sparsify(m.env, m.graph, NULL, NULL, &bad[i], w, &rep, &err), QN_E_USAGE, "%u", i);
     }
     qn_overlay_free(w);
-    qt_mlp_close(&m);
+    qt_stack_close(&m);
 }
 
 Test(sparsity, cubic_schedule)
