@@ -104,6 +104,30 @@ Test(allocate, shares_of_groups_are_rounded_to_the_nearest_step)
     qt_stack_close(&m);
 }
 
+static bool no_multiple_of_3(void *ctx, uint32_t family, uint32_t keep)
+{
+    (void)ctx;
+    return family != 0 || keep % 3;
+}
+
+Test(allocate, numbers_that_are_not_allowed)
+{
+    static const uint32_t width[] = {48, 24, 0};
+    qt_stack m;
+    qn_allocated a;
+    unsigned n_seen = 0;
+    qt_stack_open(&m, 1, width, NULL, 1, 9);
+    for (double share = 0.05; share < 0.8; share += 0.02) {
+        const qn_allocate_options o = {.unit = QN_BUDGET_PARAMS, .share = share, .allows = no_multiple_of_3};
+        allocate(&m, NULL, &o, &a);
+        cr_expect(a.reached && (a.keep[0] % 3 || a.keep[0] == 48));
+        n_seen += a.keep[1] % 3 == 0;
+        put(&m, &a);
+    }
+    cr_expect_gt(n_seen, 0u);
+    qt_stack_close(&m);
+}
+
 Test(allocate, caps_least_numbers_and_classes)
 {
     static const uint32_t width[] = {48, 48, 40, 0}, least[] = {1, 30, 40}, class_of[] = {5, 5, UINT32_MAX};
