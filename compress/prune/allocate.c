@@ -113,6 +113,12 @@ static void put_step(qn_allocator *a, uint32_t unit, uint32_t step)
     a->at[unit] = step;
 }
 
+void qn_allocator_clear(qn_allocator *a)
+{
+    for (uint32_t u = 0; u < a->n_units; u++)
+        put_step(a, u, 0);
+}
+
 static double in_unit(const qn_allocator *a, const qn_cost *c)
 {
     switch (a->o->unit) {

@@ -43,8 +43,8 @@ typedef struct qn_allocated {
 } qn_allocated;
 
 /* The budget is met by the cut as a whole (qn_cut_cost), and no single step back would still meet it (UNIFORM: at most one step per family is given back). m: needed by
- * TABLE and EVOLVE, which repair and measure every family at up to 8 levels, and in the end the whole, one share for all among the
- * candidates: they are never worse than UNIFORM on the data of m. QN_E_UNSUPPORTED: families of a class with different numbers of groups. */
+ * TABLE and EVOLVE, which repair and measure every family at up to 8 levels, and in the end the whole, UNIFORM's and CURVES' choices
+ * among the candidates: they are never worse than those on the data of m. QN_E_UNSUPPORTED: families of a class with different numbers of groups. */
 qn_code qn_allocate(const qn_env *env, const qn_graph *g, const qn_groups *s, const qn_calibrate_feed *feed, qn_measure *m,
                     const qn_allocate_options *o, qn_allocated *out, qn_err *err) QN_MUST_CHECK;
 
