@@ -16,6 +16,14 @@ static bool same_class(const qn_allocate_options *o, uint32_t f, uint32_t k)
     return f == k || (o->class_of && o->class_of[f] != UINT32_MAX && o->class_of[f] == o->class_of[k]);
 }
 
+static bool is_allowed(const qn_allocate_options *o, const qn_alloc_unit *u, uint32_t keep)
+{
+    bool yes = true;
+    for (uint32_t i = 0; o->allows && i < u->n_families && yes; i++)
+        yes = o->allows(o->allows_ctx, u->families[i], keep);
+    return yes;
+}
+
 /* Which numbers may stay: all, and from there down to the least that every family allows. */
 static qn_code make_steps(qn_allocator *a, qn_alloc_unit *u, qn_err *err)
 {
@@ -32,7 +40,7 @@ static qn_code make_steps(qn_allocator *a, qn_alloc_unit *u, qn_err *err)
         return QN_E_MEMORY;
     keep[u->n_steps++] = u->n;
     for (uint32_t k = u->n; k-- > least;)
-        if (k % multiple == 0 && k > 0)
+        if (k % multiple == 0 && k > 0 && is_allowed(o, u, k))
             keep[u->n_steps++] = k;
     u->keep = keep;
     return QN_OK;
@@ -103,6 +111,12 @@ static void put_step(qn_allocator *a, uint32_t unit, uint32_t step)
             qn_cut_set(a->cut, f, a->curves.order ? a->curves.order[f][k] : u->n - 1 - k, after > before);
     }
     a->at[unit] = step;
+}
+
+void qn_allocator_clear(qn_allocator *a)
+{
+    for (uint32_t u = 0; u < a->n_units; u++)
+        put_step(a, u, 0);
 }
 
 static double in_unit(const qn_allocator *a, const qn_cost *c)

@@ -7,6 +7,7 @@
 qn_code qn_allocate_curves(qn_allocator *a, uint32_t *at, qn_err *err)
 {
     double **loss;
+    qn_allocator_clear(a);
     QN_TRY(qn_repair_curves(a->env, a->graph, a->feed, a->groups, &a->o->repair, &a->curves, err));
     QN_TRY(qn_allocator_losses(a, &loss, err));
     for (uint32_t u = 0; u < a->n_units; u++)

@@ -2,6 +2,7 @@
  * has some units one level deeper and others one level up again, so that the budget stays met. Children are thinned out on growing parts of the data; their
  * parent is among those that are judged on all of them, so nothing gets worse. Weights are put together from the table's pieces. */
 #include "base/err.h"
+#include "base/hash.h"
 #include "base/num.h"
 #include "compress/prune/allocate_impl.h"
 #include <math.h>
@@ -26,6 +27,8 @@ struct evolution {
     uint8_t *parent;
     double loss;            /* of the parent, on all batches */
     uint32_t n_children;
+    uint64_t *seen;         /* hashes of all that were bred: none is bred twice */
+    uint64_t n_seen;
 };
 
 static uint64_t draw(struct evolution *e, uint64_t n)
@@ -149,13 +152,14 @@ static qn_code mutate(struct evolution *e, uint8_t *levels, qn_err *err)
     return QN_OK;
 }
 
-static bool is_new(const struct evolution *e, uint32_t n_children, const uint8_t *levels)
+static bool is_new(struct evolution *e, const uint8_t *levels)
 {
-    const uint32_t n = e->t->a->n_units;
-    bool seen = memcmp(levels, e->parent, n) == 0;
-    for (uint32_t i = 0; i < n_children && !seen; i++)
-        seen = memcmp(levels, e->children[i].levels, n) == 0;
-    return !seen;
+    const uint64_t h = qn_hash64(levels, e->t->a->n_units);
+    for (uint64_t i = 0; i < e->n_seen; i++)
+        if (e->seen[i] == h)
+            return false;
+    e->seen[e->n_seen++] = h;
+    return true;
 }
 
 static qn_code breed(struct evolution *e, uint32_t n_wanted, qn_err *err)
@@ -168,7 +172,7 @@ static qn_code breed(struct evolution *e, uint32_t n_wanted, qn_err *err)
         memcpy(levels, e->parent, n);
         QN_TRY(mutate(e, levels, err));
         QN_TRY(meets(e, levels, &fits, err));
-        e->n_children += fits && is_new(e, e->n_children, levels);
+        e->n_children += fits && is_new(e, levels);
     }
     return QN_OK;
 }
@@ -215,6 +219,7 @@ static qn_code evolve(struct evolution *e, double fitness[2], qn_err *err)
     struct child first = {.levels = e->parent};
     QN_TRY(judge(e, &first, 0, qn_measure_batches(a->measure), err));
     e->loss = fitness[0] = first.loss;
+    (void)is_new(e, e->parent);
     for (uint32_t i = 0; i < n_generations; i++) {
         QN_TRY(qn_env_check(a->env, err));
         QN_TRY(generation(e, i, n_offspring, err));
@@ -225,7 +230,7 @@ static qn_code evolve(struct evolution *e, double fitness[2], qn_err *err)
     return QN_OK;
 }
 
-static qn_code make_room(struct evolution *e, uint32_t n_offspring, qn_err *err)
+static qn_code make_room(struct evolution *e, uint32_t n_offspring, uint32_t n_generations, qn_err *err)
 {
     qn_allocator *a = e->t->a;
     uint64_t most = 1;
@@ -235,7 +240,8 @@ static qn_code make_room(struct evolution *e, uint32_t n_offspring, qn_err *err)
     e->children = qn_arena_get(&a->arena, n_offspring * sizeof *e->children, 8, err);
     uint8_t *levels = e->children ? qn_arena_get(&a->arena, (n_offspring + 1ull) * (a->n_units + 1ull), 1, err) : NULL;
     e->steps = levels ? qn_arena_get(&a->arena, (a->n_units + 1ull) * sizeof *e->steps, 4, err) : NULL;
-    e->made_of = e->steps ? qn_arena_get(&a->arena, (a->graph->n_values + 1ull) * sizeof *e->made_of, 8, err) : NULL;
+    e->seen = e->steps ? qn_arena_get(&a->arena, ((uint64_t)n_offspring * n_generations + 1) * sizeof *e->seen, 8, err) : NULL;
+    e->made_of = e->seen ? qn_arena_get(&a->arena, (a->graph->n_values + 1ull) * sizeof *e->made_of, 8, err) : NULL;
     if (!e->made_of)
         return QN_E_MEMORY;
     memset(e->made_of, 0, a->graph->n_values * sizeof *e->made_of);
@@ -256,7 +262,7 @@ qn_code qn_allocate_evolve(const qn_table *t, uint8_t *levels, double fitness[2]
     fitness[0] = fitness[1] = 0;
     if (!a->n_units)
         return QN_OK;
-    qn_code rc = make_room(&e, a->o->offspring ? a->o->offspring : OFFSPRING, err);
+    qn_code rc = make_room(&e, a->o->offspring ? a->o->offspring : OFFSPRING, a->o->generations ? a->o->generations : GENERATIONS, err);
     if (rc == QN_OK)
         rc = evolve(&e, fitness, err);
     qn_overlay_free(e.dense);

@@ -37,6 +37,8 @@ qn_code qn_allocator_open(qn_allocator *a, qn_err *err) QN_MUST_CHECK;
 void qn_allocator_close(qn_allocator *a);
 /* Cost, in the budget's unit, of the model at these steps (per unit). */
 qn_code qn_allocator_cost(qn_allocator *a, const uint32_t *steps, double *cost, qn_err *err) QN_MUST_CHECK;
+/* The cut is empty again: before the order changes in which groups go. */
+void qn_allocator_clear(qn_allocator *a);
 /* The last step of a unit that keeps at least `keep` groups. */
 uint32_t qn_alloc_unit_step(const qn_alloc_unit *u, double keep);
 /* From the steps in at[], on to where the budget is met, where loss[u][step] rises least for what is saved; then back wherever there is room. Losses are

@@ -1,6 +1,7 @@
 /* allocate_table.c: the levels that lose least by the sensitivity table (SPDY, Frantar and Alistarh 2022: a knapsack over families × levels), and what is done about
  * the two things that the table does not know: costs are not additive, so the knapsack's target is raised until the cut as a whole
- * meets the budget; losses are not either, so the candidates are repaired as wholes and measured, one share for all among them. */
+ * meets the budget; losses are not either, so candidates are repaired as wholes and measured: the table's, one share for all, and the
+ * error curves'. */
 #include "base/err.h"
 #include "base/num.h"
 #include "compress/prune/allocate_impl.h"
@@ -142,7 +143,23 @@ static qn_code better(qn_allocator *a, const uint32_t *other, uint32_t *at, doub
     return QN_OK;
 }
 
-static qn_code with_table(qn_table *t, struct choice *c, const uint32_t *uniform, uint32_t *at, double *result, qn_err *err)
+/* The levels that take at least as much away: they meet the budget when the steps do. False: there are none. */
+static bool levels_below(const qn_table *t, const uint32_t *at, uint8_t *levels)
+{
+    for (uint32_t u = 0; u < t->a->n_units; u++) {
+        const qn_cut_level *l = &t->levels[(uint64_t)u * QN_LEVELS_MAX];
+        uint32_t k = 0;
+        while (k < t->n_levels[u] && l[k].step < at[u])
+            k++;
+        if (k == t->n_levels[u])
+            return false;
+        levels[u] = (uint8_t)k;
+    }
+    return true;
+}
+
+/* candidates: those that cost no table: one share for all, and the curves' choice. */
+static qn_code with_table(qn_table *t, struct choice *c, uint32_t *const *candidates, uint32_t n_candidates, uint32_t *at, double *result, qn_err *err)
 {
     qn_allocator *a = t->a;
     double **loss, fitness[2];
@@ -155,8 +172,9 @@ static qn_code with_table(qn_table *t, struct choice *c, const uint32_t *uniform
     interpolate(t, loss);
     QN_TRY(to_steps(t, c->best, loss, at, err));
     QN_TRY(judge(a, at, result, err));
-    QN_TRY(better(a, uniform, at, result, err));
-    if (!t->keeps_pieces || isinf(c->best_loss))
+    for (uint32_t i = 0; i < n_candidates; i++)
+        QN_TRY(better(a, candidates[i], at, result, err));
+    if (!t->keeps_pieces || !levels_below(t, at, c->best))
         return QN_OK;
     QN_TRY(qn_allocate_evolve(t, c->best, fitness, err));
     QN_TRY(to_steps(t, c->best, loss, other, err));
@@ -169,20 +187,23 @@ qn_code qn_allocate_table(qn_allocator *a, uint32_t *at, double *loss, qn_err *e
     struct choice c = {.t = &t};
     double share = 0;
     const uint64_t n = a->n_units + 1ull;
-    uint32_t *uniform = qn_arena_get(&a->arena, 2 * n * sizeof *uniform, 4, err);
-    c.items = uniform ? qn_arena_get(&a->arena, n * sizeof *c.items, 8, err) : NULL;
+    uint32_t *all = qn_arena_get(&a->arena, 3 * n * sizeof *all, 4, err), *const uniform = all, *const curves = all ? all + n : NULL;
+    uint32_t *const candidates[2] = {uniform, curves};
+    c.items = all ? qn_arena_get(&a->arena, n * sizeof *c.items, 8, err) : NULL;
     c.levels = c.items ? qn_arena_get(&a->arena, 2 * n, 1, err) : NULL;
     if (!c.levels)
         return QN_E_MEMORY;
-    c.steps = uniform + n;
+    c.steps = all + 2 * n;
     c.best = c.levels + n;
     memset(c.best, 0, n);
     QN_TRY(qn_allocate_uniform(a, uniform, err));
+    memset(curves, 0, n * sizeof *curves);
+    QN_TRY(qn_allocate_curves(a, curves, err));
     for (uint32_t u = 0; u < a->n_units; u++)
         share = fmax(share, 1 - (double)a->units[u].keep[uniform[u]] / a->units[u].n);
     qn_code rc = qn_levels_make(&t, a, share, a->o->method == QN_ALLOCATE_EVOLVE, err);
     if (rc == QN_OK)
-        rc = with_table(&t, &c, uniform, at, loss, err);
+        rc = with_table(&t, &c, candidates, 2, at, loss, err);
     qn_levels_release(&t);
     return rc;
 }

@@ -2,8 +2,8 @@
 #include "compress/prune/kl.h"
 #include <math.h>
 
-/* ln Σ exp x; NaN when x has a NaN or +∞. */
-static double log_sum(const float *x, uint64_t n)
+/* ln Σ exp (x / T); NaN when x has a NaN or +∞. */
+static double log_sum(const float *x, uint64_t n, double temperature)
 {
     double most = -(double)INFINITY, sum = 0;
     for (uint64_t i = 0; i < n; i++) {
@@ -12,8 +12,8 @@ static double log_sum(const float *x, uint64_t n)
         most = fmax(most, (double)x[i]);
     }
     for (uint64_t i = 0; i < n; i++)
-        sum += exp((double)x[i] - most);
-    return most + log(sum);
+        sum += exp(((double)x[i] - most) / temperature);
+    return most / temperature + log(sum);
 }
 
 /* e^d − 1 − d for |d| ≤ 1. */
@@ -24,14 +24,14 @@ static double above_tangent(double d)
     return d * d / 2 * (1 + d / 3 * (1 + d / 4 * (1 + d / 5 * (1 + d / 6))));
 }
 
-double qn_kl_logits(const float *p, const float *q, uint64_t n)
+double qn_kl_logits(const float *p, const float *q, uint64_t n, double temperature)
 {
-    const double lp = log_sum(p, n), lq = log_sum(q, n);
+    const double lp = log_sum(p, n, temperature), lq = log_sum(q, n, temperature);
     if (!isfinite(lq) || !isfinite(lp))
         return (double)INFINITY;
     double sum = 0;
     for (uint64_t i = 0; i < n; i++) {
-        const double a = (double)p[i] - lp, b = (double)q[i] - lq, d = b - a;
+        const double a = (double)p[i] / temperature - lp, b = (double)q[i] / temperature - lq, d = b - a;
         if (!isfinite(a))
             sum += exp(b); /* p ln p → 0 */
         else

@@ -4,10 +4,10 @@
 
 #include "quern/base.h"
 
-/* Both as logits, n of them: softmax in double. Never below 0, 0 when they are equal, and exact to about 1e-13 relative however small it is: what is added
+/* Both as logits, n of them, divided by a temperature ≥ 1: softmax in double. Never below 0, 0 when they are equal, and exact to about 1e-13 relative however small it is: what is added
  * up is p (e^d − 1 − d) with d = ln q − ln p, which is ≥ 0 term by term and has the same sum as p ln(p / q), because Σ (q − p) = 0.
  * +∞ when q has a NaN or +∞, or is 0 where p is not. p must be finite, single −∞ apart. */
-double qn_kl_logits(const float *p, const float *q, uint64_t n);
+double qn_kl_logits(const float *p, const float *q, uint64_t n, double temperature);
 /* Both as probabilities. q counts as at least QN_KL_LEAST: a softmax in f32 rounds small ones to 0. */
 #define QN_KL_LEAST 1e-12
 double qn_kl_probs(const float *p, const float *q, uint64_t n);

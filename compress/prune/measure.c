@@ -19,6 +19,7 @@ struct qn_measure {
     qn_calibrate_feed feed;
     uint64_t n_batches, memory_bytes, keep_bytes;
     kind kind;
+    double temperature;     /* of LOGITS                                          */
     qn_exec *exec;          /* of changed models                                  */
     qn_exec *ref;           /* of the dense one, when its outputs are not kept     */
     const qn_overlay *now;  /* the weights of `exec`; NULL: the graph's own        */
@@ -186,6 +187,7 @@ static bool is_probs(const qn_array *a)
 
 struct compare {
     kind kind;
+    double temperature;
     const qn_array *y, *ref;
     uint64_t width;
     double *part;  /* per row its divergence; per part of an output Σ (y − ref)² and Σ ref² */
@@ -210,7 +212,7 @@ static qn_code compare_rows(void *ctx, uint64_t part, unsigned slot, qn_err *err
     for (uint64_t i = part * ROWS_PER_PART; i < n_rows && i < (part + 1) * ROWS_PER_PART; i++) {
         const float *p = (const float *)c->ref->data + i * c->width, *q = (const float *)c->y->data + i * c->width;
         c->same[i] = top(p, c->width) == top(q, c->width);
-        c->part[i] = c->kind == LOGITS ? qn_kl_logits(p, q, c->width) : c->kind == PROBS ? qn_kl_probs(p, q, c->width) : 0;
+        c->part[i] = c->kind == LOGITS ? qn_kl_logits(p, q, c->width, c->temperature) : c->kind == PROBS ? qn_kl_probs(p, q, c->width) : 0;
     }
     return QN_OK;
 }
@@ -250,7 +252,7 @@ static qn_code compare_output(qn_measure *m, const qn_array *y, const qn_array *
         return QN_OK;
     }
     const uint64_t width = first ? width_of(ref) : 0, n_rows = width ? ref->n / width : 0, n_parts = qn_ceil_div(ref->n, VALUES_PER_PART);
-    struct compare c = {.kind = m->kind, .y = y, .ref = ref, .width = width};
+    struct compare c = {.kind = m->kind, .temperature = m->temperature, .y = y, .ref = ref, .width = width};
     c.part = qn_mem_get(m->env->alloc, (qn_max_u64(n_rows, 2 * n_parts) + 1) * sizeof *c.part, err);
     c.same = c.part ? qn_mem_get(m->env->alloc, n_rows + 1, err) : NULL;
     qn_code rc = c.same ? qn_exec_parts(m->exec, n_parts, ref->n, compare_values, &c, err) : QN_E_MEMORY;
@@ -368,6 +370,24 @@ static qn_code decide(qn_measure *m, const qn_array *outs, qn_err *err)
     return m->dense ? QN_OK : QN_E_MEMORY;
 }
 
+/* Sum over rows of how far the largest stands above the mean. */
+static double height_of(const qn_array *a, uint64_t width)
+{
+    double sum = 0;
+    for (uint64_t i = 0; width && i < a->n; i += width) {
+        const float *x = (const float *)a->data + i;
+        double mean = 0;
+        uint64_t n = 0;
+        for (uint64_t k = 0; k < width; k++)
+            if (isfinite(x[k])) {
+                mean += (double)x[k];
+                n++;
+            }
+        sum += n ? (double)x[top(x, width)] - mean / (double)n : 0;
+    }
+    return sum;
+}
+
 /* The first batch, to see how large things are. */
 static qn_code run_first(qn_measure *m, qn_err *err)
 {
@@ -384,12 +404,18 @@ static qn_code run_first(qn_measure *m, qn_err *err)
 static qn_code run_dense(qn_measure *m, qn_err *err)
 {
     bool probs = true, logits = true;
+    double height = 0;
+    uint64_t n_rows = 0;
     qn_array outs[OUTPUTS_MAX];
     for (m->batch = 0; m->batch < m->n_batches; m->batch++) {
         memset(outs, 0, sizeof outs);
         qn_code rc = run_batch(m, m->exec, 0, m->batch, outs, err);
         if (rc == QN_OK)
             rc = check_dense(m, outs, &probs, &logits, err);
+        if (rc == QN_OK && width_of(&outs[0])) {
+            height += height_of(&outs[0], width_of(&outs[0]));
+            n_rows += outs[0].n / width_of(&outs[0]);
+        }
         for (uint32_t i = 0; i < m->graph->n_outputs && rc == QN_OK && m->dense; i++)
             qn_array_share(&outs[i], &m->dense[m->batch * m->graph->n_outputs + i]);
         release_outs(m, outs);
@@ -398,6 +424,7 @@ static qn_code run_dense(qn_measure *m, qn_err *err)
     }
     m->tap = false;
     m->kind = m->graph->n_vocab ? LOGITS : probs ? PROBS : logits ? LOGITS : ERROR;
+    m->temperature = m->graph->n_vocab || !n_rows ? 1 : fmax(1, height / (double)n_rows / QN_MEASURE_APART);
     return QN_OK;
 }
 

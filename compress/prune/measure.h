@@ -7,10 +7,14 @@
 
 typedef struct qn_measure qn_measure;
 
+#define QN_MEASURE_APART 16.0
+
 /* A changed model whose outputs are not finite, or have other shapes than the dense one's first output, is infinitely far away. */
 typedef struct qn_distance {
     double loss;      /* what is minimised: mean KL(dense ‖ changed) per row in nats where the first output is logits or probabilities (a language model; rows
-                         that the dense model makes sum to 1; else 2-D with at least 2 columns), else the squared relative error of all outputs */
+                         that the dense model makes sum to 1; else 2-D with at least 2 columns), else the squared relative error of all outputs. Logits that are
+                         no language model's and stand far apart (the largest more than QN_MEASURE_APART above the mean of its row, on average) are divided by
+                         a temperature that brings them so near: else a few rows, whose softmax is all or nothing, would decide alone */
     double rel;       /* √(Σ (y − y_dense)² / Σ y_dense²) over all float outputs */
     double same_top;  /* share of rows of the first output whose largest value stands in the same place; NaN when rows have one value */
     uint64_t n_rows;

@@ -2,6 +2,7 @@
  * evolution is never worse than its start; everything is the same again. */
 #include "compress/prune/allocate_impl.h"
 #include "tests/compress/prune/chain.h"
+#include "tests/compress/prune/stack_made.h"
 #include "tests/support/made.h"
 #include "tests/support/ok.h"
 #include "tests/support/testkit.h"
@@ -14,9 +15,9 @@ static qn_err err;
 /* Parameters of a perceptron of these widths. */
 static uint64_t params_of(const uint32_t *keep, uint32_t n)
 {
-    uint64_t sum = 0, in = QT_MLP_IN;
+    uint64_t sum = 0, in = QT_STACK_IN;
     for (uint32_t i = 0; i <= n; i++) {
-        const uint64_t out = i < n ? keep[i] : QT_MLP_OUT;
+        const uint64_t out = i < n ? keep[i] : QT_STACK_OUT;
         sum += in * out + out;
         in = out;
     }
@@ -25,15 +26,16 @@ static uint64_t params_of(const uint32_t *keep, uint32_t n)
 
 static double macs_of(const uint32_t *keep, uint32_t n)
 {
-    double sum = 0, in = QT_MLP_IN;
+    double sum = 0, in = QT_STACK_IN;
     for (uint32_t i = 0; i <= n; i++) {
-        sum += in * (i < n ? keep[i] : QT_MLP_OUT) * QT_MLP_ROWS;
+        sum += in * (i < n ? keep[i] : QT_STACK_OUT) * QT_STACK_ROWS;
         in = i < n ? keep[i] : 0;
     }
     return sum;
 }
 
 static void allocate(qt_chain *m, qn_measure *s, const qn_allocate_options *o, qn_allocated *out)
+static void allocate(qt_stack *m, qn_measure *s, const qn_allocate_options *o, qn_allocated *out)
 {
     OK(qn_allocate(m->env, m->graph, &m->groups, &m->feed, s, o, out, &err));
     cr_assert_eq(out->cost.params, params_of(out->keep, m->n_layers));
@@ -42,6 +44,7 @@ static void allocate(qt_chain *m, qn_measure *s, const qn_allocate_options *o, q
 }
 
 static void put(qt_chain *m, qn_allocated *a)
+static void put(qt_stack *m, qn_allocated *a)
 {
     qn_mem_put(m->env->alloc, a->keep);
 }
@@ -52,6 +55,8 @@ Test(allocate, one_share_meets_every_budget_within_a_step)
     static const qn_budget_unit units[] = {QN_BUDGET_PARAMS, QN_BUDGET_MACS, QN_BUDGET_BYTES};
     qt_chain m;
     qt_chain_open(&m, 1, width, NULL, 1, 1);
+    qt_stack m;
+    qt_stack_open(&m, 1, width, NULL, 1, 1);
     for (unsigned unit = 0; unit < 3; unit++)
         for (uint32_t multiple = 1; multiple <= 8; multiple *= 2)
             for (double share = 0.05; share < 0.8; share += 0.05) {
@@ -75,10 +80,11 @@ Test(allocate, one_share_meets_every_budget_within_a_step)
                 }
                 cr_expect(most < least + 3.0 * multiple / 40, "share %g, multiple %u: %u %u %u", share, multiple, a.keep[0], a.keep[1], a.keep[2]);
                 /* one layer or another was given its step already */
-                cr_expect(all * (1 - share) - left < (72 + 48 + 12) * (units[unit] == QN_BUDGET_MACS ? QT_MLP_ROWS : 1.0) * multiple);
+                cr_expect(all * (1 - share) - left < (72 + 48 + 12) * (units[unit] == QN_BUDGET_MACS ? QT_STACK_ROWS : 1.0) * multiple);
                 put(&m, &a);
             }
     qt_chain_close(&m);
+    qt_stack_close(&m);
 }
 
 Test(allocate, shares_of_groups_are_rounded_to_the_nearest_step)
@@ -87,6 +93,8 @@ Test(allocate, shares_of_groups_are_rounded_to_the_nearest_step)
     qt_chain m;
     qn_allocated a;
     qt_chain_open(&m, 1, width, NULL, 1, 2);
+    qt_stack m;
+    qt_stack_open(&m, 1, width, NULL, 1, 2);
     qn_allocate_options o = {.unit = QN_BUDGET_GROUPS, .share = 0.75};
     allocate(&m, NULL, &o, &a);
     cr_expect(a.keep[0] == 64 && a.keep[1] == 5 && a.keep[2] == 2 && a.reached, "%u %u %u", a.keep[0], a.keep[1], a.keep[2]);
@@ -102,6 +110,31 @@ Test(allocate, shares_of_groups_are_rounded_to_the_nearest_step)
     cr_expect(a.keep[0] == 128 && a.keep[1] == 10 && a.keep[2] == 4 && !a.reached);
     put(&m, &a);
     qt_chain_close(&m);
+    qt_stack_close(&m);
+}
+
+static bool no_multiple_of_3(void *ctx, uint32_t family, uint32_t keep)
+{
+    (void)ctx;
+    return family != 0 || keep % 3;
+}
+
+Test(allocate, numbers_that_are_not_allowed)
+{
+    static const uint32_t width[] = {48, 24, 0};
+    qt_stack m;
+    qn_allocated a;
+    unsigned n_seen = 0;
+    qt_stack_open(&m, 1, width, NULL, 1, 9);
+    for (double share = 0.05; share < 0.8; share += 0.02) {
+        const qn_allocate_options o = {.unit = QN_BUDGET_PARAMS, .share = share, .allows = no_multiple_of_3};
+        allocate(&m, NULL, &o, &a);
+        cr_expect(a.reached && (a.keep[0] % 3 || a.keep[0] == 48));
+        n_seen += a.keep[1] % 3 == 0;
+        put(&m, &a);
+    }
+    cr_expect_gt(n_seen, 0u);
+    qt_stack_close(&m);
 }
 
 Test(allocate, caps_least_numbers_and_classes)
@@ -110,6 +143,8 @@ Test(allocate, caps_least_numbers_and_classes)
     qt_chain m;
     qn_allocated a;
     qt_chain_open(&m, 1, width, NULL, 1, 3);
+    qt_stack m;
+    qt_stack_open(&m, 1, width, NULL, 1, 3);
     /* a third may go of each: not enough for half of the parameters */
     qn_allocate_options o = {.unit = QN_BUDGET_PARAMS, .share = 0.9, .most = 1.0 / 3};
     allocate(&m, NULL, &o, &a);
@@ -132,12 +167,14 @@ Test(allocate, caps_least_numbers_and_classes)
     qn_err_clear(&err);
     cr_expect_eq(qn_allocate(m.env, m.graph, &m.groups, &m.feed, NULL, &o, &a, &err), QN_E_USAGE);
     qt_chain_close(&m);
+    qt_stack_close(&m);
 }
 
 /* --- descent along given losses ------------------------------------------------------------------------------------- */
 
 /* An allocator as qn_allocate makes it, for looking inside. */
 static void open_allocator(qn_allocator *a, qt_chain *m, qn_measure *s, const qn_allocate_options *o)
+static void open_allocator(qn_allocator *a, qt_stack *m, qn_measure *s, const qn_allocate_options *o)
 {
     *a = (qn_allocator){.env = m->env, .graph = m->graph, .groups = &m->groups, .feed = &m->feed, .measure = s, .o = o};
     qn_arena_init(&a->arena, m->env->alloc);
@@ -149,6 +186,8 @@ Test(allocate, descent_is_as_good_as_the_best_of_all_choices)
     static const uint32_t width[] = {9, 8, 7, 0};
     qt_chain m;
     qt_chain_open(&m, 1, width, NULL, 1, 4);
+    qt_stack m;
+    qt_stack_open(&m, 1, width, NULL, 1, 4);
     qt_rng r = qt_seed(11);
     double worst = 1;
     for (unsigned round = 0; round < 60; round++) {
@@ -180,6 +219,7 @@ Test(allocate, descent_is_as_good_as_the_best_of_all_choices)
     /* steps are coarse here, a ninth of a layer, and descent never comes back but at the end */
     cr_expect_lt(worst, 1.35, "%g", worst);
     qt_chain_close(&m);
+    qt_stack_close(&m);
 }
 
 /* --- measured ---------------------------------------------------------------------------------------------------------- */
@@ -196,6 +236,8 @@ Test(allocate, measured_methods_find_the_layer_that_can_go)
             qn_measure *s;
             qn_allocated a, first = {0};
             qt_chain_open(&m, threads, width, live, 8, 5);
+            qt_stack m;
+            qt_stack_open(&m, threads, width, live, 8, 5);
             OK(qn_measure_open(m.env, m.graph, &m.feed, 0, 0, &s, &err));
             const qn_allocate_options o = {.unit = QN_BUDGET_PARAMS, .share = 0.3, .method = methods[k], .generations = 6, .offspring = 8,
                                            .repair = {.saliency = QN_SALIENCY_OBS, .refit = true}};
@@ -211,6 +253,7 @@ Test(allocate, measured_methods_find_the_layer_that_can_go)
             put(&m, &first);
             qn_measure_close(s);
             qt_chain_close(&m);
+            qt_stack_close(&m);
         }
     cr_expect_leq(loss[3], loss[2]);
 }
@@ -222,6 +265,8 @@ Test(allocate, evolution_is_never_worse_than_its_start)
     qn_measure *s;
     unsigned n_better = 0;
     qt_chain_open(&m, 2, width, live, 8, 6);
+    qt_stack m;
+    qt_stack_open(&m, 2, width, live, 8, 6);
     OK(qn_measure_open(m.env, m.graph, &m.feed, 0, 0, &s, &err));
     for (uint64_t seed = 0; seed < 3; seed++) {
         const qn_allocate_options o = {.unit = QN_BUDGET_PARAMS, .share = 0.4, .method = QN_ALLOCATE_EVOLVE, .generations = 8, .offspring = 8, .seed = seed,
@@ -249,6 +294,7 @@ Test(allocate, evolution_is_never_worse_than_its_start)
     cr_expect_gt(n_better, 0u, "with layers as uneven as that some switch must help");
     qn_measure_close(s);
     qt_chain_close(&m);
+    qt_stack_close(&m);
 }
 
 /* Without a refit pieces only have zeros: put together they are the model that all cuts together leave. */
@@ -258,6 +304,8 @@ Test(allocate, pieces_make_the_model_that_the_cuts_make)
     qt_chain m;
     qn_measure *s;
     qt_chain_open(&m, 1, width, NULL, 2, 7);
+    qt_stack m;
+    qt_stack_open(&m, 1, width, NULL, 2, 7);
     OK(qn_measure_open(m.env, m.graph, &m.feed, 0, 0, &s, &err));
     const qn_allocate_options o = {.unit = QN_BUDGET_PARAMS, .share = 0.4, .generations = 1, .offspring = 1, .repair = {.saliency = QN_SALIENCY_MAGNITUDE}};
     qn_allocator a;
@@ -292,6 +340,7 @@ Test(allocate, pieces_make_the_model_that_the_cuts_make)
     qn_allocator_close(&a);
     qn_measure_close(s);
     qt_chain_close(&m);
+    qt_stack_close(&m);
 }
 
 Test(allocate, latency_by_the_table)
@@ -300,6 +349,8 @@ Test(allocate, latency_by_the_table)
     qt_chain m;
     qn_allocated a;
     qt_chain_open(&m, 1, width, NULL, 1, 8);
+    qt_stack m;
+    qt_stack_open(&m, 1, width, NULL, 1, 8);
     const qn_allocate_options o = {.unit = QN_BUDGET_LATENCY, .share = 0.3, .multiple = 8};
     qn_allocator x;
     open_allocator(&x, &m, NULL, &o);
@@ -319,4 +370,5 @@ Test(allocate, latency_by_the_table)
     cr_expect(a.keep[0] % 8 == 0 && a.keep[1] % 8 == 0 && (!a.reached || a.share >= 0.3 - 1e-9));
     put(&m, &a);
     qt_chain_close(&m);
+    qt_stack_close(&m);
 }

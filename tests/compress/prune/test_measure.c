@@ -33,25 +33,32 @@ Test(kl, is_its_definition)
     for (float step = 8; step > 1e-5f; step /= 4) {
         for (unsigned i = 0; i < 300; i++)
             q[i] = p[i] + step * cosf((float)(i * i));
-        const double want = slow_kl(p, q, 300), got = qn_kl_logits(p, q, 300);
+        const double want = slow_kl(p, q, 300), got = qn_kl_logits(p, q, 300, 1);
         /* the sum as it is defined cancels: its own rounding is 1e-19 or so, in all */
         cr_expect(want > 0 && fabs(got - want) <= 1e-11 * want + 1e-18, "step %g: %.17g, not %.17g", (double)step, got, want);
     }
-    cr_expect_eq(qn_kl_logits(p, p, 300), 0);
+    cr_expect_eq(qn_kl_logits(p, p, 300, 1), 0);
     for (unsigned i = 0; i < 300; i++)
         q[i] = p[i] + 64; /* no other distribution, and exactly so many */
-    cr_expect_lt(qn_kl_logits(p, q, 300), 1e-9);
+    cr_expect_lt(qn_kl_logits(p, q, 300, 1), 1e-9);
+    float half[300], other[300];
+    for (unsigned i = 0; i < 300; i++) {
+        q[i] = p[i] + cosf((float)i);
+        half[i] = p[i] / 2;
+        other[i] = q[i] / 2;
+    }
+    cr_expect(fabs(qn_kl_logits(p, q, 300, 2) - slow_kl(half, other, 300)) < 1e-12);
 }
 
 Test(kl, ends_of_the_range)
 {
     const float inf = INFINITY, p[4] = {1, -inf, 0, 0.5f}, far[4] = {1, 3, 0, 0.5f}, hole[4] = {1, 0, -inf, 0.5f}, bad[4] = {1, 0, NAN, 0};
     const float large[4] = {3000, -3000, 2999, 2990}, other[4] = {-3000, 3000, 2999, 2990};
-    cr_expect(fabs(qn_kl_logits(p, far, 4) - slow_kl(p, far, 4)) < 1e-12);
-    cr_expect(isinf(qn_kl_logits(p, hole, 4)) && isinf(qn_kl_logits(p, bad, 4)));
+    cr_expect(fabs(qn_kl_logits(p, far, 4, 1) - slow_kl(p, far, 4)) < 1e-12);
+    cr_expect(isinf(qn_kl_logits(p, hole, 4, 1)) && isinf(qn_kl_logits(p, bad, 4, 1)));
     /* Both have e^0, e^-1, e^-10 in one place or another over the same sum z: only the first place differs, by 6000. */
     const double want = 6000 / (1 + exp(-1) + exp(-10));
-    cr_expect(fabs(qn_kl_logits(large, other, 4) - want) < 1e-9, "%.12g, not %.12g", qn_kl_logits(large, other, 4), want);
+    cr_expect(fabs(qn_kl_logits(large, other, 4, 1) - want) < 1e-9, "%.12g, not %.12g", qn_kl_logits(large, other, 4, 1), want);
 }
 
 Test(kl, of_probabilities)

@@ -1,6 +1,7 @@
 /* test_sparsity.c: the smallest against sorting; patterns in all shapes; feedback against the optimum solved slowly; whole models. */
 #include "compress/prune/sparsity_impl.h"
 #include "tests/compress/prune/chain.h"
+#include "tests/compress/prune/stack_made.h"
 #include "tests/support/made.h"
 #include "tests/support/ok.h"
 #include "tests/support/testkit.h"
@@ -264,7 +265,7 @@ static uint64_t zeros_of(const qn_overlay *w, const char *name, const float **p,
 }
 
 static const char *const weights[] = {"w0", "w1", "w2", "w3"};
-static const uint32_t ins[] = {QT_MLP_IN, 48, 33, 18};
+static const uint32_t ins[] = {QT_STACK_IN, 48, 33, 18};
 
 Test(sparsity, shares_are_exact)
 {
@@ -272,6 +273,8 @@ Test(sparsity, shares_are_exact)
     const float *p;
     uint64_t n;
     qt_chain_open(&m, 1, width, NULL, 4, 20);
+    qt_stack m;
+    qt_stack_open(&m, 1, width, NULL, 4, 20);
     for (unsigned by = 0; by < 4; by++) {
         qn_overlay *w;
         qn_sparsity_report rep;
@@ -302,6 +305,7 @@ Test(sparsity, shares_are_exact)
         qn_overlay_free(w);
     }
     qt_chain_close(&m);
+    qt_stack_close(&m);
 }
 
 Test(sparsity, patterns_of_models_and_what_they_cost)
@@ -311,6 +315,8 @@ Test(sparsity, patterns_of_models_and_what_they_cost)
         qt_chain m;
         qn_measure *s;
         qt_chain_open(&m, threads, width, NULL, 40, 21);
+        qt_stack m;
+        qt_stack_open(&m, threads, width, NULL, 40, 21);
         OK(qn_measure_open(m.env, m.graph, &m.feed, 0, 0, &s, &err));
         for (unsigned by = 0; by < 3; by++) {
             qn_overlay *w;
@@ -336,6 +342,7 @@ Test(sparsity, patterns_of_models_and_what_they_cost)
         }
         qn_measure_close(s);
         qt_chain_close(&m);
+        qt_stack_close(&m);
     }
     for (unsigned by = 0; by < 3; by++)
         cr_expect_eq(loss[by][0], loss[by][1]);
@@ -349,6 +356,8 @@ Test(sparsity, knee_is_the_last_share_that_is_good_enough)
     qt_chain m;
     qn_measure *s;
     qt_chain_open(&m, 1, width, live, 8, 22);
+    qt_stack m;
+    qt_stack_open(&m, 1, width, live, 8, 22);
     OK(qn_measure_open(m.env, m.graph, &m.feed, 0, 0, &s, &err));
     qn_overlay *w;
     qn_sparsity_report rep;
@@ -365,6 +374,7 @@ Test(sparsity, knee_is_the_last_share_that_is_good_enough)
     qn_overlay_free(w);
     qn_measure_close(s);
     qt_chain_close(&m);
+    qt_stack_close(&m);
 }
 
 Test(sparsity, what_is_left_alone_and_what_is_refused)
@@ -373,6 +383,8 @@ Test(sparsity, what_is_left_alone_and_what_is_refused)
     qn_overlay *w;
     qn_sparsity_report rep;
     qt_chain_open(&m, 1, width, NULL, 2, 23);
+    qt_stack m;
+    qt_stack_open(&m, 1, width, NULL, 2, 23);
     uint8_t *skip = qt_made_keep(calloc(m.graph->n_values, 1));
     skip[qn_graph_find(m.graph, "w1")] = 1;
     OK(qn_overlay_new(m.env, m.graph, &w, &err));
@@ -395,6 +407,7 @@ Test(sparsity, what_is_left_alone_and_what_is_refused)
     }
     qn_overlay_free(w);
     qt_chain_close(&m);
+    qt_stack_close(&m);
 }
 
 Test(sparsity, cubic_schedule)
