@@ -11,6 +11,7 @@ struct qn_grad {
     const qn_graph *graph;
     qn_exec *exec;
     uint32_t n_weights;
+    bool running;         /* a batch of qn_grad_run: whoever else runs the executor wants nothing kept             */
     qn_array *sums;       /* per asked weight: its derivative                                                     */
     bool *fresh;          /* per asked weight: the sum is 0, whatever stands in it                                 */
     uint32_t *weight_of;  /* per value: index of the asked weight, or QN_NO_VALUE                                 */
@@ -81,6 +82,23 @@ static void flood_back(const qn_graph *g, bool *marked)
     }
 }
 
+/* First node without a derivative that a marked value goes into: one whose results are floats, if there is one (what only looks at shapes is seldom meant). */
+static const qn_node *in_the_way(const qn_graph *g, const bool *marked, bool floats_only)
+{
+    for (uint32_t i = 0; i < g->n_nodes; i++) {
+        const qn_node *n = &g->nodes[i];
+        bool hit = false, floats = false;
+        for (unsigned k = 0; k < n->n_in; k++)
+            hit = hit || (n->in[k] != QN_NO_VALUE && marked[n->in[k]]);
+        mark_subgraph(n, marked, &hit);
+        for (unsigned k = 0; k < n->n_out; k++)
+            floats = floats || (n->out[k] != QN_NO_VALUE && may_be_float(&g->values[n->out[k]]));
+        if (hit && (floats_only ? floats && !row_of(n) : !floats || !row_of(n)))
+            return n;
+    }
+    return NULL;
+}
+
 /* The weight leads to no output by rows: an error that names the node in the way, unless it leads to no output at all. */
 static qn_code blocked(qn_grad *t, uint32_t weight, qn_err *err)
 {
@@ -91,19 +109,16 @@ static qn_code blocked(qn_grad *t, uint32_t weight, qn_err *err)
     flood(g, to, false);
     for (uint32_t i = 0; i < g->n_outputs; i++)
         out = out || to[g->outputs[i]];
-    for (uint32_t i = 0; i < g->n_nodes && out; i++) {
-        const qn_node *n = &g->nodes[i];
-        bool hit = false, floats = false;
-        for (unsigned k = 0; k < n->n_in; k++)
-            hit = hit || (n->in[k] != QN_NO_VALUE && to[n->in[k]]);
-        mark_subgraph(n, to, &hit);
-        for (unsigned k = 0; k < n->n_out; k++)
-            floats = floats || (n->out[k] != QN_NO_VALUE && may_be_float(&g->values[n->out[k]]));
-        if (hit && (!row_of(n) || !floats))
-            return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "'%s' cannot be trained: node '%s' (%s%s%s) on its way to the outputs has no derivative",
-                           g->values[weight].name, n->name, n->domain, *n->domain ? "." : "", n->type);
-    }
-    return QN_OK;
+    if (!out)
+        return QN_OK;
+    memset(to, 0, g->n_values * sizeof *to);
+    to[weight] = true;
+    flood(g, to, true);
+    const qn_node *n = in_the_way(g, to, true);
+    if (!n)
+        n = in_the_way(g, to, false);
+    return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "'%s' cannot be trained: node '%s' (%s%s%s) on its way to the outputs has no derivative",
+                   g->values[weight].name, n ? n->name : "?", n ? n->domain : "", n && *n->domain ? "." : "", n ? n->type : "?");
 }
 
 static qn_code find_active(qn_grad *t, const qn_grad_options *o, qn_err *err)
@@ -183,7 +198,7 @@ static qn_code on_output(void *ctx, const qn_graph *g, uint32_t node, const qn_a
     (void)err;
     qn_grad *t = ctx;
     const qn_node *n = &g->nodes[node];
-    for (unsigned k = 0; g == t->graph && k < n->n_out; k++)
+    for (unsigned k = 0; t->running && g == t->graph && k < n->n_out; k++)
         if (n->out[k] != QN_NO_VALUE)
             hold(t, n->out[k], &out[k]);
     return QN_OK;
@@ -429,7 +444,10 @@ static qn_code run(qn_grad *t, qn_frame *f, const qn_array *feeds, qn_loss_fn lo
 {
     const qn_graph *g = t->graph;
     qn_array *d_outs = outs + g->n_outputs;
-    QN_TRY(forward(t, f, feeds, outs, err));
+    t->running = true;
+    const qn_code forward_rc = forward(t, f, feeds, outs, err);
+    t->running = false;
+    QN_TRY(forward_rc);
     QN_TRY(loss(ctx, &t->exec->pool, outs, value, d_outs, err));
     for (uint32_t i = 0; i < g->n_outputs; i++) {
         qn_array_release(&f->values[g->outputs[i]]);
