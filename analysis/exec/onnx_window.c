@@ -97,28 +97,43 @@ qn_code qn_window_init(qn_window *w, const qn_node *n, unsigned n_axes, const in
     return QN_OK;
 }
 
-/* A run of places in one output row, as a tap sees it: output o of the run is the input row's place i + o · stride. */
-typedef struct run {
-    int64_t len, i;
-    int64_t row; /* of the image, or −1: outside */
-} run;
+/* Output places in order, a run of them in one output row at a time. */
+typedef struct walk {
+    int64_t d, h, o;    /* where the run begins                                                                    */
+    int64_t len;        /* of it                                                                                   */
+    int64_t row, i;     /* as a tap sees it: output k of the run is place i + k · stride of this row of the image; −1: no row */
+    int64_t first, last; /* outputs of the run that lie inside                                                      */
+} walk;
 
-static inline run run_at(const qn_window *w, const int64_t tap[3], uint64_t p, uint64_t to)
+static inline walk walk_from(const qn_window *w, uint64_t place)
 {
-    const int64_t row = (int64_t)p / w->out[2], o0 = (int64_t)p % w->out[2];
-    const int64_t d = row / w->out[1] * w->stride[0] - w->pad[0] + tap[0] * w->dilation[0];
-    const int64_t h = row % w->out[1] * w->stride[1] - w->pad[1] + tap[1] * w->dilation[1];
-    return (run){.len = (int64_t)qn_min_u64((uint64_t)(w->out[2] - o0), to - p), .i = o0 * w->stride[2] - w->pad[2] + tap[2] * w->dilation[2],
-                 .row = d < 0 || d >= w->in[0] || h < 0 || h >= w->in[1] ? -1 : d * w->in[1] + h};
+    const int64_t row = (int64_t)place / w->out[2];
+    return (walk){.d = row / w->out[1], .h = row % w->out[1], .o = (int64_t)place % w->out[2]};
 }
 
-/* Outputs [*first, *last) of a run lie inside of the row. */
-static inline void inside(const qn_window *w, const run *r, int64_t *first, int64_t *last)
+static inline void see(const qn_window *w, const int64_t tap[3], int64_t left, walk *r)
 {
+    const int64_t d = r->d * w->stride[0] - w->pad[0] + tap[0] * w->dilation[0], h = r->h * w->stride[1] - w->pad[1] + tap[1] * w->dilation[1];
     const int64_t s = w->stride[2], n = w->in[2];
-    const int64_t lo = r->i < 0 ? (s - 1 - r->i) / s : 0, hi = r->i >= n ? 0 : (n - r->i + s - 1) / s;
-    *last = hi < r->len ? hi : r->len;
-    *first = lo < *last ? lo : *last;
+    r->len = w->out[2] - r->o < left ? w->out[2] - r->o : left;
+    r->i = r->o * s - w->pad[2] + tap[2] * w->dilation[2];
+    r->row = d < 0 || d >= w->in[0] || h < 0 || h >= w->in[1] ? -1 : d * w->in[1] + h;
+    int64_t lo = r->i < 0 ? -r->i : 0, hi = r->i >= n || r->row < 0 ? 0 : n - r->i;
+    if (s > 1) {
+        lo = (lo + s - 1) / s;
+        hi = (hi + s - 1) / s;
+    }
+    r->last = hi < r->len ? hi : r->len;
+    r->first = lo < r->last ? lo : r->last;
+}
+
+static inline void step(const qn_window *w, walk *r)
+{
+    r->o = 0;
+    if (++r->h == w->out[1]) {
+        r->h = 0;
+        r->d++;
+    }
 }
 
 static bool next_tap(const qn_window *w, int64_t tap[3])
@@ -134,27 +149,24 @@ static bool next_tap(const qn_window *w, int64_t tap[3])
 void qn_window_unroll(const qn_window *w, uint64_t channels, const float *x, uint64_t from, uint64_t to, float *cols, uint64_t ld)
 {
     const int64_t s = w->stride[2];
+    const walk begin = walk_from(w, from);
     for (uint64_t ch = 0; ch < channels; ch++, x += qn_window_in(w)) {
         int64_t tap[3] = {0};
         do {
+            walk r = begin;
             float *dst = cols;
-            for (uint64_t p = from; p < to;) {
-                const run r = run_at(w, tap, p, to);
-                int64_t first = 0, last = 0;
-                if (r.row >= 0)
-                    inside(w, &r, &first, &last);
+            for (int64_t left = (int64_t)(to - from); left > 0; left -= r.len, dst += r.len, step(w, &r)) {
+                see(w, tap, left, &r);
                 const float *src = x + (r.row < 0 ? 0 : r.row) * w->in[2];
-                for (int64_t o = 0; o < first; o++)
+                for (int64_t o = 0; o < r.first; o++)
                     dst[o] = 0;
-                if (s == 1 && last > first)
-                    memcpy(dst + first, src + r.i + first, (size_t)(last - first) * sizeof *dst);
+                if (s == 1 && r.last > r.first)
+                    memcpy(dst + r.first, src + r.i + r.first, (size_t)(r.last - r.first) * sizeof *dst);
                 else
-                    for (int64_t o = first; o < last; o++)
+                    for (int64_t o = r.first; o < r.last; o++)
                         dst[o] = src[r.i + o * s];
-                for (int64_t o = last; o < r.len; o++)
+                for (int64_t o = r.last; o < r.len; o++)
                     dst[o] = 0;
-                dst += r.len;
-                p += (uint64_t)r.len;
             }
             cols += ld;
         } while (next_tap(w, tap));
@@ -164,24 +176,21 @@ void qn_window_unroll(const qn_window *w, uint64_t channels, const float *x, uin
 void qn_window_roll(const qn_window *w, uint64_t channels, const float *cols, uint64_t ld, uint64_t from, uint64_t to, float *x)
 {
     const int64_t s = w->stride[2];
+    const walk begin = walk_from(w, from);
     for (uint64_t ch = 0; ch < channels; ch++, x += qn_window_in(w)) {
         int64_t tap[3] = {0};
         do {
+            walk r = begin;
             const float *src = cols;
-            for (uint64_t p = from; p < to;) {
-                const run r = run_at(w, tap, p, to);
-                int64_t first = 0, last = 0;
-                if (r.row >= 0)
-                    inside(w, &r, &first, &last);
+            for (int64_t left = (int64_t)(to - from); left > 0; left -= r.len, src += r.len, step(w, &r)) {
+                see(w, tap, left, &r);
                 float *dst = x + (r.row < 0 ? 0 : r.row) * w->in[2];
                 if (s == 1)
-                    for (int64_t o = first; o < last; o++)
+                    for (int64_t o = r.first; o < r.last; o++)
                         dst[r.i + o] += src[o];
                 else
-                    for (int64_t o = first; o < last; o++)
+                    for (int64_t o = r.first; o < r.last; o++)
                         dst[r.i + o * s] += src[o];
-                src += r.len;
-                p += (uint64_t)r.len;
             }
             cols += ld;
         } while (next_tap(w, tap));

@@ -10,6 +10,8 @@ QN_BACKWARD(batch_norm)
 QN_BACKWARD(div) QN_BACKWARD(extreme) QN_BACKWARD(mean) QN_BACKWARD(mul) QN_BACKWARD(pow) QN_BACKWARD(sub) QN_BACKWARD(sum) QN_BACKWARD(where)
 /* grad_onnx_conv.c */
 QN_BACKWARD(conv) QN_BACKWARD(conv_transpose)
+/* grad_onnx_lrn.c */
+QN_BACKWARD(lrn)
 /* grad_onnx_matmul.c */
 QN_BACKWARD(gemm) QN_BACKWARD(matmul)
 /* grad_onnx_move.c */

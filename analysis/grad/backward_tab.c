@@ -37,6 +37,7 @@ const qn_backward qn_backwards[] = {
     {"", "HardSwish", qn_back_hard_swish, QN_READS_IN},
     {"", "Identity", qn_back_same, QN_READS_SHAPES},
     {"", "InstanceNormalization", qn_back_instance_norm, QN_READS_IN},
+    {"", "LRN", qn_back_lrn, QN_READS_IN},
     {"", "LayerNormalization", qn_back_layer_norm, QN_READS_IN},
     {"", "LeakyRelu", qn_back_leaky_relu, QN_READS_IN},
     {"", "Log", qn_back_log, QN_READS_IN},

@@ -1,166 +1,8 @@
 /* grad.c: the tape. The forward pass is the executor's; a tap keeps what the derivatives will read. Going back, every node hands the derivatives of its
  * inputs to the values they came from, where they are summed in the order of the nodes, last first; what has been passed is let go. */
-#include "analysis/grad/grad.h"
-#include "analysis/exec/exec_impl.h"
 #include "analysis/grad/grad_help.h"
-#include "base/err.h"
+#include "analysis/grad/grad_impl.h"
 #include <string.h>
-
-struct qn_grad {
-    const qn_env *env;
-    const qn_graph *graph;
-    qn_exec *exec;
-    uint32_t n_weights;
-    qn_array *sums;       /* per asked weight: its derivative                                                     */
-    bool *fresh;          /* per asked weight: the sum is 0, whatever stands in it                                 */
-    uint32_t *weight_of;  /* per value: index of the asked weight, or QN_NO_VALUE                                 */
-    const qn_backward **rows; /* per node: how it goes back; NULL: it does not                                    */
-    bool *active;         /* per value: an asked weight leads to it, and it leads to an output, by rows all along  */
-    bool *keep;           /* per value: a derivative reads its data                                               */
-    uint32_t *first_read; /* per value that is kept: the last node, going back, that reads it                     */
-    bool *open;           /* per value, while the graph is walked                                                 */
-    qn_array *kept;       /* per value, while a batch runs: with or without its data                              */
-    qn_array *d;          /* per value, going back: what has been summed up so far                                */
-};
-
-static const qn_backward *row_of(const qn_node *n)
-{
-    return n->op ? qn_backward_find(n->domain, n->type) : NULL;
-}
-
-static bool may_be_float(const qn_value *v)
-{
-    return v->dtype == QN_F32 || v->dtype == QN_BYTES;
-}
-
-/* --- which values matter ------------------------------------------------------------------------------------------------- */
-
-static void mark_subgraph(const qn_node *n, const bool *from, bool *hit)
-{
-    for (unsigned k = 0; k < n->n_attrs; k++) {
-        const qn_attr *a = &n->attrs[k];
-        for (uint32_t v = 0; a->type == QN_ATTR_GRAPH && v < a->v.graph->n_values; v++)
-            if (a->v.graph->values[v].kind == QN_VALUE_OUTER && from[a->v.graph->values[v].outer])
-                *hit = true;
-    }
-}
-
-/* What the marked values lead to: by nodes that have a row only, or by all. */
-static void flood(const qn_graph *g, bool *marked, bool rows_only)
-{
-    for (uint32_t i = 0; i < g->n_nodes; i++) {
-        const qn_node *n = &g->nodes[i];
-        bool hit = false;
-        for (unsigned k = 0; k < n->n_in; k++)
-            hit = hit || (n->in[k] != QN_NO_VALUE && marked[n->in[k]]);
-        if (!rows_only)
-            mark_subgraph(n, marked, &hit);
-        if (!hit || (rows_only && !row_of(n)))
-            continue;
-        for (unsigned k = 0; k < n->n_out; k++)
-            if (n->out[k] != QN_NO_VALUE && (!rows_only || may_be_float(&g->values[n->out[k]])))
-                marked[n->out[k]] = true;
-    }
-}
-
-/* The values that lead to an output by rows. */
-static void flood_back(const qn_graph *g, bool *marked)
-{
-    for (uint32_t i = 0; i < g->n_outputs; i++)
-        marked[g->outputs[i]] = may_be_float(&g->values[g->outputs[i]]);
-    for (uint32_t i = g->n_nodes; i-- > 0;) {
-        const qn_node *n = &g->nodes[i];
-        bool hit = false;
-        for (unsigned k = 0; k < n->n_out; k++)
-            hit = hit || (n->out[k] != QN_NO_VALUE && marked[n->out[k]]);
-        if (!hit || !row_of(n))
-            continue;
-        for (unsigned k = 0; k < n->n_in; k++)
-            if (n->in[k] != QN_NO_VALUE && may_be_float(&g->values[n->in[k]]))
-                marked[n->in[k]] = true;
-    }
-}
-
-/* The weight leads to no output by rows: an error that names the node in the way, unless it leads to no output at all. */
-static qn_code blocked(qn_grad *t, uint32_t weight, qn_err *err)
-{
-    const qn_graph *g = t->graph;
-    bool *to = t->open, out = false;
-    memset(to, 0, g->n_values * sizeof *to);
-    to[weight] = true;
-    flood(g, to, false);
-    for (uint32_t i = 0; i < g->n_outputs; i++)
-        out = out || to[g->outputs[i]];
-    for (uint32_t i = 0; i < g->n_nodes && out; i++) {
-        const qn_node *n = &g->nodes[i];
-        bool hit = false, floats = false;
-        for (unsigned k = 0; k < n->n_in; k++)
-            hit = hit || (n->in[k] != QN_NO_VALUE && to[n->in[k]]);
-        mark_subgraph(n, to, &hit);
-        for (unsigned k = 0; k < n->n_out; k++)
-            floats = floats || (n->out[k] != QN_NO_VALUE && may_be_float(&g->values[n->out[k]]));
-        if (hit && (!row_of(n) || !floats))
-            return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "'%s' cannot be trained: node '%s' (%s%s%s) on its way to the outputs has no derivative",
-                           g->values[weight].name, n->name, n->domain, *n->domain ? "." : "", n->type);
-    }
-    return QN_OK;
-}
-
-static qn_code find_active(qn_grad *t, const qn_grad_options *o, qn_err *err)
-{
-    const qn_graph *g = t->graph;
-    flood_back(g, t->active);
-    for (uint32_t i = 0; i < o->n_weights; i++) {
-        const qn_value *v = &g->values[o->weights[i]];
-        if (v->kind != QN_VALUE_WEIGHT || v->dtype != QN_F32)
-            return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "'%s' is no weight of floats", v->name);
-        if (!t->active[o->weights[i]])
-            QN_TRY(blocked(t, o->weights[i], err));
-    }
-    memset(t->open, 0, g->n_values * sizeof *t->open);
-    for (uint32_t i = 0; i < o->n_weights; i++)
-        t->open[o->weights[i]] = true;
-    flood(g, t->open, true);
-    for (uint32_t v = 0; v < g->n_values; v++)
-        t->active[v] = t->active[v] && t->open[v];
-    return QN_OK;
-}
-
-static bool goes_back(const qn_grad *t, const qn_node *n)
-{
-    bool in = false, out = false;
-    for (unsigned k = 0; k < n->n_in; k++)
-        in = in || (n->in[k] != QN_NO_VALUE && t->active[n->in[k]]);
-    for (unsigned k = 0; k < n->n_out; k++)
-        out = out || (n->out[k] != QN_NO_VALUE && t->active[n->out[k]]);
-    return in && out;
-}
-
-static void read_by(qn_grad *t, uint32_t value, uint32_t node, bool data)
-{
-    if (value == QN_NO_VALUE)
-        return;
-    t->keep[value] = t->keep[value] || data;
-    if (node < t->first_read[value])
-        t->first_read[value] = node;
-}
-
-static void find_kept(qn_grad *t)
-{
-    const qn_graph *g = t->graph;
-    for (uint32_t i = 0; i < g->n_nodes; i++) {
-        const qn_node *n = &g->nodes[i];
-        t->rows[i] = goes_back(t, n) ? row_of(n) : NULL;
-        if (!t->rows[i])
-            continue;
-        const unsigned reads = t->rows[i]->reads;
-        for (unsigned k = 0; k < n->n_in; k++)
-            if (n->in[k] != QN_NO_VALUE)
-                read_by(t, n->in[k], i, (reads & QN_READS_IN) || !may_be_float(&g->values[n->in[k]]) || g->values[n->in[k]].dtype == QN_BYTES);
-        for (unsigned k = 0; k < n->n_out; k++)
-            read_by(t, n->out[k], i, reads & QN_READS_OUT);
-    }
-}
 
 /* --- opening --------------------------------------------------------------------------------------------------------------- */
 
@@ -183,7 +25,7 @@ static qn_code on_output(void *ctx, const qn_graph *g, uint32_t node, const qn_a
     (void)err;
     qn_grad *t = ctx;
     const qn_node *n = &g->nodes[node];
-    for (unsigned k = 0; g == t->graph && k < n->n_out; k++)
+    for (unsigned k = 0; t->running && g == t->graph && k < n->n_out; k++)
         if (n->out[k] != QN_NO_VALUE)
             hold(t, n->out[k], &out[k]);
     return QN_OK;
@@ -207,8 +49,7 @@ static qn_code open_all(qn_grad *t, const qn_grad_options *o, qn_err *err)
         return QN_E_MEMORY;
     memset(t->weight_of, 0xff, n * sizeof *t->weight_of);
     memset(t->first_read, 0xff, n * sizeof *t->first_read);
-    QN_TRY(find_active(t, o, err));
-    find_kept(t);
+    QN_TRY(qn_grad_plan(t, o, err));
     const qn_exec_options x = {.read = o->read, .read_ctx = o->read_ctx, .memory_bytes = o->memory_bytes, .on_output = on_output, .tap_ctx = t};
     QN_TRY(qn_exec_open(t->env, t->graph, &x, &t->exec, err));
     for (uint32_t i = 0; i < o->n_weights; i++) {
@@ -429,7 +270,10 @@ static qn_code run(qn_grad *t, qn_frame *f, const qn_array *feeds, qn_loss_fn lo
 {
     const qn_graph *g = t->graph;
     qn_array *d_outs = outs + g->n_outputs;
-    QN_TRY(forward(t, f, feeds, outs, err));
+    t->running = true;
+    const qn_code forward_rc = forward(t, f, feeds, outs, err);
+    t->running = false;
+    QN_TRY(forward_rc);
     QN_TRY(loss(ctx, &t->exec->pool, outs, value, d_outs, err));
     for (uint32_t i = 0; i < g->n_outputs; i++) {
         qn_array_release(&f->values[g->outputs[i]]);

@@ -37,7 +37,8 @@ typedef struct qn_grad_options {
 } qn_grad_options;
 
 qn_code qn_grad_open(const qn_env *env, const qn_graph *g, const qn_grad_options *o, qn_grad **out, qn_err *err) QN_MUST_CHECK;
-/* One micro-batch: forward, loss, backward. Derivatives are added to those of earlier calls since qn_grad_clear. feeds are released. */
+/* One micro-batch: forward, loss, backward. Derivatives are added to those of earlier calls since qn_grad_clear; after a failure they are worth nothing. feeds
+ * are released in any case. */
 qn_code qn_grad_run(qn_grad *t, qn_array *feeds, qn_loss_fn loss, void *ctx, double *value, qn_err *err) QN_MUST_CHECK;
 /* Of weight i of the options: its shape, row-major. Valid until the next run or clear. */
 float *qn_grad_of(qn_grad *t, uint32_t i);

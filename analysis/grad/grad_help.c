@@ -26,6 +26,11 @@ static qn_code each_piece(void *ctx, uint64_t i, unsigned slot, qn_err *err)
 qn_code qn_grad_each(qn_exec *x, uint64_t n, uint64_t work, qn_each_fn fn, void *ctx, qn_err *err)
 {
     struct each e = {.fn = fn, .ctx = ctx, .n = n};
+    if (n <= PIECE) {
+        if (n)
+            fn(ctx, 0, n);
+        return QN_OK;
+    }
     return qn_exec_parts(x, qn_ceil_div(n, PIECE), n * work, each_piece, &e, err);
 }
 

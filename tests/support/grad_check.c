@@ -40,6 +40,7 @@ static double loss_of(const qn_array *outs, uint32_t n_outs, uint32_t mask)
 
 struct loss {
     uint32_t n_outs, mask;
+    bool plain; /* all factors 1 */
 };
 
 static qn_code loss(void *ctx, qn_pool *pool, const qn_array *outs, double *value, qn_array *d_outs, qn_err *err)
@@ -51,7 +52,7 @@ static qn_code loss(void *ctx, qn_pool *pool, const qn_array *outs, double *valu
             continue;
         QN_TRY(qn_array_new(pool, &d_outs[o], QN_F32, outs[o].dims, outs[o].rank, err));
         for (uint64_t i = 0; i < outs[o].n; i++)
-            ((float *)d_outs[o].data)[i] = (float)factor(o, i);
+            ((float *)d_outs[o].data)[i] = l->plain ? 1 : (float)factor(o, i);
     }
     return QN_OK;
 }
@@ -251,30 +252,38 @@ static float *fill(qt_rng *r, qt_grad_fill how, uint64_t n)
     return p;
 }
 
-void qt_grad_check(const qt_grad_op *op)
+struct made {
+    qn_source *source;
+    qn_graph *g;
+    uint32_t weights[OPERANDS];
+    float *data[OPERANDS];
+    qn_array feeds[OPERANDS];
+    unsigned n_weights;
+    char what[160];
+};
+
+static void make(const qt_grad_op *op, struct made *m)
 {
     static char text[OPERANDS][16];
     const qn_env *env = qt_made_env(1);
     const char *names[OPERANDS];
     qt_grad_in shapes[OPERANDS];
     qn_err err = {0};
-    qn_graph *g;
-    uint32_t in[OPERANDS], out[OPERANDS], weights[OPERANDS];
-    float *data[OPERANDS];
-    qn_array feeds[OPERANDS];
+    uint32_t in[OPERANDS], out[OPERANDS];
     unsigned n_in = 0, n_weights = 0, n_feeds = 0, n_attrs = 0;
-    char what[160];
     qt_rng r = qt_seed(7);
-    snprintf(what, sizeof what, "%s%s%s", op->type, op->what ? " " : "", op->what ? op->what : "");
+    snprintf(m->what, sizeof m->what, "%s%s%s", op->type, op->what ? " " : "", op->what ? op->what : "");
     for (unsigned i = 0; i < 10; i++)
-        if (op->in[i].fill >= QT_NORMAL && op->in[i].fill <= QT_SPREAD) {
+        if (op->in[i].fill >= QT_NORMAL && op->in[i].fill <= QT_EXACT) {
             snprintf(text[n_weights], 16, "w%u", i);
             names[n_weights] = text[n_weights];
             shapes[n_weights++] = op->in[i];
         }
-    qn_source *s = qt_grad_source(env, names, shapes, n_weights);
+    qn_source *s = m->source = qt_grad_source(env, names, shapes, n_weights);
     n_weights = 0;
-    cr_assert_eq(qn_graph_new(env, s, "test", &g, &err), QN_OK);
+    cr_assert_eq(qn_graph_new(env, s, "test", &m->g, &err), QN_OK);
+    qn_graph *const g = m->g;
+    const char *const what = m->what;
     for (unsigned i = 0; i < 10; i++) {
         const qt_grad_in *p = &op->in[i];
         const qn_dtype t = p->dtype ? p->dtype : QN_F32;
@@ -286,20 +295,22 @@ void qt_grad_check(const qt_grad_op *op)
         if (p->fill == QT_LEFT_OUT)
             continue;
         n_in = i + 1;
-        snprintf(name, sizeof name, "%c%u", p->fill <= QT_SPREAD ? 'w' : 'x', i);
+        snprintf(name, sizeof name, "%c%u", p->fill <= QT_EXACT ? 'w' : 'x', i);
         union {
             const void *in;
             void *out;
         } u = {.in = p->fill == QT_FIXED ? fill(&r, QT_NORMAL, n) : p->data};
-        if (p->fill <= QT_SPREAD) {
+        if (p->fill <= QT_EXACT) {
             cr_assert_eq(qn_graph_weight(g, name, &in[i], &err), QN_OK, "%s", err.text);
-            data[n_weights] = fill(&r, p->fill, n);
-            weights[n_weights++] = in[i];
+            m->data[n_weights] = fill(&r, p->fill, n);
+            if (p->fill == QT_EXACT)
+                memcpy(m->data[n_weights], p->data, n * sizeof(float));
+            m->weights[n_weights++] = in[i];
         } else if (p->fill == QT_CONST) {
             cr_assert_eq(qn_graph_const(g, name, t, p->dims, p->rank, p->data, &in[i], &err), QN_OK, "%s", err.text);
         } else {
             cr_assert_eq(qn_graph_input(g, name, t, p->dims, p->rank, &in[i], &err), QN_OK, "%s", err.text);
-            cr_assert_eq(qn_array_wrap(&feeds[n_feeds++], t, p->dims, p->rank, u.out, &err), QN_OK);
+            cr_assert_eq(qn_array_wrap(&m->feeds[n_feeds++], t, p->dims, p->rank, u.out, &err), QN_OK);
         }
     }
     while (n_attrs < 10 && op->attrs[n_attrs].name)
@@ -312,9 +323,41 @@ void qt_grad_check(const qt_grad_op *op)
         cr_assert_eq(qn_graph_output(g, out[i], &err), QN_OK);
     cr_assert_eq(qn_graph_seal(g, &err), QN_OK, "%s: %s", what, err.text);
     cr_assert(qn_backward_find(op->domain ? op->domain : "", op->type), "%s has no row", what);
-    qt_grad_compare(what, g, weights, data, n_weights, feeds, op->bar > 0 ? op->bar : 1e-3);
-    qn_graph_close(g);
-    qn_source_close(s);
+    m->n_weights = n_weights;
+}
+
+static void let_go(struct made *m)
+{
+    qn_graph_close(m->g);
+    qn_source_close(m->source);
+}
+
+void qt_grad_check(const qt_grad_op *op)
+{
+    struct made m;
+    make(op, &m);
+    qt_grad_compare(m.what, m.g, m.weights, m.data, m.n_weights, m.feeds, op->bar > 0 ? op->bar : 1e-3);
+    let_go(&m);
+}
+
+void qt_grad_gives(const qt_grad_op *op, const float *const *want)
+{
+    qn_err err = {0};
+    qn_grad *t;
+    struct made m;
+    double value;
+    make(op, &m);
+    struct weights w = {.values = m.weights, .data = m.data, .n = m.n_weights};
+    struct loss l = {.n_outs = m.g->n_outputs, .mask = UINT32_MAX, .plain = true};
+    const qn_grad_options o = {.read = read_weight, .read_ctx = &w, .weights = m.weights, .n_weights = m.n_weights};
+    cr_assert_eq(qn_grad_open(qt_made_env(1), m.g, &o, &t, &err), QN_OK, "%s", err.text);
+    cr_assert_eq(qn_grad_run(t, m.feeds, loss, &l, &value, &err), QN_OK, "%s", err.text);
+    for (unsigned i = 0; i < m.n_weights; i++)
+        for (uint64_t k = 0; k < qn_value_elems(&m.g->values[m.weights[i]]); k++)
+            cr_assert_eq(qn_grad_of(t, i)[k], want[i][k], "%s: derivative %u, element %llu is %g, not %g", m.what, i, (unsigned long long)k,
+                         (double)qn_grad_of(t, i)[k], (double)want[i][k]);
+    qn_grad_close(t);
+    let_go(&m);
 }
 
 void qt_grad_check_all(const qt_grad_op *ops)

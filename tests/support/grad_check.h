@@ -13,6 +13,7 @@ typedef enum qt_grad_fill {
     QT_BETWEEN,  /* the same: multiples of 1/8, all different: between those of QT_APART                                           */
     QT_POSITIVE, /* the same: 0.5 and more                                                                                         */
     QT_SPREAD,   /* the same: evenly between −0.9 and 0.9                                                                          */
+    QT_EXACT,    /* the same: `data`                                                                                               */
     QT_FIXED,    /* normal numbers fed by the caller: no derivative                                                                */
     QT_CONST,    /* `data` (of dtype, shape), known when shapes are inferred                                                        */
     QT_FED       /* `data`, fed                                                                                                    */
@@ -42,6 +43,9 @@ typedef struct qt_grad_op {
  * added up over calls, and that no memory is kept. With several outputs also for each alone. Of an operand of more than 64 elements, 64 are
  * looked at, 8 when the outputs are large. */
 void qt_grad_check(const qt_grad_op *op);
+/* The derivatives of the sum of all outputs by the weights among the operands, exactly: want[i] of the i-th weight. For points that central differences cannot
+ * judge: kinks, and equal candidates. */
+void qt_grad_gives(const qt_grad_op *op, const float *const *want);
 /* All of a table that ends with a NULL type. */
 void qt_grad_check_all(const qt_grad_op *ops);
 

@@ -18,6 +18,8 @@ const qt_grad_op qt_cases_binary[] = {
     {.type = "Mean", .in = {{QT_NORMAL, 3, {2, 3, 4}}, {QT_NORMAL, 2, {3, 1}}, {QT_NORMAL, 0, {0}}}},
     {.type = "Min", .in = {{QT_APART, 3, {2, 3, 4}}, {QT_BETWEEN, 2, {3, 1}}, {QT_SCALAR(0.25f)}}},
     {.type = "Mul", .in = {{QT_NORMAL, 2, {3, 4}}, {QT_NORMAL, 2, {3, 4}}}},
+    {.type = "Mul", .what = "a row", .in = {{QT_NORMAL, 3, {3, 2, 4}}, {QT_NORMAL, 1, {4}}}},
+    {.type = "Mul", .what = "a long row", .in = {{QT_FIXED, 2, {9, 700}}, {QT_NORMAL, 1, {700}}}},
     {.type = "Mul", .what = "by channel", .in = {{QT_NORMAL, 4, {2, 3, 2, 5}}, {QT_NORMAL, 4, {2, 3, 1, 1}}}},
     {.type = "Mul", .what = "both repeated", .in = {{QT_NORMAL, 4, {3, 1, 4, 1}}, {QT_NORMAL, 3, {2, 1, 5}}}},
     {.type = "Mul", .what = "a long sum", .in = {{QT_FIXED, 2, {5, 9001}}, {QT_NORMAL, 0, {0}}}},

@@ -56,3 +56,22 @@ Test(grad, reduce)
 {
     qt_grad_check_all(qt_cases_reduce);
 }
+
+#define DATA(...) (const float[]){__VA_ARGS__}
+#define WANT(...) (const float *const[]){__VA_ARGS__}
+
+/* One of equal candidates gets all: the first of a sum's axes and of a window, the last operand. At a kink the side of the forward pass counts. */
+Test(grad, ties_and_kinks)
+{
+    qt_grad_gives(&(qt_grad_op){.type = "ReduceMax", .in = {{QT_EXACT, 2, {2, 3}, DATA(1, 2, 2, 5, 5, 5)}, {QT_LIST(1)}}}, WANT(DATA(0, 1, 0, 1, 0, 0)));
+    qt_grad_gives(&(qt_grad_op){.type = "ReduceMin", .in = {{QT_EXACT, 2, {2, 3}, DATA(1, 1, 2, 5, 4, 4)}, {QT_LIST(1)}}}, WANT(DATA(1, 0, 0, 0, 1, 0)));
+    qt_grad_gives(&(qt_grad_op){.type = "MaxPool", .attrs = {QT_INTS("kernel_shape", 2)}, .in = {{QT_EXACT, 3, {1, 1, 5}, DATA(0, 3, 3, 3, 1)}}},
+                  WANT(DATA(0, 2, 1, 1, 0)));
+    qt_grad_gives(&(qt_grad_op){.type = "Max", .in = {{QT_EXACT, 1, {3}, DATA(1, 2, 3)}, {QT_EXACT, 1, {3}, DATA(1, 0, 3)}, {QT_EXACT, 1, {3}, DATA(1, 2, 0)}}},
+                  WANT(DATA(0, 0, 0), DATA(0, 0, 1), DATA(1, 1, 0)));
+    qt_grad_gives(&(qt_grad_op){.type = "Min", .in = {{QT_EXACT, 1, {2}, DATA(1, 2)}, {QT_EXACT, 1, {1}, DATA(1)}}}, WANT(DATA(0, 0), DATA(2)));
+    qt_grad_gives(&(qt_grad_op){.type = "Relu", .in = {{QT_EXACT, 1, {3}, DATA(-1, 0, 1)}}}, WANT(DATA(0, 0, 1)));
+    qt_grad_gives(&(qt_grad_op){.type = "Abs", .in = {{QT_EXACT, 1, {3}, DATA(-1, 0, 1)}}}, WANT(DATA(-1, 0, 1)));
+    qt_grad_gives(&(qt_grad_op){.type = "Clip", .in = {{QT_EXACT, 1, {4}, DATA(-1, 0, 1, 2)}, {QT_SCALAR(0)}, {QT_SCALAR(1)}}}, WANT(DATA(0, 1, 1, 0)));
+    qt_grad_gives(&(qt_grad_op){.type = "ReduceL2", .in = {{QT_EXACT, 1, {2}, DATA(0, 0)}}}, WANT(DATA(0, 0)));
+}
