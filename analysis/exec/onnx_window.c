@@ -1,5 +1,6 @@
-/* onnx_window.c: attributes of a sliding window, checked, and the sizes that follow. */
+/* onnx_window.c: attributes of a sliding window, checked, and the sizes that follow; the patches that it sees (im2col). */
 #include "analysis/exec/onnx_window.h"
+#include "base/num.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -94,4 +95,104 @@ qn_code qn_window_init(qn_window *w, const qn_node *n, unsigned n_axes, const in
                            w->pad[i], w->pad_end[i], span);
     }
     return QN_OK;
+}
+
+/* Output places in order, a run of them in one output row at a time. */
+typedef struct walk {
+    int64_t d, h, o;    /* where the run begins                                                                    */
+    int64_t len;        /* of it                                                                                   */
+    int64_t row, i;     /* as a tap sees it: output k of the run is place i + k · stride of this row of the image; −1: no row */
+    int64_t first, last; /* outputs of the run that lie inside                                                      */
+} walk;
+
+static inline walk walk_from(const qn_window *w, uint64_t place)
+{
+    const int64_t row = (int64_t)place / w->out[2];
+    return (walk){.d = row / w->out[1], .h = row % w->out[1], .o = (int64_t)place % w->out[2]};
+}
+
+static inline void see(const qn_window *w, const int64_t tap[3], int64_t left, walk *r)
+{
+    const int64_t d = r->d * w->stride[0] - w->pad[0] + tap[0] * w->dilation[0], h = r->h * w->stride[1] - w->pad[1] + tap[1] * w->dilation[1];
+    const int64_t s = w->stride[2], n = w->in[2];
+    r->len = w->out[2] - r->o < left ? w->out[2] - r->o : left;
+    r->i = r->o * s - w->pad[2] + tap[2] * w->dilation[2];
+    r->row = d < 0 || d >= w->in[0] || h < 0 || h >= w->in[1] ? -1 : d * w->in[1] + h;
+    int64_t lo = r->i < 0 ? -r->i : 0, hi = r->i >= n || r->row < 0 ? 0 : n - r->i;
+    if (s > 1) {
+        lo = (lo + s - 1) / s;
+        hi = (hi + s - 1) / s;
+    }
+    r->last = hi < r->len ? hi : r->len;
+    r->first = lo < r->last ? lo : r->last;
+}
+
+static inline void step(const qn_window *w, walk *r)
+{
+    r->o = 0;
+    if (++r->h == w->out[1]) {
+        r->h = 0;
+        r->d++;
+    }
+}
+
+static bool next_tap(const qn_window *w, int64_t tap[3])
+{
+    for (unsigned k = 3; k-- > 0;) {
+        if (++tap[k] < w->kernel[k])
+            return true;
+        tap[k] = 0;
+    }
+    return false;
+}
+
+void qn_window_unroll(const qn_window *w, uint64_t channels, const float *x, uint64_t from, uint64_t to, float *cols, uint64_t ld)
+{
+    const int64_t s = w->stride[2];
+    const walk begin = walk_from(w, from);
+    for (uint64_t ch = 0; ch < channels; ch++, x += qn_window_in(w)) {
+        int64_t tap[3] = {0};
+        do {
+            walk r = begin;
+            float *dst = cols;
+            for (int64_t left = (int64_t)(to - from); left > 0; left -= r.len, dst += r.len, step(w, &r)) {
+                see(w, tap, left, &r);
+                const float *src = x + (r.row < 0 ? 0 : r.row) * w->in[2];
+                for (int64_t o = 0; o < r.first; o++)
+                    dst[o] = 0;
+                if (s == 1 && r.last > r.first)
+                    memcpy(dst + r.first, src + r.i + r.first, (size_t)(r.last - r.first) * sizeof *dst);
+                else
+                    for (int64_t o = r.first; o < r.last; o++)
+                        dst[o] = src[r.i + o * s];
+                for (int64_t o = r.last; o < r.len; o++)
+                    dst[o] = 0;
+            }
+            cols += ld;
+        } while (next_tap(w, tap));
+    }
+}
+
+void qn_window_roll(const qn_window *w, uint64_t channels, const float *cols, uint64_t ld, uint64_t from, uint64_t to, float *x)
+{
+    const int64_t s = w->stride[2];
+    const walk begin = walk_from(w, from);
+    for (uint64_t ch = 0; ch < channels; ch++, x += qn_window_in(w)) {
+        int64_t tap[3] = {0};
+        do {
+            walk r = begin;
+            const float *src = cols;
+            for (int64_t left = (int64_t)(to - from); left > 0; left -= r.len, src += r.len, step(w, &r)) {
+                see(w, tap, left, &r);
+                float *dst = x + (r.row < 0 ? 0 : r.row) * w->in[2];
+                if (s == 1)
+                    for (int64_t o = r.first; o < r.last; o++)
+                        dst[r.i + o] += src[o];
+                else
+                    for (int64_t o = r.first; o < r.last; o++)
+                        dst[r.i + o * s] += src[o];
+            }
+            cols += ld;
+        } while (next_tap(w, tap));
+    }
 }

@@ -12,6 +12,7 @@ struct qn_grad {
     qn_exec *exec;
     uint32_t n_weights;
     qn_array *sums;       /* per asked weight: its derivative                                                     */
+    bool *fresh;          /* per asked weight: the sum is 0, whatever stands in it                                 */
     uint32_t *weight_of;  /* per value: index of the asked weight, or QN_NO_VALUE                                 */
     const qn_backward **rows; /* per node: how it goes back; NULL: it does not                                    */
     bool *active;         /* per value: an asked weight leads to it, and it leads to an output, by rows all along  */
@@ -193,6 +194,7 @@ static qn_code open_all(qn_grad *t, const qn_grad_options *o, qn_err *err)
     const qn_alloc *a = t->env->alloc;
     const uint64_t n = (uint64_t)t->graph->n_values + 1;
     t->sums = qn_mem_zeros(a, (uint64_t)o->n_weights + 1, sizeof *t->sums, err);
+    t->fresh = qn_mem_zeros(a, (uint64_t)o->n_weights + 1, sizeof *t->fresh, err);
     t->weight_of = qn_mem_zeros(a, n, sizeof *t->weight_of, err);
     t->first_read = qn_mem_zeros(a, n, sizeof *t->first_read, err);
     t->rows = qn_mem_zeros(a, (uint64_t)t->graph->n_nodes + 1, sizeof *t->rows, err);
@@ -201,7 +203,7 @@ static qn_code open_all(qn_grad *t, const qn_grad_options *o, qn_err *err)
     t->open = qn_mem_zeros(a, n, sizeof *t->open, err);
     t->kept = qn_mem_zeros(a, n, sizeof *t->kept, err);
     t->d = qn_mem_zeros(a, n, sizeof *t->d, err);
-    if (!t->sums || !t->weight_of || !t->first_read || !t->rows || !t->active || !t->keep || !t->open || !t->kept || !t->d)
+    if (!t->sums || !t->fresh || !t->weight_of || !t->first_read || !t->rows || !t->active || !t->keep || !t->open || !t->kept || !t->d)
         return QN_E_MEMORY;
     memset(t->weight_of, 0xff, n * sizeof *t->weight_of);
     memset(t->first_read, 0xff, n * sizeof *t->first_read);
@@ -243,7 +245,7 @@ void qn_grad_close(qn_grad *t)
     for (uint32_t i = 0; i < t->n_weights; i++)
         qn_array_release(&t->sums[i]);
     qn_exec_close(t->exec);
-    void *all[] = {t->sums, t->weight_of, t->first_read, t->active, t->keep, t->open, t->kept, t->d, t->rows};
+    void *all[] = {t->sums, t->fresh, t->weight_of, t->first_read, t->active, t->keep, t->open, t->kept, t->d, t->rows};
     for (unsigned i = 0; i < sizeof all / sizeof *all; i++)
         qn_mem_put(a, all[i]);
     qn_mem_put(a, t);
@@ -251,14 +253,16 @@ void qn_grad_close(qn_grad *t)
 
 float *qn_grad_of(qn_grad *t, uint32_t i)
 {
+    if (t->fresh[i] && t->sums[i].n)
+        memset(t->sums[i].data, 0, qn_array_bytes(&t->sums[i]));
+    t->fresh[i] = false;
     return t->sums[i].data;
 }
 
 void qn_grad_clear(qn_grad *t)
 {
     for (uint32_t i = 0; i < t->n_weights; i++)
-        if (t->sums[i].n)
-            memset(t->sums[i].data, 0, qn_array_bytes(&t->sums[i]));
+        t->fresh[i] = true;
 }
 
 qn_exec *qn_grad_exec(qn_grad *t)
@@ -286,13 +290,22 @@ static qn_code give(qn_grad *t, uint32_t value, qn_array *a, qn_err *err)
 {
     const uint32_t w = t->weight_of[value];
     qn_array *to = w == QN_NO_VALUE ? &t->d[value] : &t->sums[w], sum;
-    if (to->dtype == QN_BYTES) {
+    if (to->dtype != QN_BYTES && to->n != a->n)
+        return QN_BUG(err, "a derivative of another shape than '%s'", t->graph->values[value].name);
+    const bool first = w != QN_NO_VALUE && t->fresh[w];
+    if (first)
+        t->fresh[w] = false;
+    if (to->dtype == QN_BYTES || (first && qn_array_is_only(a))) {
+        qn_array_release(to);
         *to = *a;
         memset(a, 0, sizeof *a);
         return QN_OK;
     }
-    if (to->n != a->n)
-        return QN_BUG(err, "a derivative of another shape than '%s'", t->graph->values[value].name);
+    if (first) {
+        if (to->n)
+            memcpy(to->data, a->data, qn_array_bytes(to));
+        return QN_OK;
+    }
     if (w != QN_NO_VALUE || qn_array_is_only(to)) {
         QN_TRY(qn_grad_add(t->exec, to->data, a->data, to->data, to->n, err));
     } else if (qn_array_is_only(a)) {

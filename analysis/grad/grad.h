@@ -39,7 +39,7 @@ typedef struct qn_grad_options {
 qn_code qn_grad_open(const qn_env *env, const qn_graph *g, const qn_grad_options *o, qn_grad **out, qn_err *err) QN_MUST_CHECK;
 /* One micro-batch: forward, loss, backward. Derivatives are added to those of earlier calls since qn_grad_clear. feeds are released. */
 qn_code qn_grad_run(qn_grad *t, qn_array *feeds, qn_loss_fn loss, void *ctx, double *value, qn_err *err) QN_MUST_CHECK;
-/* Of weight i of the options: its shape, row-major. */
+/* Of weight i of the options: its shape, row-major. Valid until the next run or clear. */
 float *qn_grad_of(qn_grad *t, uint32_t i);
 void qn_grad_clear(qn_grad *t);
 /* The executor behind it: qn_exec_forget after a weight has changed; its pool for feeds. */

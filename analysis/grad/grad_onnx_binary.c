@@ -190,8 +190,9 @@ static qn_code take(void *ctx, const qn_walk *w, const int64_t *off, uint64_t at
     float *rest = c->rest + at, *o = c->o + at;
     for (uint64_t i = 0; i < n; i++) {
         const bool mine = v[(int64_t)i * s] == y[i];
-        o[i] = mine ? rest[i] : 0;
-        rest[i] = mine ? 0 : rest[i];
+        const float left = rest[i];
+        o[i] = mine ? left : 0;
+        rest[i] = mine ? 0 : left;
     }
     return QN_OK;
 }

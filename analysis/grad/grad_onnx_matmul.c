@@ -1,6 +1,10 @@
 /* grad_onnx_matmul.c: MatMul and Gemm. Y = A · B: dA = dY · Bᵀ, dB = Aᵀ · dY, summed over the axes along which an operand was repeated. */
 #include "analysis/grad/backs.h"
+#include <cblas.h>
 #include <string.h>
+
+/* Matrices up to this are worked on a batch for each task, larger ones one after the other in tiles. */
+enum { SMALL = 1 << 18 };
 
 /* Shapes with both matrix axes; vectors as a row on the left, a column on the right. */
 typedef struct product {
@@ -27,18 +31,48 @@ static void read_product(product *p, const qn_array *a, const qn_array *b)
     }
 }
 
-static bool next(const product *p, int64_t *at, uint64_t *ia, uint64_t *ib)
+/* The matrices of batch i. */
+static void pick(const product *p, uint64_t i, uint64_t *ia, uint64_t *ib)
 {
-    for (unsigned i = p->n_lead; i-- > 0;) {
-        *ia += (uint64_t)p->step_a[i];
-        *ib += (uint64_t)p->step_b[i];
-        if (++at[i] < p->lead[i])
-            return true;
-        *ia -= (uint64_t)(p->step_a[i] * p->lead[i]);
-        *ib -= (uint64_t)(p->step_b[i] * p->lead[i]);
-        at[i] = 0;
+    *ia = *ib = 0;
+    for (unsigned k = p->n_lead; k-- > 0; i /= (uint64_t)p->lead[k]) {
+        const uint64_t at = i % (uint64_t)p->lead[k];
+        *ia += at * (uint64_t)p->step_a[k];
+        *ib += at * (uint64_t)p->step_b[k];
     }
-    return false;
+}
+
+/* No matrix of an operand stands in two batches. */
+static bool each_once(const product *p, const int64_t *steps)
+{
+    for (unsigned k = 0; k < p->n_lead; k++)
+        if (p->lead[k] > 1 && !steps[k])
+            return false;
+    return true;
+}
+
+struct batches {
+    const product *p;
+    const float *a, *b, *dy;
+    float *da, *db; /* NULL: not wanted */
+};
+
+/* Task: one batch, whose results nobody else writes. */
+static qn_code batch_alone(void *ctx, uint64_t i, unsigned slot, qn_err *err)
+{
+    (void)slot;
+    (void)err;
+    const struct batches *t = ctx;
+    const blasint m = (blasint)t->p->m, n = (blasint)t->p->n, k = (blasint)t->p->k;
+    const uint64_t mk = t->p->m * t->p->k, kn = t->p->k * t->p->n;
+    const float *dy = t->dy + i * t->p->m * t->p->n;
+    uint64_t ia, ib;
+    pick(t->p, i, &ia, &ib);
+    if (t->da)
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, k, n, 1, dy, n, t->b + ib * kn, n, 0, t->da + ia * mk, k);
+    if (t->db)
+        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, k, n, m, 1, t->a + ia * mk, k, dy, n, 0, t->db + ib * kn, n);
+    return QN_OK;
 }
 
 qn_code qn_back_matmul(qn_exec *x, const qn_node *n, const qn_array *in, const qn_array *out, const qn_array *d_out, const bool *want,
@@ -63,15 +97,18 @@ qn_code qn_back_matmul(qn_exec *x, const qn_node *n, const qn_array *in, const q
             QN_TRY(qn_grad_gemm(x, true, false, k, w, rows, 1, a, k, dy, w, 0, d_in[1].data, w, err));
         return QN_OK;
     }
-    int64_t at[QN_ARRAY_RANK_MAX] = {0};
-    uint64_t ia = 0, ib = 0;
+    const bool alone = (!want[0] || each_once(&p, p.step_a)) && (!want[1] || each_once(&p, p.step_b));
+    if (alone && k && m * k <= SMALL && k * w <= SMALL) {
+        struct batches t = {.p = &p, .a = a, .b = b, .dy = dy, .da = d_in[0].data, .db = d_in[1].data};
+        return qn_exec_parts(x, p.n_batch, 2 * d_out[0].n * k, batch_alone, &t, err);
+    }
     for (uint64_t i = 0; i < p.n_batch; i++) {
+        uint64_t ia, ib;
+        pick(&p, i, &ia, &ib);
         if (want[0])
             QN_TRY(qn_grad_gemm(x, false, true, m, k, w, 1, dy + i * m * w, w, b + ib * k * w, w, 1, (float *)d_in[0].data + ia * m * k, k, err));
         if (want[1])
             QN_TRY(qn_grad_gemm(x, true, false, k, w, m, 1, a + ia * m * k, k, dy + i * m * w, w, 1, (float *)d_in[1].data + ib * k * w, w, err));
-        if (!next(&p, at, &ia, &ib))
-            break;
     }
     return QN_OK;
 }

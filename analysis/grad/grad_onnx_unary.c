@@ -64,8 +64,10 @@ static void relu(void *ctx, uint64_t from, uint64_t to)
     const struct unary *u = ctx;
     const float *y = u->y, *dy = u->dy;
     float *dx = u->dx;
-    for (uint64_t i = from; i < to; i++)
-        dx[i] = y[i] > 0 ? dy[i] : 0;
+    for (uint64_t i = from; i < to; i++) {
+        const float g = dy[i]; /* read in any case: a choice of values becomes vector code */
+        dx[i] = y[i] > 0 ? g : 0;
+    }
 }
 
 static void neg(void *ctx, uint64_t from, uint64_t to)

@@ -8,68 +8,12 @@
  * Exit: 0; 4 when the model has what we do not support; 1 otherwise, with a line "error TEXT". */
 #include "analysis/exec/exec.h"
 #include "analysis/graph/build.h"
+#include "tests/interop/onnx_feeds.h"
 #include "tests/support/hostile.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-enum { TENSORS_MAX = 64 };
-
-static void *read_whole(const char *path, size_t *n)
-{
-    FILE *f = fopen(path, "rb");
-    if (!f || fseek(f, 0, SEEK_END) != 0)
-        return NULL;
-    *n = (size_t)ftell(f);
-    rewind(f);
-    void *p = malloc(*n + 1);
-    const size_t got = p ? fread(p, 1, *n, f) : 0;
-    fclose(f);
-    return got == *n ? p : NULL;
-}
-
-static qn_dtype dtype_of(const char *name)
-{
-    for (unsigned t = 0; t < QN_DTYPE_PLAIN; t++)
-        if (qn_dtype_name((qn_dtype)t) && !strcmp(qn_dtype_name((qn_dtype)t), name))
-            return (qn_dtype)t;
-    return QN_BYTES;
-}
-
-static qn_code read_inputs(const qn_graph *g, const char *dir, qn_array *feeds, qn_err *err)
-{
-    char path[4096], line[2048];
-    snprintf(path, sizeof path, "%s/inputs", dir);
-    FILE *f = fopen(path, "r");
-    for (unsigned k = 0; f && fgets(line, sizeof line, f); k++) {
-        char *save = NULL;
-        const char *name = strtok_r(line, "\t\n", &save), *type = strtok_r(NULL, "\t\n", &save), *rank = strtok_r(NULL, "\t\n", &save);
-        int64_t dims[QN_ARRAY_RANK_MAX] = {0};
-        const unsigned n_dims = rank ? (unsigned)atoi(rank) : 0;
-        for (unsigned i = 0; i < n_dims && i < QN_ARRAY_RANK_MAX; i++) {
-            const char *d = strtok_r(NULL, "\t\n", &save);
-            dims[i] = d ? atoll(d) : 0;
-        }
-        size_t n;
-        snprintf(path, sizeof path, "%s/in%u", dir, k);
-        void *data = read_whole(path, &n);
-        for (uint32_t i = 0; name && type && data && i < g->n_inputs; i++)
-            if (!strcmp(g->values[g->inputs[i]].name, name) && i < TENSORS_MAX) {
-                const qn_code rc = qn_array_wrap(&feeds[i], dtype_of(type), dims, n_dims, data, err);
-                if (rc != QN_OK)
-                    return rc;
-            }
-    }
-    if (f)
-        fclose(f);
-    for (uint32_t i = 0; i < g->n_inputs; i++)
-        if (i >= TENSORS_MAX || feeds[i].dtype == QN_BYTES) {
-            snprintf(err->text, sizeof err->text, "no data for input '%s'", g->values[g->inputs[i]].name);
-            return QN_E_USAGE;
-        }
-    return QN_OK;
-}
 
 static double cpu_ms(void)
 {
@@ -130,13 +74,13 @@ static qn_code run(const qn_env *env, const char *model, const char *dir, bool t
     qn_source *s = NULL;
     qn_graph *g = NULL;
     qn_exec *x = NULL;
-    static qn_array feeds[TENSORS_MAX], outs[TENSORS_MAX];
+    static qn_array feeds[QT_TENSORS_MAX], outs[QT_TENSORS_MAX];
     double ms = 0;
     qn_code rc = qn_source_open(env, model, &s, err);
     if (rc == QN_OK)
         rc = qn_graph_of_onnx(env, s, &g, err);
     if (rc == QN_OK)
-        rc = read_inputs(g, dir, feeds, err);
+        rc = qt_read_inputs(g, dir, feeds, err);
     if (rc == QN_OK)
         rc = qn_exec_open(env, g, times ? &(qn_exec_options){.on_output = add_time} : NULL, &x, err);
     last_ms = cpu_ms();
@@ -156,7 +100,7 @@ static qn_code run(const qn_env *env, const char *model, const char *dir, bool t
     }
     for (unsigned i = 0; i < 64 && spent[i].type[0]; i++)
         printf("time\t%s\t%.3f\n", spent[i].type, spent[i].ms);
-    for (unsigned i = 0; i < TENSORS_MAX; i++)
+    for (unsigned i = 0; i < QT_TENSORS_MAX; i++)
         qn_array_release(&outs[i]);
     qn_exec_close(x);
     qn_graph_close(g);

@@ -39,7 +39,8 @@ typedef struct qt_grad_op {
 } qt_grad_op;
 
 /* Asserts that the derivatives by all weights among the operands are right, the same for one weight at a time and for one and two threads, that they are
- * added up over calls, and that no memory is kept. With several outputs also for each alone. Of an operand of more than 64 elements, 64 are looked at. */
+ * added up over calls, and that no memory is kept. With several outputs also for each alone. Of an operand of more than 64 elements, 64 are
+ * looked at, 8 when the outputs are large. */
 void qt_grad_check(const qt_grad_op *op);
 /* All of a table that ends with a NULL type. */
 void qt_grad_check_all(const qt_grad_op *ops);

@@ -3,7 +3,8 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-static const qt_grad_op *const tables[] = {qt_cases_matmul, qt_cases_binary, qt_cases_unary};
+static const qt_grad_op *const tables[] = {qt_cases_matmul, qt_cases_conv, qt_cases_pool, qt_cases_norm, qt_cases_binary, qt_cases_unary, qt_cases_move,
+                                           qt_cases_reduce};
 
 Test(grad, every_row_has_a_case)
 {
@@ -21,6 +22,21 @@ Test(grad, matmul)
     qt_grad_check_all(qt_cases_matmul);
 }
 
+Test(grad, conv)
+{
+    qt_grad_check_all(qt_cases_conv);
+}
+
+Test(grad, pool)
+{
+    qt_grad_check_all(qt_cases_pool);
+}
+
+Test(grad, norm)
+{
+    qt_grad_check_all(qt_cases_norm);
+}
+
 Test(grad, binary)
 {
     qt_grad_check_all(qt_cases_binary);
@@ -29,4 +45,14 @@ Test(grad, binary)
 Test(grad, unary)
 {
     qt_grad_check_all(qt_cases_unary);
+}
+
+Test(grad, move)
+{
+    qt_grad_check_all(qt_cases_move);
+}
+
+Test(grad, reduce)
+{
+    qt_grad_check_all(qt_cases_reduce);
 }
