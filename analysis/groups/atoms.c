@@ -88,22 +88,29 @@ uint32_t qn_out(const qn_grouping *s, const qn_node *n, unsigned i)
     return i < n->n_out ? known(s, n->out[i]) : QN_NO_VALUE;
 }
 
-const int64_t *qn_in_ints(const qn_grouping *s, const qn_node *n, unsigned i, unsigned *count)
+const int64_t *qn_in_ints(qn_grouping *s, const qn_node *n, unsigned i, unsigned *count)
 {
     *count = 0;
     if (i >= n->n_in || n->in[i] == QN_NO_VALUE)
         return NULL;
     const qn_array *a = &s->t.content[n->in[i]];
-    if (a->dtype != QN_I64 || a->n > UINT32_MAX)
+    if ((a->dtype != QN_I64 && a->dtype != QN_I32) || a->n > UINT32_MAX)
         return NULL;
+    *count = (unsigned)a->n;
+    if (a->dtype == QN_I32) {
+        int64_t *wide = qn_arena_get(&s->scratch, (a->n + 1) * sizeof *wide, 8, s->err);
+        for (uint64_t k = 0; wide && k < a->n; k++)
+            wide[k] = ((const int32_t *)a->data)[k];
+        s->rc = wide ? s->rc : QN_E_MEMORY;
+        return wide;
+    }
     for (uint64_t k = 0; k < a->n; k++)
         if (((const int64_t *)a->data)[k] == QN_INT_UNKNOWN)
             return NULL;
-    *count = (unsigned)a->n;
     return a->data;
 }
 
-const int64_t *qn_list(const qn_grouping *s, const qn_node *n, const char *attr, unsigned input, unsigned *count, bool *known_)
+const int64_t *qn_list(qn_grouping *s, const qn_node *n, const char *attr, unsigned input, unsigned *count, bool *known_)
 {
     *known_ = true;
     const int64_t *list = attr ? qn_node_ints(n, attr, count) : NULL;

@@ -8,11 +8,11 @@ static qn_code count_readers(qn_grouping *s, qn_err *err)
     const uint64_t n = (uint64_t)s->g->n_values + 1;
     s->n_readers = qn_arena_get(&s->scratch, n * sizeof *s->n_readers, 4, err);
     s->only_reader = qn_arena_get(&s->scratch, n * sizeof *s->only_reader, 4, err);
-    s->choice = qn_arena_get(&s->scratch, ((uint64_t)s->g->n_nodes + 1) * QN_ARRAY_RANK_MAX, 1, err);
+    s->choice = qn_arena_get(&s->scratch, ((uint64_t)s->g->n_nodes + 1) * sizeof *s->choice, 2, err);
     if (!s->n_readers || !s->only_reader || !s->choice)
         return QN_E_MEMORY;
     memset(s->n_readers, 0, n * sizeof *s->n_readers);
-    memset(s->choice, 0, ((uint64_t)s->g->n_nodes + 1) * QN_ARRAY_RANK_MAX);
+    memset(s->choice, 0, ((uint64_t)s->g->n_nodes + 1) * sizeof *s->choice);
     for (uint32_t i = 0; i < s->g->n_nodes; i++) {
         const qn_node *d = &s->g->nodes[i];
         for (unsigned k = 0; k < d->n_in; k++)

@@ -69,7 +69,7 @@ typedef struct qn_grouping {
     uint8_t *zero;          /* per atom: qn_zero                              */
     uint8_t *role;          /* per axis: bits 1 << qn_member_role             */
     bool zero_pass, late;   /* late: reshapes that have a choice, after all others            */
-    uint8_t *choice;        /* per node, QN_ARRAY_RANK_MAX: what a reshape has decided        */
+    uint16_t *choice;       /* per node: factors that carry (rule_reshape.c)              */
     qn_why *whys;
     uint64_t n_whys, cap_whys;
     qn_product *products;
@@ -101,9 +101,9 @@ qn_axis qn_axis_at(const qn_grouping *s, uint32_t value, int axis);
 uint32_t qn_in(const qn_grouping *s, const qn_node *n, unsigned i);
 uint32_t qn_out(const qn_grouping *s, const qn_node *n, unsigned i);
 /* The content of an input, if known (the same in every run): integers; NULL. */
-const int64_t *qn_in_ints(const qn_grouping *s, const qn_node *n, unsigned i, unsigned *count);
+const int64_t *qn_in_ints(qn_grouping *s, const qn_node *n, unsigned i, unsigned *count);
 /* A list that is an attribute in old versions and an input in new ones. NULL: it is left out (*known true) or not known. */
-const int64_t *qn_list(const qn_grouping *s, const qn_node *n, const char *attr, unsigned input, unsigned *count, bool *known);
+const int64_t *qn_list(qn_grouping *s, const qn_node *n, const char *attr, unsigned input, unsigned *count, bool *known);
 
 /* Reasons; text is printf's. "dull" ones: qn_why.dull. */
 uint32_t qn_reason(qn_grouping *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

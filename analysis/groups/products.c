@@ -23,18 +23,22 @@ bool qn_is_weight(const qn_grouping *s, uint32_t v)
     return s->g->values[v].kind == QN_VALUE_WEIGHT && is_float(s, v);
 }
 
-/* The one axis of `in` with the atoms that `axis` of `out` has; -1. Sizes 1 come and go, all others keep their order. */
+/* Elements of one index of an axis, and of all axes further in. */
+static double behind(const qn_grouping *s, uint32_t v, int axis)
+{
+    double n = 1;
+    for (int k = axis + 1; k < s->t.rank[v]; k++)
+        n *= (double)s->t.dims[qn_axis_number(v, (unsigned)k)];
+    return n;
+}
+
+/* The axis of `in` that `axis` of its reshaped form `out` is; -1: none is. */
 static int same_axis(const qn_grouping *s, uint32_t out, int axis, uint32_t in)
 {
-    unsigned big = 0;
-    for (int k = 0; k < axis; k++)
-        big += s->t.dims[qn_axis_number(out, (unsigned)k)] != 1;
     const int64_t want = s->t.dims[qn_axis_number(out, (unsigned)axis)];
-    for (int k = 0; k < s->t.rank[in]; k++) {
-        const int64_t d = s->t.dims[qn_axis_number(in, (unsigned)k)];
-        if (d != 1 && big-- == 0)
-            return d == want ? k : -1;
-    }
+    for (int k = 0; k < s->t.rank[in]; k++)
+        if (s->t.dims[qn_axis_number(in, (unsigned)k)] == want && behind(s, in, k) <= behind(s, out, axis) && behind(s, in, k) >= behind(s, out, axis))
+            return k;
     return -1;
 }
 

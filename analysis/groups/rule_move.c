@@ -65,6 +65,10 @@ void qn_rule_split(qn_grouping *s, const qn_node *n)
             part(s, xa, k * (xa.n / groups) + off, ya, k * size, size);
         off += size;
     }
+    /* Parts that repeat: what is left must repeat too. A repeat goes as a whole (a head), or the same place of all. */
+    const uint32_t per = groups > 1 ? xa.n / groups : 0;
+    for (uint32_t i = 0; i < xa.n && per; i++)
+        qn_tie(s, xa.first + i, xa.first + (s->o && s->o->inner ? i % per : i - i % per));
 }
 
 static bool varies(const qn_grouping *s, uint32_t v, int axis)
