@@ -9,24 +9,7 @@
 
 enum { EXPERTS_MAX = 4096 };
 
-<<<<<<< HEAD
 static qn_code parse(const qn_node *n, qn_lm_moe *m, qn_err *err)
-=======
-typedef enum layout { SEPARATE, STACKED, FUSED } layout;
-
-struct moe {
-    uint64_t n, top_k, cols, rows;
-    uint64_t ffn, ffn_most; /* of the expert at hand, and of the widest: pruned ones may differ */
-    layout layout;
-    bool norm;
-    const qn_lm_act *act;
-    const float *logits;
-    int64_t *chosen; /* (rows, top_k) experts                                  */
-    float *share;    /* (rows, top_k) what their output is multiplied with     */
-};
-
-static qn_code parse(const qn_node *n, struct moe *m, qn_err *err)
->>>>>>> groups
 {
     const char *name = qn_node_string(n, "layout", "");
     QN_TRY(qn_lm_size(n, "experts", 0, &m->n, err));
@@ -66,9 +49,9 @@ qn_code qn_experts_shape(const qn_node *n, const qn_info *in, qn_info *out, qn_e
 }
 
 /* Width of an expert's ffn: columns of its down weight. */
-static uint64_t ffn_of(const struct moe *m, const qn_array *in, uint64_t expert)
+uint64_t qn_lm_moe_ffn(const qn_lm_moe *m, const qn_array *in, uint64_t expert)
 {
-    const qn_array *down = &in[input_of(m, 2, expert)];
+    const qn_array *down = &in[qn_lm_moe_input(m, 2, expert)];
     return down->rank ? (uint64_t)down->dims[down->rank - 1u] : 0;
 }
 
@@ -86,20 +69,12 @@ qn_code qn_lm_moe_get(const qn_node *n, const qn_array *in, qn_lm_moe *m, qn_err
     QN_TRY(qn_lm_matrix(&in[1], "logits", m->n, err));
     if (in[down].rank != rank || (uint64_t)in[1].dims[0] != m->rows)
         return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "weights or logits do not fit the %" PRIu64 " tokens", m->rows);
-<<<<<<< HEAD
-    m->ffn = (uint64_t)in[down].dims[o + 1];
-    for (unsigned role = 0; role < 3; role++)
-        for (uint64_t e = 0; e < (m->layout == QN_MOE_SEPARATE ? m->n : 1); e++) {
-            const qn_array *w = &in[qn_lm_moe_input(m, role, e)];
-            const uint64_t out = role == 2 ? m->cols : m->layout == QN_MOE_FUSED ? 2 * m->ffn : m->ffn;
-=======
-    for (uint64_t e = 0; e < (m->layout == SEPARATE ? m->n : 1); e++) {
-        m->ffn = ffn_of(m, in, e);
+    for (uint64_t e = 0; e < (m->layout == QN_MOE_SEPARATE ? m->n : 1); e++) {
+        m->ffn = qn_lm_moe_ffn(m, in, e);
         m->ffn_most = qn_max_u64(m->ffn_most, m->ffn);
         for (unsigned role = 0; role < 3; role++) {
-            const qn_array *w = &in[input_of(m, role, e)];
-            const uint64_t out = role == 2 ? m->cols : m->layout == FUSED ? 2 * m->ffn : m->ffn;
->>>>>>> groups
+            const qn_array *w = &in[qn_lm_moe_input(m, role, e)];
+            const uint64_t out = role == 2 ? m->cols : m->layout == QN_MOE_FUSED ? 2 * m->ffn : m->ffn;
             if (w->dtype != QN_F32 || w->rank != rank || (rank == 3 && (uint64_t)w->dims[0] != m->n) || (uint64_t)w->dims[o] != out ||
                 (uint64_t)w->dims[o + 1] != (role == 2 ? m->ffn : m->cols))
                 return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "the %s weight of expert %" PRIu64 " is %s: (%" PRIu64 ", %" PRIu64 ") is expected",
@@ -266,18 +241,13 @@ static qn_code run_all(qn_exec *x, const qn_node *n, qn_lm_moe *m, const qn_arra
     const int64_t list[1] = {(int64_t)most};
     QN_TRY(qn_exec_new(x, &s->place, QN_I64, list, 1, err));
     QN_TRY(floats(x, &s->x, most, m->cols, err));
-<<<<<<< HEAD
-    QN_TRY(floats(x, &s->gate, most, m->layout == QN_MOE_FUSED ? 2 * m->ffn : m->ffn, err));
-    QN_TRY(floats(x, &s->up, most, m->ffn, err));
-=======
-    QN_TRY(floats(x, &s->gate, most, m->layout == FUSED ? 2 * m->ffn_most : m->ffn_most, err));
+    QN_TRY(floats(x, &s->gate, most, m->layout == QN_MOE_FUSED ? 2 * m->ffn_most : m->ffn_most, err));
     QN_TRY(floats(x, &s->up, most, m->ffn_most, err));
->>>>>>> groups
     QN_TRY(floats(x, &s->y, most, m->cols, err));
     QN_TRY(qn_exec_new(x, out, QN_F32, in[0].dims, 2, err));
     memset(out->data, 0, qn_array_bytes(out));
     for (uint64_t e = 0; e < m->n; e++) {
-        m->ffn = ffn_of(m, in, e);
+        m->ffn = qn_lm_moe_ffn(m, in, e);
         QN_TRY(run_expert(x, n, m, in, e, s, out->data, err));
     }
     return QN_OK;

@@ -23,7 +23,8 @@ uint64_t qn_lm_attention_longest(const qn_lm_attention *a);
 
 typedef enum qn_moe_layout { QN_MOE_SEPARATE, QN_MOE_STACKED, QN_MOE_FUSED } qn_moe_layout;
 typedef struct qn_lm_moe {
-    uint64_t n, top_k, cols, ffn, rows; /* experts; chosen for a token; values of a token, of an expert's inside; tokens */
+    uint64_t n, top_k, cols, rows; /* experts; chosen for a token; values of a token; tokens                         */
+    uint64_t ffn, ffn_most;        /* values inside of the expert at hand, and of the widest: pruned ones may differ */
     qn_moe_layout layout;
     bool norm;
     const qn_lm_act *act;
@@ -37,6 +38,8 @@ qn_code qn_lm_moe_get(const qn_node *n, const qn_array *in, qn_lm_moe *m, qn_err
 qn_code qn_lm_moe_route(qn_exec *x, qn_lm_moe *m, qn_array *chosen, qn_array *share, qn_err *err) QN_MUST_CHECK;
 /* Position of a weight among the node's inputs; role 0 gate (or gate and up), 1 up, 2 down. */
 unsigned qn_lm_moe_input(const qn_lm_moe *m, unsigned role, uint64_t expert);
+/* Width inside of an expert: columns of its down weight. */
+uint64_t qn_lm_moe_ffn(const qn_lm_moe *m, const qn_array *in, uint64_t expert);
 /* Where in chosen and share an expert is, in order → place; place / top_k is the token. Returns how many. */
 uint64_t qn_lm_moe_places(const qn_lm_moe *m, uint64_t expert, int64_t *place);
 /* Tokens of the expert that has most of them. */

@@ -194,6 +194,7 @@ static qn_code run(struct back *b, qn_err *err)
     QN_TRY(qn_lm_moe_route(b->x, m, &b->chosen, &b->share, err));
     const uint64_t most = qn_lm_moe_most(m);
     const int64_t list[1] = {(int64_t)most};
+    m->ffn = m->ffn_most;
     b->ld = m->layout == QN_MOE_FUSED ? 2 * m->ffn : m->ffn;
     QN_TRY(qn_exec_new(b->x, &b->place, QN_I64, list, 1, err));
     QN_TRY(floats(b, &b->dp, m->rows, m->top_k, err));
@@ -205,8 +206,11 @@ static qn_code run(struct back *b, qn_err *err)
     QN_TRY(floats(b, &b->dh, most, m->ffn, err));
     QN_TRY(halves(b, &b->gate, &b->up, most, err));
     QN_TRY(halves(b, &b->dg, &b->du, most, err));
-    for (uint64_t e = 0; e < m->n; e++)
+    for (uint64_t e = 0; e < m->n; e++) {
+        m->ffn = qn_lm_moe_ffn(m, b->in, e);
+        b->ld = m->layout == QN_MOE_FUSED ? 2 * m->ffn : m->ffn;
         QN_TRY(back_expert(b, e, err));
+    }
     return b->d_logits ? qn_lm_each_row(b->x, m->rows, 20 * m->n, rows_logits, b, err) : QN_OK;
 }
 
