@@ -1,6 +1,6 @@
 /* recover: how much of a pruned classifier training brings back, measured on test data with labels.
  *
- *   recover MODEL CALIB.npz TEST.npz LABELS.npy [--groups S | --params S | --macs S | --uniform S | --cut S] [--steps N] [--batch N] [--rate R] [--seed N] [--images N]
+ *   recover MODEL CALIB.npz TEST.npz LABELS.npy [--groups S | --params S | --macs S | --uniform S | --cut S] [--steps N] [--batch N] [--rate R] [--decay D] [--temperature T] [--seed N] [--images N]
  *           [--feed N] [--labels FILE] [--half-space] [--curve]
  *
  * --groups, --params, --macs: gradual, chosen over the whole network until the share S has gone; --uniform: gradual, S of every family; --cut: S of every
@@ -187,6 +187,10 @@ int main(int argc, char **argv)
             o.steps = (uint32_t)atoi(v);
         else if (!strcmp(argv[i - 1], "--batch"))
             o.batch = (uint32_t)atoi(v);
+        else if (!strcmp(argv[i - 1], "--temperature"))
+            o.temperature = atof(v);
+        else if (!strcmp(argv[i - 1], "--decay"))
+            o.weight_decay = atof(v);
         else if (!strcmp(argv[i - 1], "--rate"))
             o.rate = atof(v);
         else if (!strcmp(argv[i - 1], "--seed"))

@@ -11,6 +11,7 @@
 /* A softmax in f32 rounds small probabilities to 0: what is divided by is at least this. */
 #define LEAST_PROB   1e-12
 #define SUM_IS_ONE   1e-3
+#define SPREAD       0.5
 enum { INPUTS_MAX = 64 };
 
 /* --- the dense model ------------------------------------------------------------------------------------------------- */
@@ -86,6 +87,29 @@ static qn_code scale(qn_teacher *t, qn_err *err)
     return QN_OK;
 }
 
+/* Mean standard deviation of a row of logits: of up to eight batches. */
+static qn_code unit_of(qn_teacher *t, qn_err *err)
+{
+    double sum = 0;
+    uint64_t rows = 0;
+    for (uint64_t b = 0; b < qn_min_u64(8, t->feed->n_batches); b++) {
+        const qn_array *outs;
+        QN_TRY(qn_teacher_outputs(t, b, &outs, err));
+        const uint64_t n = (uint64_t)outs->dims[outs->rank - 1];
+        const float *y = outs->data;
+        for (uint64_t at = 0; at < outs->n; at += n, rows++) {
+            double s1 = 0, s2 = 0;
+            for (uint64_t i = at; i < at + n; i++) {
+                s1 += (double)y[i];
+                s2 += (double)y[i] * (double)y[i];
+            }
+            sum += sqrt(fmax(0, s2 / (double)n - s1 / (double)n * (s1 / (double)n)));
+        }
+    }
+    t->unit = rows && sum > 0 ? fmin(1, SPREAD * sum / (double)rows) : 1;
+    return QN_OK;
+}
+
 qn_code qn_teacher_open(const qn_env *env, const qn_graph *g, const qn_calibrate_feed *feed, uint64_t memory_bytes, uint64_t keep_bytes, qn_teacher *t,
                         qn_err *err)
 {
@@ -103,9 +127,10 @@ qn_code qn_teacher_open(const qn_env *env, const qn_graph *g, const qn_calibrate
     const qn_array *outs;
     QN_TRY(qn_teacher_outputs(t, 0, &outs, err));
     t->kind = kind_of(g, outs);
-    if (t->kind == QN_DISTILL_ERROR)
-        QN_TRY(scale(t, err));
-    return QN_OK;
+    t->unit = 1;
+    if (t->kind == QN_DISTILL_LOGITS && !g->n_vocab)
+        QN_TRY(unit_of(t, err));
+    return t->kind == QN_DISTILL_ERROR ? scale(t, err) : QN_OK;
 }
 
 qn_code qn_teacher_outputs(qn_teacher *t, uint64_t batch, const qn_array **outs, qn_err *err)
@@ -155,15 +180,15 @@ static double log_sum(const float *x, uint64_t n, double over)
     return most * over + log(sum);
 }
 
-static double logits_row(const float *dense, const float *y, uint64_t n, double t, double part, float *d)
+static double logits_row(const float *dense, const float *y, uint64_t n, double t, double unit, double part, float *d)
 {
-    const double over = 1 / t, lp = log_sum(dense, n, over), lq = log_sum(y, n, over);
+    const double over = 1 / (t * unit), lp = log_sum(dense, n, over), lq = log_sum(y, n, over);
     double kl = 0;
     for (uint64_t i = 0; i < n; i++) {
         const double a = (double)dense[i] * over - lp, b = (double)y[i] * over - lq, p = exp(a);
         if (p > 0)
             kl += p * (a - b);
-        d[i] = (float)(part * t * (exp(b) - p));
+        d[i] = (float)(part * t / unit * (exp(b) - p));
     }
     return part * t * t * kl;
 }
@@ -181,17 +206,17 @@ static double probs_row(const float *dense, const float *y, uint64_t n, double p
 }
 
 /* Cross-entropy, half of the loss; added to d. */
-static double label_row(const float *y, uint64_t n, uint64_t label, bool probs, float *d)
+static double label_row(const float *y, uint64_t n, uint64_t label, bool probs, double unit, float *d)
 {
     if (probs) {
         const double q = fmax((double)y[label], LEAST_PROB);
         d[label] -= (float)(0.5 / q);
         return -0.5 * log(q);
     }
-    const double lq = log_sum(y, n, 1);
+    const double lq = log_sum(y, n, 1 / unit);
     for (uint64_t i = 0; i < n; i++)
-        d[i] += (float)(0.5 * (exp((double)y[i] - lq) - (i == label)));
-    return 0.5 * (lq - (double)y[label]);
+        d[i] += (float)(0.5 / unit * (exp((double)y[i] / unit - lq) - (i == label)));
+    return 0.5 * (lq - (double)y[label] / unit);
 }
 
 struct rows {
@@ -210,12 +235,12 @@ static qn_code one_row(void *ctx, uint64_t r, unsigned slot, qn_err *err)
     const uint64_t n = w->n, at = r * n;
     const double part = c->labels ? 0.5 : 1;
     const bool probs = c->teacher->kind == QN_DISTILL_PROBS;
-    w->loss[r] = probs ? probs_row(w->dense + at, w->y + at, n, part, w->d + at) : logits_row(w->dense + at, w->y + at, n, c->temperature, part, w->d + at);
+    w->loss[r] = probs ? probs_row(w->dense + at, w->y + at, n, part, w->d + at) : logits_row(w->dense + at, w->y + at, n, c->temperature, c->teacher->unit, part, w->d + at);
     if (!c->labels)
         return QN_OK;
     if (c->labels[r] < 0 || (uint64_t)c->labels[r] >= n)
         return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "a label is %" PRId64 ": 0 to %" PRIu64 " is expected", c->labels[r], n - 1);
-    w->loss[r] += label_row(w->y + at, n, (uint64_t)c->labels[r], probs, w->d + at);
+    w->loss[r] += label_row(w->y + at, n, (uint64_t)c->labels[r], probs, c->teacher->unit, w->d + at);
     return QN_OK;
 }
 
@@ -281,15 +306,15 @@ static uint64_t draw(const double *q, uint64_t n, double u)
     return n - 1;
 }
 
-static void draw_row(const float *y, uint64_t n, bool probs, double u, double *q, float *d)
+static void draw_row(const float *y, uint64_t n, bool probs, double unit, double u, double *q, float *d)
 {
-    const double lq = probs ? 0 : log_sum(y, n, 1);
+    const double lq = probs ? 0 : log_sum(y, n, 1 / unit);
     for (uint64_t i = 0; i < n; i++)
-        q[i] = probs ? fmax((double)y[i], 0) : exp((double)y[i] - lq);
+        q[i] = probs ? fmax((double)y[i], 0) : exp((double)y[i] / unit - lq);
     const uint64_t c = draw(q, n, u);
     for (uint64_t i = 0; i < n; i++)
-        d[i] = probs ? 0 : (float)q[i];
-    d[c] -= probs ? (float)(1 / fmax(q[c], LEAST_PROB)) : 1;
+        d[i] = probs ? 0 : (float)(q[i] / unit);
+    d[c] -= (float)(probs ? 1 / fmax(q[c], LEAST_PROB) : 1 / unit);
 }
 
 qn_code qn_distill_draw(void *ctx, qn_pool *pool, const qn_array *outs, double *loss, qn_array *d_outs, qn_err *err)
@@ -315,7 +340,7 @@ qn_code qn_distill_draw(void *ctx, qn_pool *pool, const qn_array *outs, double *
         if (!q)
             return QN_E_MEMORY;
         for (uint64_t at = 0; at < outs[k].n; at += n)
-            draw_row(y + at, n, t->kind == QN_DISTILL_PROBS, (double)(qn_train_random(&state) >> 11) * 0x1p-53, q, d + at);
+            draw_row(y + at, n, t->kind == QN_DISTILL_PROBS, t->unit, (double)(qn_train_random(&state) >> 11) * 0x1p-53, q, d + at);
         qn_mem_put(t->env->alloc, q);
     }
     return QN_OK;

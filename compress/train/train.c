@@ -56,7 +56,10 @@ static qn_code run_from(struct qn_train_run *r, uint64_t place, uint32_t n, qn_b
 {
     for (uint32_t i = 0; i < n; i++)
         QN_TRY(qn_train_order_at(&r->order, place + i, &r->list[i], err));
-    return qn_batches_run(&r->batches, r->list, n, mode, loss, rows, err);
+    QN_TRY(qn_batches_run(&r->batches, r->list, n, mode, loss, rows, err));
+    for (uint32_t i = 0; i < r->s.n_weights; i++)
+        r->g[i] = qn_grad_of(r->grad, i);
+    return QN_OK;
 }
 
 qn_code qn_train_probe(qn_train_view *v, uint64_t n_runs, uint64_t n_rows, qn_code (*each)(void *ctx, qn_train_view *v, qn_err *err), void *ctx,
@@ -274,8 +277,6 @@ static qn_code open_all(struct qn_train_run *r, qn_overlay *w, qn_trained *out, 
     r->keep = qn_mem_zeros(r->env->alloc, (uint64_t)o->n_weights + 1, sizeof *r->keep, err);
     if (!r->list || !r->g || !r->keep)
         return QN_E_MEMORY;
-    for (uint32_t i = 0; i < o->n_weights; i++)
-        r->g[i] = qn_grad_of(r->grad, i);
     if (!o->checkpoint)
         return QN_OK;
     bool there;
