@@ -113,8 +113,6 @@ from sri_resnet_a.onnx benchmarks/sri_resnet_a/onnx/resnet_3b2_bn_mixup_adv_4.0_
 from sri_resnet_b.onnx benchmarks/sri_resnet_b/onnx/resnet_3b2_bn_mixup_ssadv_4.0_bs128_lr-1_v2.onnx.gz \
     7e25b09ffc76837ce6ec7ad0c7d1bff34e26dbbe2ed9982327ea65fb588b495e
 repository=ChristopherBrix/vnncomp2023_benchmarks
-from cctsdb_yolo_patch_1.onnx benchmarks/cctsdb_yolo/onnx/patch-1.onnx.gz \
-    9c39db6eadd86b753d6ff7c6e8107ea1c63ff78c869c617a395e1407668454be
 from cGAN_imgSz32_nCh_1.onnx benchmarks/cgan/onnx/cGAN_imgSz32_nCh_1.onnx.gz \
     3a8b7a57cec0ca576ed873fe93734ce800a7b27a0b0fb707f95eb2c3db1497f0
 from cGAN_imgSz32_nCh_1_transposedConvPadding_1.onnx \
