@@ -177,30 +177,6 @@ static bool any_family(const qn_prune *p)
     return false;
 }
 
-/* Widths that a runtime would refuse are raised to the next that it takes. */
-static qn_code suit_loaders(qn_prune *p, qn_err *err)
-{
-    const qn_emit_options e = {.per_layer = p->options->per_layer};
-    bool raised = false;
-    for (uint32_t f = 0; f < p->groups->n_families; f++) {
-        const uint32_t before = p->plan.keep[f];
-        if (before < p->groups->families[f].n_groups)
-            QN_TRY(qn_emit_keep(p->graph, p->groups, &e, f, &p->plan.keep[f], err));
-        raised = raised || p->plan.keep[f] != before;
-    }
-    if (!raised)
-        return QN_OK;
-    /* What it costs then: with any groups of that number, which are all alike. */
-    qn_cut *c;
-    QN_TRY(qn_cut_new(p->env, p->groups, &c, err));
-    for (uint32_t f = 0; f < p->groups->n_families; f++)
-        for (uint32_t i = p->plan.keep[f]; i < p->groups->families[f].n_groups; i++)
-            qn_cut_set(c, f, i, true);
-    const qn_code rc = qn_cut_cost(c, &p->plan.cost, err);
-    qn_cut_free(c);
-    return rc;
-}
-
 /* No group goes: the plan of a run that drops layers or makes zeros only. */
 static qn_code keep_all(qn_prune *p, qn_err *err)
 {
@@ -228,8 +204,16 @@ qn_code qn_prune_plan(qn_prune *p, qn_err *err)
     o.least = p->least;
     o.class_of = p->class_of;
     say(p, "allocating");
-    QN_TRY(qn_allocate(p->env, p->graph, p->groups, &p->feed, p->measure, &o, &p->plan, err));
-    return suit_loaders(p, err);
+    /* numbers of heads that a runtime would refuse are none of the choices */
+    const qn_emit_options e = {.per_layer = p->options->per_layer};
+    qn_emit_loader loader = {0};
+    qn_code rc = qn_emit_loader_open(&loader, p->env, p->graph, p->groups, &e, err);
+    o.allows = qn_emit_allows;
+    o.allows_ctx = &loader;
+    if (rc == QN_OK)
+        rc = qn_allocate(p->env, p->graph, p->groups, &p->feed, p->measure, &o, &p->plan, err);
+    qn_emit_loader_close(&loader);
+    return rc;
 }
 
 /* ---- running ---- */

@@ -1,8 +1,6 @@
-</* chain.c: see chain.h. */
-#include "tests/compress/prune/chain.h"
-=/* stack_made.c: see stack_made.h. */
+/* stack_made.c: see stack_made.h. */
 #include "tests/compress/prune/stack_made.h"
->#include "tests/support/made.h"
+#include "tests/support/made.h"
 #include "tests/support/ok.h"
 #include "tests/support/testkit.h"
 #include <math.h>
@@ -14,11 +12,9 @@ static qn_err err;
 
 static qn_code feed(void *ctx, uint64_t batch, qn_array *in, qn_err *e)
 {
-<    qt_chain *m = ctx;
-    const int64_t dims[2] = {QT_MLP_ROWS, QT_MLP_IN};
-=    qt_stack *m = ctx;
+    qt_stack *m = ctx;
     const int64_t dims[2] = {QT_STACK_ROWS, QT_STACK_IN};
->    qt_rng r = qt_seed(1000 + batch);
+    qt_rng r = qt_seed(1000 + batch);
     QN_TRY(qn_array_new(m->pool, &in[0], QN_F32, dims, 2, e));
     for (unsigned i = 0; i < QT_STACK_ROWS * QT_STACK_IN; i++)
         ((float *)in[0].data)[i] = (float)qt_normal(&r);
@@ -32,9 +28,8 @@ static const char *name(const char *what, uint32_t layer)
     return s;
 }
 
-<static void make_source(qt_chain *m, const uint32_t *live, uint64_t seed)
-=static void make_source(qt_stack *m, const uint32_t *live, uint64_t seed)
->{
+static void make_source(qt_stack *m, const uint32_t *live, uint64_t seed)
+{
     qt_made_tensor t[2 * (QT_STACK_LAYERS_MAX + 1)];
     qt_rng r = qt_seed(seed);
     uint32_t in = QT_STACK_IN;
@@ -54,9 +49,8 @@ static const char *name(const char *what, uint32_t layer)
     m->src = qt_made_open(m->env, qt_made_safetensors(name("mlp", (uint32_t)(seed % 1000)), t, 2 * (m->n_layers + 1), NULL));
 }
 
-<static void make_graph(qt_chain *m, uint32_t value[][4])
-=static void make_graph(qt_stack *m, uint32_t value[][4])
->{
+static void make_graph(qt_stack *m, uint32_t value[][4])
+{
     const int64_t dims[2] = {QT_STACK_ROWS, QT_STACK_IN};
     uint32_t x;
     OK(qn_graph_new(m->env, m->src, "test", &m->graph, &err));
@@ -86,9 +80,8 @@ static void *keep_zeros(size_t n, size_t size)
     return qt_made_keep(p);
 }
 
-<static void make_groups(qt_chain *m, uint32_t value[][4])
-=static void make_groups(qt_stack *m, uint32_t value[][4])
->{
+static void make_groups(qt_stack *m, uint32_t value[][4])
+{
     qn_groups *s = &m->groups;
     const qn_graph *g = m->graph;
     int64_t *dims = keep_zeros((size_t)g->n_values * QN_ARRAY_RANK_MAX, sizeof *dims);
@@ -104,7 +97,7 @@ static void *keep_zeros(size_t n, size_t size)
     qn_loops *loops = keep_zeros(m->n_layers + 1u, sizeof *loops);
     for (uint32_t i = 0; i <= m->n_layers; i++) {
         const uint32_t w = value[i][0] * QN_ARRAY_RANK_MAX;
-        loops[i] = (qn_loops){.macs = (double)QT_MLP_ROWS * (double)dims[w] * (double)dims[w + 1], .axis = {w, w + 1}, .n_axes = 2};
+        loops[i] = (qn_loops){.macs = (double)QT_STACK_ROWS * (double)dims[w] * (double)dims[w + 1], .axis = {w, w + 1}, .n_axes = 2};
         s->macs += loops[i].macs;
     }
     s->loops = loops;
@@ -126,9 +119,8 @@ static void *keep_zeros(size_t n, size_t size)
     }
 }
 
-<void qt_chain_open(qt_chain *m, unsigned n_threads, const uint32_t *width, const uint32_t *live, uint64_t n_batches, uint64_t seed)
-=void qt_stack_open(qt_stack *m, unsigned n_threads, const uint32_t *width, const uint32_t *live, uint64_t n_batches, uint64_t seed)
->{
+void qt_stack_open(qt_stack *m, unsigned n_threads, const uint32_t *width, const uint32_t *live, uint64_t n_batches, uint64_t seed)
+{
     uint32_t value[QT_STACK_LAYERS_MAX + 1][4];
     memset(m, 0, sizeof *m);
     m->env = qt_made_env(n_threads);
@@ -142,9 +134,8 @@ static void *keep_zeros(size_t n, size_t size)
     m->feed = (qn_calibrate_feed){.n_batches = n_batches, .n_tokens = n_batches * QT_STACK_ROWS, .feed = feed, .ctx = m, .pool = &m->pool};
 }
 
-<void qt_chain_close(qt_chain *m)
-=void qt_stack_close(qt_stack *m)
->{
+void qt_stack_close(qt_stack *m)
+{
     qn_graph_close(m->graph);
     qn_source_close(m->src);
 }

@@ -1,7 +1,6 @@
 /* test_allocate.c: budgets are met, by no more than a step; multiples, caps, least numbers and equal numbers are kept to; curves against every choice there is;
  * evolution is never worse than its start; everything is the same again. */
 #include "compress/prune/allocate_impl.h"
-#include "tests/compress/prune/chain.h"
 #include "tests/compress/prune/stack_made.h"
 #include "tests/support/made.h"
 #include "tests/support/ok.h"
@@ -34,7 +33,6 @@ static double macs_of(const uint32_t *keep, uint32_t n)
     return sum;
 }
 
-static void allocate(qt_chain *m, qn_measure *s, const qn_allocate_options *o, qn_allocated *out)
 static void allocate(qt_stack *m, qn_measure *s, const qn_allocate_options *o, qn_allocated *out)
 {
     OK(qn_allocate(m->env, m->graph, &m->groups, &m->feed, s, o, out, &err));
@@ -43,7 +41,6 @@ static void allocate(qt_stack *m, qn_measure *s, const qn_allocate_options *o, q
     cr_assert_eq(out->cost.bytes, 4 * out->cost.params);
 }
 
-static void put(qt_chain *m, qn_allocated *a)
 static void put(qt_stack *m, qn_allocated *a)
 {
     qn_mem_put(m->env->alloc, a->keep);
@@ -53,8 +50,6 @@ Test(allocate, one_share_meets_every_budget_within_a_step)
 {
     static const uint32_t width[] = {64, 48, 40, 0};
     static const qn_budget_unit units[] = {QN_BUDGET_PARAMS, QN_BUDGET_MACS, QN_BUDGET_BYTES};
-    qt_chain m;
-    qt_chain_open(&m, 1, width, NULL, 1, 1);
     qt_stack m;
     qt_stack_open(&m, 1, width, NULL, 1, 1);
     for (unsigned unit = 0; unit < 3; unit++)
@@ -83,17 +78,14 @@ Test(allocate, one_share_meets_every_budget_within_a_step)
                 cr_expect(all * (1 - share) - left < (72 + 48 + 12) * (units[unit] == QN_BUDGET_MACS ? QT_STACK_ROWS : 1.0) * multiple);
                 put(&m, &a);
             }
-    qt_chain_close(&m);
     qt_stack_close(&m);
 }
 
 Test(allocate, shares_of_groups_are_rounded_to_the_nearest_step)
 {
     static const uint32_t width[] = {256, 20, 7, 0};
-    qt_chain m;
-    qn_allocated a;
-    qt_chain_open(&m, 1, width, NULL, 1, 2);
     qt_stack m;
+    qn_allocated a;
     qt_stack_open(&m, 1, width, NULL, 1, 2);
     qn_allocate_options o = {.unit = QN_BUDGET_GROUPS, .share = 0.75};
     allocate(&m, NULL, &o, &a);
@@ -109,7 +101,6 @@ Test(allocate, shares_of_groups_are_rounded_to_the_nearest_step)
     allocate(&m, NULL, &o, &a);
     cr_expect(a.keep[0] == 128 && a.keep[1] == 10 && a.keep[2] == 4 && !a.reached);
     put(&m, &a);
-    qt_chain_close(&m);
     qt_stack_close(&m);
 }
 
@@ -140,10 +131,8 @@ Test(allocate, numbers_that_are_not_allowed)
 Test(allocate, caps_least_numbers_and_classes)
 {
     static const uint32_t width[] = {48, 48, 40, 0}, least[] = {1, 30, 40}, class_of[] = {5, 5, UINT32_MAX};
-    qt_chain m;
-    qn_allocated a;
-    qt_chain_open(&m, 1, width, NULL, 1, 3);
     qt_stack m;
+    qn_allocated a;
     qt_stack_open(&m, 1, width, NULL, 1, 3);
     /* a third may go of each: not enough for half of the parameters */
     qn_allocate_options o = {.unit = QN_BUDGET_PARAMS, .share = 0.9, .most = 1.0 / 3};
@@ -166,14 +155,12 @@ Test(allocate, caps_least_numbers_and_classes)
     o = (qn_allocate_options){.unit = QN_BUDGET_MACS, .share = 1};
     qn_err_clear(&err);
     cr_expect_eq(qn_allocate(m.env, m.graph, &m.groups, &m.feed, NULL, &o, &a, &err), QN_E_USAGE);
-    qt_chain_close(&m);
     qt_stack_close(&m);
 }
 
 /* --- descent along given losses ------------------------------------------------------------------------------------- */
 
 /* An allocator as qn_allocate makes it, for looking inside. */
-static void open_allocator(qn_allocator *a, qt_chain *m, qn_measure *s, const qn_allocate_options *o)
 static void open_allocator(qn_allocator *a, qt_stack *m, qn_measure *s, const qn_allocate_options *o)
 {
     *a = (qn_allocator){.env = m->env, .graph = m->graph, .groups = &m->groups, .feed = &m->feed, .measure = s, .o = o};
@@ -184,8 +171,6 @@ static void open_allocator(qn_allocator *a, qt_stack *m, qn_measure *s, const qn
 Test(allocate, descent_is_as_good_as_the_best_of_all_choices)
 {
     static const uint32_t width[] = {9, 8, 7, 0};
-    qt_chain m;
-    qt_chain_open(&m, 1, width, NULL, 1, 4);
     qt_stack m;
     qt_stack_open(&m, 1, width, NULL, 1, 4);
     qt_rng r = qt_seed(11);
@@ -218,7 +203,6 @@ Test(allocate, descent_is_as_good_as_the_best_of_all_choices)
     }
     /* steps are coarse here, a ninth of a layer, and descent never comes back but at the end */
     cr_expect_lt(worst, 1.35, "%g", worst);
-    qt_chain_close(&m);
     qt_stack_close(&m);
 }
 
@@ -232,11 +216,9 @@ Test(allocate, measured_methods_find_the_layer_that_can_go)
     double loss[4];
     for (unsigned k = 0; k < 4; k++)
         for (unsigned threads = 1; threads <= 2; threads++) {
-            qt_chain m;
+            qt_stack m;
             qn_measure *s;
             qn_allocated a, first = {0};
-            qt_chain_open(&m, threads, width, live, 8, 5);
-            qt_stack m;
             qt_stack_open(&m, threads, width, live, 8, 5);
             OK(qn_measure_open(m.env, m.graph, &m.feed, 0, 0, &s, &err));
             const qn_allocate_options o = {.unit = QN_BUDGET_PARAMS, .share = 0.3, .method = methods[k], .generations = 6, .offspring = 8,
@@ -252,7 +234,6 @@ Test(allocate, measured_methods_find_the_layer_that_can_go)
             put(&m, &a);
             put(&m, &first);
             qn_measure_close(s);
-            qt_chain_close(&m);
             qt_stack_close(&m);
         }
     cr_expect_leq(loss[3], loss[2]);
@@ -261,11 +242,9 @@ Test(allocate, measured_methods_find_the_layer_that_can_go)
 Test(allocate, evolution_is_never_worse_than_its_start)
 {
     static const uint32_t width[] = {24, 24, 24, 16, 0}, live[] = {8, 24, 12, 16};
-    qt_chain m;
+    qt_stack m;
     qn_measure *s;
     unsigned n_better = 0;
-    qt_chain_open(&m, 2, width, live, 8, 6);
-    qt_stack m;
     qt_stack_open(&m, 2, width, live, 8, 6);
     OK(qn_measure_open(m.env, m.graph, &m.feed, 0, 0, &s, &err));
     for (uint64_t seed = 0; seed < 3; seed++) {
@@ -293,7 +272,6 @@ Test(allocate, evolution_is_never_worse_than_its_start)
     }
     cr_expect_gt(n_better, 0u, "with layers as uneven as that some switch must help");
     qn_measure_close(s);
-    qt_chain_close(&m);
     qt_stack_close(&m);
 }
 
@@ -301,10 +279,8 @@ Test(allocate, evolution_is_never_worse_than_its_start)
 Test(allocate, pieces_make_the_model_that_the_cuts_make)
 {
     static const uint32_t width[] = {16, 16, 16, 0};
-    qt_chain m;
-    qn_measure *s;
-    qt_chain_open(&m, 1, width, NULL, 2, 7);
     qt_stack m;
+    qn_measure *s;
     qt_stack_open(&m, 1, width, NULL, 2, 7);
     OK(qn_measure_open(m.env, m.graph, &m.feed, 0, 0, &s, &err));
     const qn_allocate_options o = {.unit = QN_BUDGET_PARAMS, .share = 0.4, .generations = 1, .offspring = 1, .repair = {.saliency = QN_SALIENCY_MAGNITUDE}};
@@ -339,17 +315,14 @@ Test(allocate, pieces_make_the_model_that_the_cuts_make)
     qn_levels_release(&t);
     qn_allocator_close(&a);
     qn_measure_close(s);
-    qt_chain_close(&m);
     qt_stack_close(&m);
 }
 
 Test(allocate, latency_by_the_table)
 {
     static const uint32_t width[] = {256, 256, 128, 0};
-    qt_chain m;
-    qn_allocated a;
-    qt_chain_open(&m, 1, width, NULL, 1, 8);
     qt_stack m;
+    qn_allocated a;
     qt_stack_open(&m, 1, width, NULL, 1, 8);
     const qn_allocate_options o = {.unit = QN_BUDGET_LATENCY, .share = 0.3, .multiple = 8};
     qn_allocator x;
@@ -369,6 +342,5 @@ Test(allocate, latency_by_the_table)
     allocate(&m, NULL, &o, &a);
     cr_expect(a.keep[0] % 8 == 0 && a.keep[1] % 8 == 0 && (!a.reached || a.share >= 0.3 - 1e-9));
     put(&m, &a);
-    qt_chain_close(&m);
     qt_stack_close(&m);
 }

@@ -201,7 +201,7 @@ Test(prepare, what_stays)
 /* Real nets, when they are there. */
 Test(prepare, third_party)
 {
-    static const char *const files[] = {"models/magika/model.onnx"};
+    static const char *const files[] = {"models/magika/model.onnx", "models/cifar-resnet20/resnet20.onnx"};
     for (unsigned k = 0; k < sizeof files / sizeof files[0]; k++) {
         const char *path = qt_shared(files[k]);
         bool changed;

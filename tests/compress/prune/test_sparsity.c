@@ -1,6 +1,5 @@
 /* test_sparsity.c: the smallest against sorting; patterns in all shapes; feedback against the optimum solved slowly; whole models. */
 #include "compress/prune/sparsity_impl.h"
-#include "tests/compress/prune/chain.h"
 #include "tests/compress/prune/stack_made.h"
 #include "tests/support/made.h"
 #include "tests/support/ok.h"
@@ -269,11 +268,9 @@ static const uint32_t ins[] = {QT_STACK_IN, 48, 33, 18};
 
 Test(sparsity, shares_are_exact)
 {
-    qt_chain m;
+    qt_stack m;
     const float *p;
     uint64_t n;
-    qt_chain_open(&m, 1, width, NULL, 4, 20);
-    qt_stack m;
     qt_stack_open(&m, 1, width, NULL, 4, 20);
     for (unsigned by = 0; by < 4; by++) {
         qn_overlay *w;
@@ -304,7 +301,6 @@ Test(sparsity, shares_are_exact)
         qn_sparsity_report_release(&rep);
         qn_overlay_free(w);
     }
-    qt_chain_close(&m);
     qt_stack_close(&m);
 }
 
@@ -312,10 +308,8 @@ Test(sparsity, patterns_of_models_and_what_they_cost)
 {
     double loss[3][2];
     for (unsigned threads = 1; threads <= 2; threads++) {
-        qt_chain m;
-        qn_measure *s;
-        qt_chain_open(&m, threads, width, NULL, 40, 21);
         qt_stack m;
+        qn_measure *s;
         qt_stack_open(&m, threads, width, NULL, 40, 21);
         OK(qn_measure_open(m.env, m.graph, &m.feed, 0, 0, &s, &err));
         for (unsigned by = 0; by < 3; by++) {
@@ -341,7 +335,6 @@ Test(sparsity, patterns_of_models_and_what_they_cost)
             qn_overlay_free(w);
         }
         qn_measure_close(s);
-        qt_chain_close(&m);
         qt_stack_close(&m);
     }
     for (unsigned by = 0; by < 3; by++)
@@ -353,10 +346,8 @@ Test(sparsity, patterns_of_models_and_what_they_cost)
 Test(sparsity, knee_is_the_last_share_that_is_good_enough)
 {
     static const uint32_t live[] = {16, 33, 18};
-    qt_chain m;
-    qn_measure *s;
-    qt_chain_open(&m, 1, width, live, 8, 22);
     qt_stack m;
+    qn_measure *s;
     qt_stack_open(&m, 1, width, live, 8, 22);
     OK(qn_measure_open(m.env, m.graph, &m.feed, 0, 0, &s, &err));
     qn_overlay *w;
@@ -373,17 +364,14 @@ Test(sparsity, knee_is_the_last_share_that_is_good_enough)
     qn_sparsity_report_release(&rep);
     qn_overlay_free(w);
     qn_measure_close(s);
-    qt_chain_close(&m);
     qt_stack_close(&m);
 }
 
 Test(sparsity, what_is_left_alone_and_what_is_refused)
 {
-    qt_chain m;
+    qt_stack m;
     qn_overlay *w;
     qn_sparsity_report rep;
-    qt_chain_open(&m, 1, width, NULL, 2, 23);
-    qt_stack m;
     qt_stack_open(&m, 1, width, NULL, 2, 23);
     uint8_t *skip = qt_made_keep(calloc(m.graph->n_values, 1));
     skip[qn_graph_find(m.graph, "w1")] = 1;
@@ -406,7 +394,6 @@ Test(sparsity, what_is_left_alone_and_what_is_refused)
         cr_expect_eq(qn_sparsify(m.env, m.graph, NULL, NULL, &bad[i], w, &rep, &err), QN_E_USAGE, "%u", i);
     }
     qn_overlay_free(w);
-    qt_chain_close(&m);
     qt_stack_close(&m);
 }
 
