@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LONGEST = 1 << 20, OPERANDS = 300, ENDS = 64 };
+enum { LONGEST = 1 << 20, OPERANDS = 300, ENDS = 20 };
 
 struct slicer {
     const qn_cut *c;
