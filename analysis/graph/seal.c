@@ -68,6 +68,8 @@ static qn_code learn(qn_graph *g, qn_value *v, const qn_info *i, qn_err *err)
         if (v->dims && v->rank == i->rank && dims[k] == QN_DIM_UNKNOWN)
             dims[k] = v->dims[k];
     }
+    if (v->rank != i->rank)
+        v->symbols = NULL; /* those of a declaration that does not hold: there may be fewer of them than dimensions */
     v->dims = dims;
     v->rank = i->rank;
     return QN_OK;

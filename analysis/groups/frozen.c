@@ -119,8 +119,23 @@ static void totals(qn_grouping *s, qn_groups *r)
     }
     r->params = (uint64_t)(all + 0.5);
     r->free_params = (uint64_t)(free + 0.5);
-    for (uint64_t i = 0; i < s->n_products; i++)
-        r->macs += s->products[i].macs;
+}
+
+/* What multiplies, for the cost of cuts. */
+static qn_code loops(const qn_grouping *s, qn_groups *r, qn_err *err)
+{
+    qn_loops *l = qn_arena_get(s->arena, (s->n_products + 1) * sizeof *l, 8, err);
+    if (!l)
+        return QN_E_MEMORY;
+    for (uint64_t i = 0; i < s->n_products; i++) {
+        const qn_product *p = &s->products[i];
+        l[i] = (qn_loops){.macs = p->macs, .n_axes = p->n_axes};
+        memcpy(l[i].axis, p->axis, sizeof l[i].axis);
+        r->macs += p->macs;
+    }
+    r->loops = l;
+    r->n_loops = s->n_products;
+    return QN_OK;
 }
 
 qn_code qn_frozen_make(qn_grouping *s, qn_groups *r, qn_err *err)
@@ -141,6 +156,8 @@ qn_code qn_frozen_make(qn_grouping *s, qn_groups *r, qn_err *err)
     if (rc == QN_OK)
         rc = bodies(s, r, &l, err);
     totals(s, r);
+    if (rc == QN_OK)
+        rc = loops(s, r, err);
     r->n_frozen = (uint32_t)l.n;
     r->frozen = rc == QN_OK ? qn_arena_get(s->arena, (l.n + 1) * sizeof *r->frozen, 8, err) : NULL;
     if (rc == QN_OK && !r->frozen)

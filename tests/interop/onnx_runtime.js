@@ -12,6 +12,7 @@
 'use strict';
 const fs = require('fs'), os = require('os'), path = require('path');
 const {spawnSync} = require('child_process');
+const {runtime, find, ARRAYS, DTYPES, inputsOf} = require('./ort_inputs.js');
 
 const LIMIT = 1e-4;
 const args = process.argv.slice(2);
@@ -22,54 +23,6 @@ for (let i = 0; i < args.length;)
   else i++;
 const [exe, build, shared, only] = args;
 const homes = [process.env.QUERN_NPM, build].filter(Boolean);
-
-function runtime() {
-  for (const home of homes) {
-    const where = path.join(home, 'node_modules', 'onnxruntime-node');
-    if (fs.existsSync(where)) return require(path.resolve(where));
-  }
-  return null;
-}
-
-function find(file) {
-  const places = homes.map(h => path.join(h, 'onnx-models', file));
-  const known = {'ch_PP-OCRv4_det_infer.onnx': 'ppocrv4', 'ch_PP-OCRv4_rec_infer.onnx': 'ppocrv4', 'magika.onnx': 'magika/model.onnx',
-    'silero_vad_v5.onnx': 'silero-vad/silero_vad.onnx'}[file];
-  if (known) places.push(path.join(shared, 'models', known.endsWith('.onnx') ? known : path.join(known, file)));
-  return places.find(p => fs.existsSync(p));
-}
-
-// xorshift32, the same numbers everywhere; normal by the sum of twelve.
-function source(seed) {
-  let s = seed >>> 0 || 1;
-  const next = () => { s ^= s << 13; s >>>= 0; s ^= s >>> 17; s ^= s << 5; s >>>= 0; return s / 4294967296; };
-  return {next, normal: () => { let t = -6; for (let i = 0; i < 12; i++) t += next(); return t; }};
-}
-
-const ARRAYS = {float32: Float32Array, float64: Float64Array, int64: BigInt64Array, int32: Int32Array, uint8: Uint8Array, int8: Int8Array,
-  bool: Uint8Array, int16: Int16Array, uint16: Uint16Array, uint32: Uint32Array};
-const DTYPES = {float32: 'F32', float64: 'F64', int64: 'I64', int32: 'I32', uint8: 'U8', int8: 'I8', bool: 'BOOL', int16: 'I16',
-  uint16: 'U16', uint32: 'U32'};
-
-function inputsOf(ort, session, model) {
-  const feeds = {}, rng = source(model.seed || 20260101);
-  for (const meta of session.inputMetadata) {
-    const dims = (model.dims && model.dims[meta.name]) || meta.shape.map(d => (typeof d === 'number' && d > 0 ? d : 1));
-    const n = dims.reduce((a, b) => a * b, 1), data = new ARRAYS[meta.type](n);
-    for (let i = 0; i < n; i++) {
-      if (model.ints && meta.name in model.ints)
-        data[i] = meta.type === 'int64' ? BigInt(model.ints[meta.name]) : model.ints[meta.name];
-      else if (meta.type.startsWith('float'))
-        data[i] = rng.normal() * (model.scale || 1);
-      else {
-        const v = Math.floor(rng.next() * (model.bytes || 2));
-        data[i] = meta.type === 'int64' ? BigInt(v) : v;
-      }
-    }
-    feeds[meta.name] = new ort.Tensor(meta.type, data, dims);
-  }
-  return feeds;
-}
 
 function ours(file, feeds) {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'quern-onnx-'));
@@ -113,7 +66,7 @@ function difference(name, theirs, mine) {
 }
 
 async function main() {
-  const ort = runtime();
+  const ort = runtime(homes);
   if (!ort) {
     console.log('skipped: no onnxruntime-node (see the head of tests/interop/onnx_runtime.js, and QUERN_NPM)');
     return 77;
@@ -121,7 +74,7 @@ async function main() {
   let n = 0, bad = 0;
   if (table) console.log('| model | from | operators | outputs | max relative error | CPU time, ours / ORT |\n| --- | --- | --- | --- | --- | --- |');
   for (const model of JSON.parse(fs.readFileSync(path.join(__dirname, 'onnx_models.json'), 'utf8'))) {
-    const file = find(model.file);
+    const file = find(model.file, homes, shared);
     if (!file || (only && !model.name.includes(only))) continue;
     n++;
     let theirs, feeds, ms;

@@ -166,6 +166,20 @@ Test(build_onnx, shapes_worked_out_by_operators)
     close_graph(&o);
 }
 
+/* An output declared with no dimensions has three: names of dimensions are then those of none of them. */
+Test(build_onnx, declared_ranks_that_do_not_hold)
+{
+    struct opened o;
+    cr_assert_eq(open_graph(&o, HEAD "@7{@1{@1{'x'} @2{'y'} @4{'Relu'}} @11{@1{'x'} @2{@1{#1=1 @2{@1{@2{'N'}} @1{#1=3} @1{#1=-1}}}}} "
+                                     "@12{@1{'y'} @2{@1{#1=1 @2{}}}}}"),
+                 QN_OK, "%s", o.err.text);
+    const qn_value *y = &o.g->values[qn_graph_find(o.g, "y")];
+    cr_assert_eq(y->rank, 3);
+    cr_expect_eq(y->dims[1], 3);
+    cr_expect_null(y->symbols);
+    close_graph(&o);
+}
+
 /* a = −x is read once more after Relu(a): it must not be written over. y = a + relu(a). */
 Test(build_onnx, operands_that_are_read_again)
 {
