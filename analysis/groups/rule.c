@@ -74,7 +74,8 @@ static void fill(qn_grouping *s, const qn_node *n)
 {
     const uint32_t y = qn_out(s, n, 0);
     const qn_attr *a = qn_node_attr(n, "value");
-    const bool zero = !a || (a->type == QN_ATTR_TENSOR && a->v.tensor->n == 1 && a->v.tensor->dtype == QN_F32 && *(const float *)a->v.tensor->data == 0);
+    const bool zero = !a || (a->type == QN_ATTR_TENSOR && a->v.tensor->n == 1 && a->v.tensor->dtype == QN_F32 &&
+                             *(const float *)a->v.tensor->data == 0);
     for (unsigned i = 0; i < n->n_in; i++)
         qn_freeze_value(s, n->in[i], qn_reason_dull(s, "is made from shapes"));
     for (int k = 0; y != QN_NO_VALUE && k < s->t.rank[y]; k++) {

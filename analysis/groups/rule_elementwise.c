@@ -88,7 +88,8 @@ static void freeze_measured(qn_grouping *s, uint32_t v, unsigned depth)
     if (v == QN_NO_VALUE || depth > 8 || s->g->values[v].kind != QN_VALUE_NODE)
         return;
     const qn_node *n = &s->g->nodes[s->g->values[v].node];
-    const qn_node *of = n->n_in && n->in[0] != QN_NO_VALUE && s->g->values[n->in[0]].kind == QN_VALUE_NODE ? &s->g->nodes[s->g->values[n->in[0]].node] : NULL;
+    const qn_value *x = n->n_in && n->in[0] != QN_NO_VALUE ? &s->g->values[n->in[0]] : NULL;
+    const qn_node *of = x && x->kind == QN_VALUE_NODE ? &s->g->nodes[x->node] : NULL;
     const uint32_t why = qn_reason(s, "node '%s' computes with its size", s->g->nodes[s->node].name);
     unsigned count;
     if (!strcmp(n->type, "Shape") || !strcmp(n->type, "Size")) {

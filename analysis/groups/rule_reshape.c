@@ -95,6 +95,18 @@ static void choose(qn_grouping *s, const uint32_t v[2], const factor *f, unsigne
     }
 }
 
+/* Why an axis stays that nothing carries: because it ends up in an input or output of the model, if it does, else because of this node. */
+static uint32_t reason_of(qn_grouping *s, const uint32_t v[2], const factor *f, unsigned n, unsigned side, int axis, uint32_t why)
+{
+    for (unsigned i = 0; i < n; i++) {
+        const qn_axis other = qn_axis_at(s, v[!side], f[i].axis[!side]);
+        const uint32_t w = f[i].axis[side] == axis && other.n ? s->frozen[qn_atom_root(s, other.first)] : 0;
+        if (w && !s->whys[w - 1].dull && s->whys[w - 1].node == QN_NO_NODE)
+            return w;
+    }
+    return why;
+}
+
 void qn_rule_reshape(qn_grouping *s, const qn_node *n)
 {
     const uint32_t v[2] = {qn_in(s, n, 0), qn_out(s, n, 0)};
@@ -120,7 +132,7 @@ void qn_rule_reshape(qn_grouping *s, const qn_node *n)
     for (unsigned k = 0; k < 2 && s->late && count; k++)
         for (int a = 0; a < s->t.rank[v[k]]; a++)
             if (!passes[k][a])
-                qn_freeze(s, qn_axis_at(s, v[k], a), why);
+                qn_freeze(s, qn_axis_at(s, v[k], a), reason_of(s, v, f, count, k, a, why));
     for (unsigned i = 1; i < n->n_in; i++)
         qn_freeze_value(s, n->in[i], qn_reason_dull(s, "says what shape to give"));
 }

@@ -295,6 +295,20 @@ static void compare(qn_grouping *s, const qn_trace *other)
     }
 }
 
+/* The trace for one choice of sizes. s->traced: what ended a run, where one was needed. */
+static qn_code trace_at(qn_grouping *s, unsigned pair, int64_t *dims, uint8_t *ranks, bool *open, qn_err *err)
+{
+    uint32_t n_open;
+    qn_err last = {0};
+    *open = choose(s, pair, 0, dims, ranks);
+    s->t.stopped = QN_NO_NODE;
+    qn_err_clear(&s->traced);
+    const qn_code rc = infer(s, &s->t, dims, ranks, &n_open, &last);
+    if (rc != QN_OK && rc != QN_E_INPUT && rc != QN_E_UNSUPPORTED)
+        return QN_FAIL(err, rc, QN_NO_OFFSET, "%s", last.text);
+    return n_open ? run(s, &s->t, dims, ranks, &s->traced, err) : QN_OK;
+}
+
 qn_code qn_groups_trace(qn_grouping *s, qn_err *err)
 {
     const uint64_t n_in = (uint64_t)s->g->n_inputs + 1, n_values = s->g->n_values ? s->g->n_values : 1;
@@ -326,18 +340,16 @@ qn_code qn_groups_trace(qn_grouping *s, qn_err *err)
     }
     if (best == n_pairs) /* no size is good: what could be inferred for the first, up to where it failed */
         best = 0;
-    open = choose(s, best, 0, dims, ranks);
-    qn_err_clear(&last);
-    s->t.stopped = QN_NO_NODE;
-    qn_code rc = infer(s, &s->t, dims, ranks, &n_open, &last);
-    if (n_open && (rc == QN_OK || rc == QN_E_INPUT || rc == QN_E_UNSUPPORTED)) {
-        qn_err_clear(&last);
-        QN_TRY(run(s, &s->t, dims, ranks, &last, err));
-        s->traced = last;
-        n_open = count_open(s, &s->t);
-    } else if (rc != QN_OK && rc != QN_E_INPUT && rc != QN_E_UNSUPPORTED) {
-        return QN_FAIL(err, rc, QN_NO_OFFSET, "%s", last.text);
-    }
+    open = false;
+    QN_TRY(trace_at(s, best, dims, ranks, &open, err));
+    /* Other sizes, where a run has failed for its inputs and these can be chosen. */
+    for (unsigned pair = 0; pair < n_pairs && open && s->traced.code == QN_E_INPUT; pair++)
+        if (pair != best) {
+            QN_TRY(trace_at(s, pair, dims, ranks, &open, err));
+            best = s->traced.code == QN_OK ? pair : best;
+        }
+    if (s->traced.code == QN_E_INPUT && open) /* none is good: as it was */
+        QN_TRY(trace_at(s, best, dims, ranks, &open, err));
     if (!open) {
         compare(s, &s->t);
     } else {
@@ -345,7 +357,7 @@ qn_code qn_groups_trace(qn_grouping *s, qn_err *err)
         choose(s, best, 1, dims, ranks);
         qn_err ignored = {0};
         uint32_t n_other;
-        rc = infer(s, &other, dims, ranks, &n_other, &ignored);
+        const qn_code rc = infer(s, &other, dims, ranks, &n_other, &ignored);
         if (rc == QN_E_MEMORY)
             return QN_FAIL(err, rc, QN_NO_OFFSET, "out of memory");
         compare(s, rc == QN_OK ? &other : NULL);
