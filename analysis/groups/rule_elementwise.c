@@ -82,10 +82,40 @@ static void one_operand(qn_grouping *s, const qn_node *n, unsigned i, qn_zero_ki
     }
 }
 
+/* A size that is computed with: √(head size) from Shape, Gather, Cast, Sqrt. It would change with the axis: that stays. */
+static void freeze_measured(qn_grouping *s, uint32_t v, unsigned depth)
+{
+    if (v == QN_NO_VALUE || depth > 8 || s->g->values[v].kind != QN_VALUE_NODE)
+        return;
+    const qn_node *n = &s->g->nodes[s->g->values[v].node];
+    const qn_node *of = n->n_in && n->in[0] != QN_NO_VALUE && s->g->values[n->in[0]].kind == QN_VALUE_NODE ? &s->g->nodes[s->g->values[n->in[0]].node] : NULL;
+    const uint32_t why = qn_reason(s, "node '%s' computes with its size", s->g->nodes[s->node].name);
+    unsigned count;
+    if (!strcmp(n->type, "Shape") || !strcmp(n->type, "Size")) {
+        qn_freeze_value(s, n->in[0], why);
+    } else if (!strcmp(n->type, "Gather") && of && !strcmp(of->type, "Shape")) {
+        const int64_t *at = qn_in_ints(s, n, 1, &count);
+        if (at && count == 1 && !qn_node_int(of, "start", 0))
+            qn_freeze(s, qn_axis_at(s, of->in[0], (int)at[0]), why);
+        else
+            qn_freeze_value(s, of->in[0], why);
+    } else {
+        for (unsigned i = 0; i < n->n_in; i++)
+            freeze_measured(s, n->in[i], depth + 1);
+    }
+}
+
+static bool is_int(uint8_t dtype)
+{
+    return dtype != QN_F32 && dtype != QN_F64 && dtype != QN_BOOL;
+}
+
 void qn_rule_elementwise(qn_grouping *s, const qn_node *n)
 {
     const uint32_t y = qn_out(s, n, 0);
     const qn_zero_kind k = kind_of(s, n);
+    if (!strcmp(n->type, "Cast") && is_int(s->t.dtype[n->in[0]]) && !is_int(s->t.dtype[y]) && !s->zero_pass)
+        freeze_measured(s, n->in[0], 0);
     for (unsigned i = 0; i < n->n_in; i++) {
         if (n->in[i] == QN_NO_VALUE || (!strcmp(n->domain, "quern") && s->t.dtype[n->in[i]] != QN_F32))
             continue; /* starts of sequences */

@@ -233,4 +233,29 @@ if command -v xmllint >/dev/null; then
     ok "the drawing is XML" xmllint --noout m.svg
 fi
 
+# ---- what can be cut ----
+run inspect m --groups
+ok "inspect --groups" is 0
+ok "… heads with what one of them holds" out_has 'layers.0.self_attn.q_proj.weight  heads *4  3.07 K .* exact$'
+ok "… units of a ffn" out_has 'layers.4.mlp.gate_proj.weight *ffn *172 *192  *1.54 K *12.7% .* exact$'
+ok "… the width, and why it is not exact" out_has 'width *64 .* the mean square of node .* is over the whole width$'
+ok "… what is frozen" out_has "512  model.embed_tokens.weight  belongs to output 'lm_head' of the model"
+ok "… totals" out_has '^3000 of 3000 channels can be cut (100.0%); 512 more'
+cp out groups
+run inspect m.quern --groups
+ok "… of a .quern file: the same" cmp -s out groups
+run inspect m --groups --json
+ok "… --json" "$tool" json schema=quern/inspect/1 inputs <out
+ok "… every family" [ "$(grep -c '"params_each"' out)" -eq 11 ]
+run inspect m --groups --svg families.svg --quiet
+ok "… --svg" is 0
+ok "… as many boxes as without colours" [ "$(grep -c '<rect class="b ' families.svg)" -eq 18 ]
+ok "… in colours" [ "$(grep -c 'style="fill:hsl' families.svg)" -gt 5 ]
+run inspect m --groups --graph
+ok "two views" fails 2 'give one'
+run inspect m --inner
+ok "--inner alone" fails 2 'goes with --groups'
+run inspect foreign --groups
+ok "groups of a graph that nobody knows" fails 4 'is not known'
+
 finish

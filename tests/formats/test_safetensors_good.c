@@ -272,3 +272,27 @@ Test(safetensors_good, in_small_pieces)
     qn_source_close(s);
     qt_buf_free(&file);
 }
+
+/* The length of the header stands first. 640 bytes, 896, 1152, 1408: its first two bytes are those of a pickle. */
+Test(safetensors_good, header_lengths_that_begin_like_a_pickle)
+{
+    for (unsigned protocol = 2; protocol <= 5; protocol++) {
+        qt_buf file = {0};
+        qt_files t = {0};
+        const qn_env env = qt_env(&t, NULL);
+        const size_t n = protocol << 8 | 0x80;
+        char *header = malloc(n + 1);
+        memset(header, ' ', n);
+        header[n] = '\0';
+        static const char text[] = "{\"w\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}";
+        memcpy(header, text, sizeof text - 1);
+        qt_add_safetensors(&file, header, 4);
+        cr_assert_eq(file.p[0], 0x80);
+        cr_assert_eq(file.p[1], protocol);
+        qn_source *s = open_good(&t, &env, &file);
+        cr_expect_eq(s->n_tensors, 1u);
+        qn_source_close(s);
+        free(header);
+        qt_buf_free(&file);
+    }
+}

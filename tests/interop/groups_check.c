@@ -15,6 +15,29 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+/* Bodies of If, Loop and Scan are not taken apart by the reference. */
+static bool has_bodies(const qn_graph *g)
+{
+    for (uint32_t i = 0; i < g->n_nodes; i++)
+        for (unsigned k = 0; k < g->nodes[i].n_attrs; k++)
+            if (g->nodes[i].attrs[k].type == QN_ATTR_GRAPH)
+                return true;
+    return false;
+}
+
+/* Inputs get the traced sizes, so that the graph knows what its computed shapes hold. */
+static qn_code settle(qn_graph *g, const qn_groups *s, qn_err *err)
+{
+    for (uint32_t i = 0; i < g->n_inputs; i++) {
+        qn_value *v = &g->values[g->inputs[i]];
+        if (s->rank[g->inputs[i]] == QN_RANK_UNKNOWN)
+            continue;
+        v->dims = s->dims + (uint64_t)g->inputs[i] * QN_ARRAY_RANK_MAX;
+        v->rank = s->rank[g->inputs[i]];
+    }
+    return qn_graph_seal(g, err);
+}
+
 static bool check(const char *path, bool inner)
 {
     const qn_env *env = qt_made_env(2);
@@ -35,6 +58,10 @@ static bool check(const char *path, bool inner)
         return true;
     }
     const double t1 = now();
+    if (has_bodies(g) || settle(g, s, &err) != QN_OK) {
+        printf("%-44s %3u families, not compared: %s\n", name, s->n_families, has_bodies(g) ? "has bodies of If, Loop or Scan" : err.text);
+        return true;
+    }
     qt_rng r = qt_seed(7);
     bool good = true;
     double worst = 0, moved = 0;
