@@ -48,8 +48,11 @@ void qn_rule_norm(qn_grouping *s, const qn_node *n)
         qn_inexact(s, qn_axis_at(s, x, a), why);
         qn_mark(s, qn_axis_at(s, x, a), QN_MARK_WIDTH);
     }
-    for (unsigned i = 1; i < n->n_out; i++) /* mean, deviation */
+    for (unsigned i = 1; i < n->n_out; i++) { /* mean, deviation: of what is in front of `axis` they have an entry each */
+        for (int a = 0; n->out[i] != QN_NO_VALUE && a < axis; a++)
+            qn_tie_axes(s, qn_axis_at(s, x, a), qn_axis_at(s, n->out[i], a));
         qn_freeze_value(s, n->out[i], qn_reason(s, "is a statistic of node '%s'", n->name));
+    }
 }
 
 /* quern's norms: over runs of the last axis. GroupNorm: `groups` of them, a parameter for each value; the others: as long as the weight, which all

@@ -51,6 +51,95 @@ typedef struct target {
     bool free_one;                    /* one −1 may stand in it                                                         */
 } target;
 
+/* The new shape of an output: numbers where the old shape has numbers. */
+static void want_shape(const qn_onnx_emission *e, uint32_t node, const int64_t *list, unsigned n, target *t)
+{
+    const qn_node *d = &e->g->nodes[node];
+    const uint32_t x = d->in[0], y = d->out[0];
+    const bool zero_copies = !qn_node_int(d, "allowzero", 0);
+    const bool *varies = e->cut->groups->varies;
+    *t = (target){.n = n, .free_one = true};
+    for (unsigned k = 0; k < n; k++) {
+        const bool there = k < qn_emit_rank(e, x), same = there && qn_emit_new(e, x, k) == qn_emit_new(e, y, k);
+        t->want[k] = list[k];
+        t->sizes[k] = qn_emit_new(e, y, k);
+        t->copies[k] = zero_copies && same && varies[(uint64_t)x * QN_ARRAY_RANK_MAX + k] && varies[(uint64_t)y * QN_ARRAY_RANK_MAX + k] &&
+                       qn_emit_old(e, x, k) == qn_emit_new(e, x, k) && qn_emit_old(e, y, k) == qn_emit_new(e, y, k);
+        if (list[k] > 0 || (list[k] == 0 && zero_copies && !same))
+            t->want[k] = t->sizes[k];
+    }
+}
+
+/* Which axis of the output entry i of a shape is: those of Resize may be some of them only, since version 18. */
+static unsigned axis_of_entry(const qn_node *n, uint64_t i, unsigned rank)
+{
+    unsigned count;
+    const int64_t *axes = is(n, "Resize") ? qn_node_ints(n, "axes", &count) : NULL;
+    if (!axes || i >= count)
+        return (unsigned)i;
+    return (unsigned)(axes[i] < 0 ? axes[i] + (int64_t)rank : axes[i]);
+}
+
+/* The same for Expand, ConstantOfShape and Resize. */
+static void want_sizes(const qn_onnx_emission *e, uint32_t node, const int64_t *list, unsigned n, const qn_array *old, target *t)
+{
+    const qn_node *d = &e->g->nodes[node];
+    const unsigned rank = qn_emit_rank(e, d->out[0]);
+    *t = (target){.n = n};
+    for (unsigned i = 0; i < n; i++) {
+        /* Expand lines its shape up at the end; 1 leaves an axis as it is */
+        const unsigned axis = is(d, "Expand") ? rank - n + i : axis_of_entry(d, i, rank);
+        t->want[i] = list[i];
+        t->sizes[i] = qn_emit_int_at(old, i);
+        if (axis < rank && t->sizes[i] == qn_emit_old(e, d->out[0], axis))
+            t->sizes[i] = qn_emit_new(e, d->out[0], axis);
+        if (list[i] > 0)
+            t->want[i] = t->sizes[i];
+    }
+}
+
+/* What input k, a shape, has to become; *known false: nobody knows what it was. */
+static qn_code target_of(qn_onnx_emission *e, uint32_t node, unsigned k, target *t, bool *known, qn_err *err)
+{
+    const qn_node *n = &e->g->nodes[node];
+    const unsigned rank = qn_emit_rank(e, n->out[0]);
+    int64_t *list;
+    uint64_t count;
+    QN_TRY(qn_emit_ints(e, n->in[k], &list, &count, err));
+    *known = list && rank <= QN_ARRAY_RANK_MAX && count <= rank;
+    if (is(n, "Reshape")) {
+        *known = *known && count == rank && qn_emit_rank(e, n->in[0]) <= QN_ARRAY_RANK_MAX;
+        if (*known)
+            want_shape(e, node, list, (unsigned)count, t);
+    } else if (*known) {
+        want_sizes(e, node, list, (unsigned)count, &e->old[n->in[k]], t);
+    }
+    return QN_OK;
+}
+
+/* Do all who read this shape want the same of it? */
+static qn_code others_agree(qn_onnx_emission *e, uint32_t value, const target *t, bool *agree, qn_err *err)
+{
+    for (uint32_t i = 0; i < e->g->n_nodes && *agree; i++) {
+        const qn_node *n = &e->g->nodes[i];
+        for (unsigned k = 0; k < n->n_in && *agree; k++) {
+            target other = {0};
+            if (n->in[k] != value)
+                continue;
+            if (is(n, "Cast")) {
+                QN_TRY(others_agree(e, n->out[0], t, agree, err));
+                continue;
+            }
+            *agree = is(n, "Reshape") || is(n, "Expand") || is(n, "ConstantOfShape") || is(n, "Resize");
+            if (*agree && qn_emit_is_shape_slot(n, k))
+                QN_TRY(target_of(e, i, k, &other, agree, err));
+            *agree = *agree && other.n == t->n && !memcmp(other.want, t->want, t->n * sizeof *t->want) &&
+                     !memcmp(other.sizes, t->sizes, t->n * sizeof *t->sizes);
+        }
+    }
+    return QN_OK;
+}
+
 static bool is_right(const target *t, unsigned i, int64_t now)
 {
     return now == (t->want[i] == QN_INT_UNKNOWN ? t->sizes[i] : t->want[i]);
@@ -67,6 +156,10 @@ static qn_code set_pieces(qn_onnx_emission *e, uint32_t value, const target *t, 
     if (v->kind != QN_VALUE_NODE || !is(&e->g->nodes[v->node], "Concat"))
         return QN_OK;
     const qn_node *concat = &e->g->nodes[v->node];
+    bool agree = true;
+    QN_TRY(others_agree(e, value, t, &agree, err));
+    if (!agree)
+        return QN_OK;
     for (unsigned write = 0; write < 2; write++) { /* nothing is written before all is known to be right */
         unsigned at = 0;
         for (unsigned k = 0; k < concat->n_in; k++) {
@@ -128,49 +221,30 @@ static qn_code put_shape(qn_onnx_emission *e, uint32_t node, unsigned k, target 
 
 /* ---- operators ---- */
 
-/* The new shape of an output: numbers where the old shape has numbers. */
-static void want_shape(const qn_onnx_emission *e, uint32_t node, const int64_t *list, unsigned n, target *t)
-{
-    const qn_node *d = &e->g->nodes[node];
-    const uint32_t x = d->in[0], y = d->out[0];
-    const bool zero_copies = !qn_node_int(d, "allowzero", 0);
-    const bool *varies = e->cut->groups->varies;
-    *t = (target){.n = n, .free_one = true};
-    for (unsigned k = 0; k < n; k++) {
-        const bool there = k < qn_emit_rank(e, x), same = there && qn_emit_new(e, x, k) == qn_emit_new(e, y, k);
-        t->want[k] = list[k];
-        t->sizes[k] = qn_emit_new(e, y, k);
-        t->copies[k] = zero_copies && same && varies[(uint64_t)x * QN_ARRAY_RANK_MAX + k] && varies[(uint64_t)y * QN_ARRAY_RANK_MAX + k] &&
-                       qn_emit_old(e, x, k) == qn_emit_new(e, x, k) && qn_emit_old(e, y, k) == qn_emit_new(e, y, k);
-        if (list[k] > 0 || (list[k] == 0 && zero_copies && !same))
-            t->want[k] = t->sizes[k];
-    }
-}
-
 qn_code qn_emit_reshape(qn_onnx_emission *e, uint32_t node, qn_err *err)
 {
     const qn_node *n = &e->g->nodes[node];
-    const uint32_t x = n->in[0], y = n->out[0], shape = qn_emit_in(n, 1);
-    int64_t *list = NULL;
-    uint64_t count = 0;
+    const uint32_t x = n->in[0], y = n->out[0];
     unsigned n_attr = 0;
     uint32_t file;
     target t;
-    const int64_t *attr = shape == QN_NO_VALUE ? qn_node_ints(n, "shape", &n_attr) : NULL;
+    bool known;
     if (qn_emit_rank(e, y) > QN_ARRAY_RANK_MAX || qn_emit_rank(e, x) > QN_ARRAY_RANK_MAX)
         return QN_OK;
-    if (attr && n_attr == qn_emit_rank(e, y)) {
-        want_shape(e, node, attr, n_attr, &t);
-        if (!memcmp(attr, t.want, n_attr * sizeof *attr))
-            return QN_OK;
-        QN_TRY(qn_emit_file_node(e, node, &file, err));
-        return qn_onnx_edit_attr(&e->edit, file, "shape", t.want, n_attr, err);
-    }
-    QN_TRY(qn_emit_ints(e, shape, &list, &count, err));
-    if (!list || count != qn_emit_rank(e, y))
+    if (qn_emit_in(n, 1) != QN_NO_VALUE) {
+        QN_TRY(target_of(e, node, 1, &t, &known, err));
+        if (known)
+            return put_shape(e, node, 1, &t, err);
         return e->touched[x] || e->touched[y] ? qn_emit_refuse(e, node, "its shape is not known", err) : QN_OK;
-    want_shape(e, node, list, (unsigned)count, &t);
-    return put_shape(e, node, 1, &t, err);
+    }
+    const int64_t *attr = qn_node_ints(n, "shape", &n_attr);
+    if (!attr || n_attr != qn_emit_rank(e, y))
+        return QN_OK;
+    want_shape(e, node, attr, n_attr, &t);
+    if (!memcmp(attr, t.want, n_attr * sizeof *attr))
+        return QN_OK;
+    QN_TRY(qn_emit_file_node(e, node, &file, err));
+    return qn_onnx_edit_attr(&e->edit, file, "shape", t.want, n_attr, err);
 }
 
 /* Tile says how often, which must come out. */
@@ -185,42 +259,23 @@ static qn_code check_tile(qn_onnx_emission *e, uint32_t node, const int64_t *lis
     return QN_OK;
 }
 
-/* Which axis of the output entry i of a shape is: those of Resize may be some of them only, since version 18. */
-static unsigned axis_of_entry(const qn_node *n, uint64_t i, unsigned rank)
-{
-    unsigned count;
-    const int64_t *axes = is(n, "Resize") ? qn_node_ints(n, "axes", &count) : NULL;
-    if (!axes || i >= count)
-        return (unsigned)i;
-    return (unsigned)(axes[i] < 0 ? axes[i] + (int64_t)rank : axes[i]);
-}
-
 qn_code qn_emit_sizes(qn_onnx_emission *e, uint32_t node, qn_err *err)
 {
     const qn_node *n = &e->g->nodes[node];
-    const unsigned k = is(n, "ConstantOfShape") ? 0 : is(n, "Resize") ? 3 : 1, rank = qn_emit_rank(e, n->out[0]);
-    const uint32_t shape = qn_emit_in(n, k);
-    int64_t *list;
-    uint64_t count;
-    target t = {0};
-    if (shape == QN_NO_VALUE || rank > QN_ARRAY_RANK_MAX)
+    const unsigned k = is(n, "ConstantOfShape") ? 0 : is(n, "Resize") ? 3 : 1;
+    target t;
+    bool known;
+    if (qn_emit_in(n, k) == QN_NO_VALUE || qn_emit_rank(e, n->out[0]) > QN_ARRAY_RANK_MAX)
         return QN_OK; /* Resize by scales: channels have scale 1 */
-    QN_TRY(qn_emit_ints(e, shape, &list, &count, err));
-    if (!list || count > rank)
-        return e->touched[n->out[0]] ? qn_emit_refuse(e, node, "its shape is not known", err) : QN_OK;
-    if (is(n, "Tile"))
-        return check_tile(e, node, list, count, err);
-    t.n = (unsigned)count;
-    for (unsigned i = 0; i < count; i++) {
-        /* Expand lines its shape up at the end; 1 leaves an axis as it is */
-        const unsigned axis = is(n, "Expand") ? rank - (unsigned)count + i : axis_of_entry(n, i, rank);
-        t.want[i] = list[i];
-        t.sizes[i] = qn_emit_int_at(&e->old[shape], i);
-        if (axis < rank && t.sizes[i] == qn_emit_old(e, n->out[0], axis))
-            t.sizes[i] = qn_emit_new(e, n->out[0], axis);
-        if (list[i] > 0)
-            t.want[i] = t.sizes[i];
+    if (is(n, "Tile")) {
+        int64_t *list;
+        uint64_t count;
+        QN_TRY(qn_emit_ints(e, n->in[k], &list, &count, err));
+        return list ? check_tile(e, node, list, count, err) : e->touched[n->out[0]] ? qn_emit_refuse(e, node, "its repeats are not known", err) : QN_OK;
     }
+    QN_TRY(target_of(e, node, k, &t, &known, err));
+    if (!known)
+        return e->touched[n->out[0]] ? qn_emit_refuse(e, node, "its shape is not known", err) : QN_OK;
     return put_shape(e, node, k, &t, err);
 }
 

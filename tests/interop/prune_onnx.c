@@ -91,11 +91,11 @@ static double apart(const qn_array *a, const qn_array *b, const qn_array *c, uin
     for (uint32_t i = 0; i < n; i++) {
         double most = 0, largest = 0;
         if (a[i].n != b[i].n || a[i].dtype != b[i].dtype)
-            return INFINITY;
+            return HUGE_VAL;
         for (uint64_t k = 0; a[i].dtype == QN_F32 && k < a[i].n; k++) {
             const double p = (double)((const float *)a[i].data)[k], q = (double)((const float *)b[i].data)[k];
             if (isnan(p) != isnan(q))
-                return INFINITY;
+                return HUGE_VAL;
             most = isnan(p) || p == q ? most : fmax(most, fabs(p - q));
             largest = isfinite(q) ? fmax(largest, fabs(q)) : largest;
             const double dense_q = c[i].n == b[i].n ? (double)((const float *)c[i].data)[k] : 0;
