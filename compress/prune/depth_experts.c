@@ -177,7 +177,8 @@ static qn_code on_input(void *ctx, const qn_graph *g, uint32_t weight, uint32_t 
         return QN_OK;
     const qn_value *w = &g->values[weight];
     const bool stacked = w->rank == 3;
-    const uint64_t e = stacked ? part : x->expert_of[weight], out = (uint64_t)w->dims[w->rank - 2], layer = (uint64_t)qn_emit_layer_of(g, g->nodes[x->down_of[weight]].block);
+    const uint64_t e = stacked ? part : x->expert_of[weight], out = (uint64_t)w->dims[w->rank - 2],
+                   layer = (uint64_t)qn_emit_layer_of(g, g->nodes[x->down_of[weight]].block);
     QN_TRY(room(x, &x->buf, &x->n_buf, out * n + n_rows * out, err));
     float *y = x->buf + out * n;
     QN_TRY(qn_weight_from_source(x->env, g->source, g, weight, stacked ? e : 0, stacked ? 1 : out, x->buf, err));

@@ -303,7 +303,7 @@ static qn_code check_loaders(const qn_emit_plan *p, const qn_emit_options *o, qn
     const bool changed = heads != p->old[QN_EMIT_HEADS] || hidden != p->old[QN_EMIT_HIDDEN];
     if (p->arch && p->arch->divides && !o->any_loader && changed && heads && hidden % heads)
         return REFUSE(err, "%" PRIu64 " heads would stay: transformers' LlamaConfig refuses a hidden size, %" PRIu64 ", that is no multiple of them "
-                           "(other runtimes load it: --layout loose)", heads, hidden);
+                           "(others load it, and it is written on demand)", heads, hidden);
     return QN_OK;
 }
 

@@ -1,5 +1,5 @@
-/* ffn_sort.h: the channels of feed-forward layers in the order of their importance. Nothing that the model computes changes, and any first part of the channels is
- * then a smaller model inside it, whose width a runtime can choose when it loads (MatFormer, Devvrit et al. 2023). */
+/* ffn_sort.h: the channels of feed-forward layers in the order of their importance. Nothing that the model computes changes, and any first part of
+ * the channels is then a smaller model inside it, whose width a runtime can choose when it loads (MatFormer, Devvrit et al. 2023). */
 #ifndef QN_COMPRESS_PRUNE_FFN_SORT_H
 #define QN_COMPRESS_PRUNE_FFN_SORT_H
 

@@ -136,7 +136,7 @@ double qt_lm_apart(const float *a, const float *b, uint64_t n)
         apart = fmax(apart, fabs((double)a[i] - (double)b[i]));
         most = fmax(most, fabs((double)b[i]));
         if (!isfinite(a[i]) || !isfinite(b[i]))
-            return INFINITY;
+            return (double)INFINITY;
     }
     return apart / most;
 }

@@ -96,3 +96,56 @@ Test(build_gguf, bad)
         qn_source_close(s);
     }
 }
+
+/* Every "llama" becomes "deci", and head_count this. */
+static void deci_keys(char *keys, size_t cap, const char *heads)
+{
+    const char *p = qt_gguf_llama_keys;
+    size_t n = 0;
+    while (*p && n + 64 < cap) {
+        static const char head_count[] = "head_count\" i4 i2";
+        if (!strncmp(p, "llama", 5)) {
+            n += (size_t)snprintf(keys + n, cap - n, "deci");
+            p += 5;
+        } else if (!strncmp(p, head_count, sizeof head_count - 1)) {
+            n += (size_t)snprintf(keys + n, cap - n, "head_count\" %s", heads);
+            p += sizeof head_count - 1;
+        } else {
+            keys[n++] = *p++;
+        }
+    }
+    keys[n] = '\0';
+}
+
+/* Numbers for each layer. */
+Test(build_gguf, layers_of_their_own)
+{
+    static const struct {
+        const char *heads, *words; /* words NULL: good */
+    } cases[] = {
+        {"i4 i2", NULL},
+        {"i9 i4 q1 i2", NULL},
+        {"i9 i5 q1 i2", NULL},
+        {"i9 i4 q2 i2 i2", "key 'deci.attention.head_count' is 2 numbers: one for each of 1 layers is expected"},
+        {"i9 i4 q0", "is 0 numbers"},
+        {"i9 i4 q1 i0", "is 0 in layer 0: 1 to 65536 is expected"},
+        {"i9 i5 q1 i4294967295", "is 4294967295 in layer 0"},
+        {"i9 i4 q1 i3", "key 'deci.rope.dimension_count' is 4: 2 to 2 is expected"},
+        {"i9 i6 q1 i2", "'deci.attention.head_count' is an array of f32: an array of u32 is expected"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char keys[4096], line[1024];
+        qn_graph *g = NULL;
+        qn_source *s;
+        qn_err err = {.off = QN_NO_OFFSET};
+        deci_keys(keys, sizeof keys, cases[i].heads);
+        const qn_code rc = open_keys(keys, KEYS, NULL, 0, &g, &s, &err);
+        qn_err_line(&err, line, sizeof line);
+        cr_assert_eq(rc, cases[i].words ? QN_E_INPUT : QN_OK, "%s: %s", cases[i].heads, line);
+        cr_assert(!cases[i].words || strstr(line, cases[i].words), "%s: %s", cases[i].heads, line);
+        if (g)
+            cr_assert_str_eq(qn_node_string(&g->nodes[g->values[qn_graph_find(g, "blk.0.rope_q")].node], "style", ""), "interleaved");
+        qn_graph_close(g);
+        qn_source_close(s);
+    }
+}
