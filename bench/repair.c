@@ -222,15 +222,16 @@ int main(int argc, char **argv)
         printf(" %.2f %%", accuracy(&b, &b.dense));
     printf("\n");
     const double ridge = getenv("REPAIR_RIDGE") ? atof(getenv("REPAIR_RIDGE")) : 0;
-    for (int i = 5; i < argc; i++) {
-        const double share = atof(argv[i]);
-        one(&b, share, QN_SALIENCY_MAGNITUDE, false, ridge, "magnitude", err);
-        one(&b, share, QN_SALIENCY_WANDA, false, ridge, "wanda", err);
-        one(&b, share, QN_SALIENCY_MAGNITUDE, true, ridge, "magnitude+refit", err);
-        one(&b, share, QN_SALIENCY_VARIANCE, true, ridge, "variance+refit", err);
-        one(&b, share, QN_SALIENCY_RANDOM, true, ridge, "random+refit", err);
-        one(&b, share, QN_SALIENCY_OBS, true, ridge, "OBS+refit", err);
-    }
+    static const struct method {
+        const char *name;
+        qn_saliency kind;
+        bool refit;
+    } methods[] = {{"OBS+refit", QN_SALIENCY_OBS, true}, {"magnitude", QN_SALIENCY_MAGNITUDE, false}, {"wanda", QN_SALIENCY_WANDA, false},
+                   {"magnitude+refit", QN_SALIENCY_MAGNITUDE, true}, {"variance+refit", QN_SALIENCY_VARIANCE, true}, {"random+refit", QN_SALIENCY_RANDOM, true}};
+    const int n = getenv("REPAIR_METHODS") ? atoi(getenv("REPAIR_METHODS")) : 6; /* the first so many */
+    for (int i = 5; i < argc; i++)
+        for (int k = 0; k < n && k < 6; k++)
+            one(&b, atof(argv[i]), methods[k].kind, methods[k].refit, ridge, methods[k].name, err);
     qn_groups_free(b.s);
     qn_graph_close(b.g);
     qn_source_close(s);

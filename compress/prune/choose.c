@@ -1,6 +1,7 @@
 /* choose.c: which groups of one family go, in what order, and what that costs. */
 #include "base/err.h"
 #include "compress/prune/repair_impl.h"
+#include <cblas.h>
 #include <string.h>
 
 #define RIDGE_FEW  1e-2  /* up to ROWS_FEW rows; falls to RIDGE_MANY at ROWS_MANY */
@@ -25,6 +26,7 @@ struct choice {
     qn_repair_plan *p;
     const qn_repair_options *o;
     const qn_overlay *w;
+    const qn_cut *likely;
     uint32_t family, n_groups;
     qn_arena arena;            /* columns and flags: small */
     qn_obs_reader *readers;
@@ -53,11 +55,31 @@ static uint32_t live_columns(const qn_unit *u, const uint32_t *cols, uint32_t n_
     return n;
 }
 
-/* The best weights over all live columns, which removals start from: of the dense model alone its own. */
-static qn_code start_weights(const qn_unit *u, const qn_ridge *ridge, double *h, double *w, double *energy, qn_err *err)
+/* Outputs that go too are nobody's concern. */
+static qn_code drop_outputs(struct choice *c, const qn_unit *u, double *w, uint64_t n, qn_err *err)
+{
+    const qn_value *v = &c->s->graph->values[u->weight];
+    uint64_t kept;
+    if (!c->likely || u->out_axis >= v->rank)
+        return QN_OK;
+    const uint64_t size = (uint64_t)v->dims[u->out_axis];
+    uint8_t *keep = qn_arena_get(&c->arena, size + 1, 1, err);
+    if (!keep)
+        return QN_E_MEMORY;
+    QN_TRY(qn_cut_axis(c->likely, u->weight, u->out_axis, keep, size, &kept, err));
+    for (uint64_t r = 0; r < u->m && kept; r++)
+        if (!keep[(u->out_first + r) / u->out_per])
+            memset(w + r * n, 0, n * sizeof *w);
+    return QN_OK;
+}
+
+/* The best weights over all live columns, which removals start from: of the dense model alone its own. *energy: what they give. */
+static qn_code start_weights(struct choice *c, const qn_unit *u, const qn_ridge *ridge, double *h, double *w, double *energy, qn_err *err)
 {
     const uint64_t n = ridge->n_cols;
-    const double rows = (double)u->fit.n + (ridge->b ? (double)ridge->b->n : 0);
+    for (uint64_t r = 0; r < u->m; r++)
+        for (uint64_t j = 0; j < n; j++)
+            w[r * n + j] = (double)u->w[0][r * u->d + ridge->cols[j]];
     if (u->fit.m) {
         double *t = qn_mem_get(u->fit.alloc, ((uint64_t)u->m + 1) * sizeof *t, err);
         if (!t)
@@ -66,21 +88,17 @@ static qn_code start_weights(const qn_unit *u, const qn_ridge *ridge, double *h,
         qn_mem_put(u->fit.alloc, t);
         QN_TRY(rc);
         qn_ridge_matrix(ridge, h);
-        *energy = qn_moments_energy(&u->fit, ridge->b, ridge->centred) / rows;
-        return QN_OK;
     }
+    QN_TRY(drop_outputs(c, u, w, n, err));
+    double *wh = qn_mem_get(u->fit.alloc, (n * u->m + 1) * sizeof *wh, err);
+    if (!wh)
+        return QN_E_MEMORY;
+    openblas_set_num_threads(1);
+    cblas_dsymm(CblasRowMajor, CblasRight, CblasLower, (blasint)u->m, (blasint)n, 1, h, (blasint)n, w, (blasint)n, 0, wh, (blasint)n);
     *energy = 0;
-    for (uint64_t r = 0; r < u->m; r++) {
-        double *row = w + r * n;
-        for (uint64_t j = 0; j < n; j++)
-            row[j] = (double)u->w[0][r * u->d + ridge->cols[j]];
-        for (uint64_t j = 0; j < n; j++) {
-            double sum = 0;
-            for (uint64_t k = 0; k < n; k++)
-                sum += row[k] * h[j * n + k];
-            *energy += row[j] * sum;
-        }
-    }
+    for (uint64_t i = 0; i < n * u->m; i++)
+        *energy += w[i] * wh[i];
+    qn_mem_put(u->fit.alloc, wh);
     return QN_OK;
 }
 
@@ -114,7 +132,7 @@ static qn_code add_reader(struct choice *c, const qn_unit_link *l, qn_err *err)
     if (!w)
         return QN_E_MEMORY;
     qn_ridge_matrix(&r, h);
-    QN_TRY(start_weights(u, &r, h, w, &energy, err));
+    QN_TRY(start_weights(c, u, &r, h, w, &energy, err));
     for (uint32_t i = 0; i < start[c->n_groups]; i++)
         cols[i] = place[cols[i]];
     c->readers[c->n_readers - 1] =
@@ -194,9 +212,9 @@ static qn_code choose(struct choice *c, const uint8_t *gone, uint32_t n_remove, 
 }
 
 qn_code qn_choose(const qn_env *env, const qn_groups *s, qn_repair_plan *p, const qn_repair_options *o, const qn_overlay *w, uint32_t family,
-                  const uint8_t *gone, uint32_t n_remove, bool costs, uint32_t *order, double *error, qn_err *err)
+                  const uint8_t *gone, uint32_t n_remove, bool costs, const qn_cut *likely, uint32_t *order, double *error, qn_err *err)
 {
-    struct choice c = {.env = env, .s = s, .p = p, .o = o, .w = w, .family = family, .n_groups = s->families[family].n_groups};
+    struct choice c = {.likely = likely, .env = env, .s = s, .p = p, .o = o, .w = w, .family = family, .n_groups = s->families[family].n_groups};
     qn_arena_init(&c.arena, env->alloc);
     const qn_code rc = choose(&c, gone, n_remove, costs, order, error, err);
     for (uint32_t i = 0; i < 2 * c.n_readers; i++)

@@ -5,19 +5,7 @@
 
 static qn_code one_curve(const qn_env *env, const qn_groups *s, qn_repair_plan *p, const qn_repair_options *o, uint32_t f, qn_curves *out, qn_err *err)
 {
-    return qn_choose(env, s, p, o, NULL, f, NULL, s->families[f].n_groups, true, out->order[f], out->error[f] + 1, err);
-}
-
-/* Units that no family waits for any more give their moments back. */
-static void let_go(qn_repair_plan *p, uint32_t stage, const uint32_t *last, const qn_alloc *a)
-{
-    for (uint32_t u = 0; u < p->n_units; u++) {
-        bool waiting = p->units[u].stage > stage;
-        for (uint32_t l = 0; l < p->n_links && !waiting; l++)
-            waiting = p->links[l].unit == u && last[p->links[l].family] > stage;
-        if (!waiting)
-            qn_unit_forget(&p->units[u], a);
-    }
+    return qn_choose(env, s, p, o, NULL, f, NULL, s->families[f].n_groups, true, NULL, out->order[f], out->error[f] + 1, err);
 }
 
 static qn_code walk(const qn_env *env, const qn_groups *s, qn_repair_plan *p, qn_stages *t, uint32_t *last, qn_curves *out, qn_err *err)
@@ -33,7 +21,7 @@ static qn_code walk(const qn_env *env, const qn_groups *s, qn_repair_plan *p, qn
         for (uint32_t f = 0; f < s->n_families; f++)
             if (qn_family_has_units(p, f) && last[f] == t->stage)
                 QN_TRY(one_curve(env, s, p, t->o, f, out, err));
-        let_go(p, t->stage, last, env->alloc);
+        qn_repair_plan_let_go(p, t->stage, last);
         QN_TRY(qn_stages_next(t, err));
     }
     return QN_OK;

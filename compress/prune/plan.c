@@ -25,6 +25,8 @@ struct reading {
     double gain;     /* of the product over W x */
     double beta;     /* of the bias             */
     bool biased;     /* a bias is one number per output */
+    uint32_t out_axis, out_per; /* outputs on the weight's axes; out_per: so many for one index */
+    bool out_parts;  /* parts have outputs of their own */
 };
 
 static uint64_t prod(const qn_value *v, unsigned from, unsigned to)
@@ -40,7 +42,7 @@ static void set(struct reading *r, uint64_t parts, uint64_t d, uint64_t m, bool 
     if (parts == 0 || d == 0 || m == 0 || parts > UINT32_MAX / 2 || d > INT32_MAX / 2 || m > INT32_MAX / 2)
         return;
     *r = (struct reading){.n_parts = (uint32_t)parts, .d = (uint32_t)d, .m = (uint32_t)m, .part_step = d * m, .row_step = out_in ? d : 1,
-                          .col_step = out_in ? 1 : m, .gain = 1, .beta = 1, .biased = true};
+                          .col_step = out_in ? 1 : m, .gain = 1, .beta = 1, .biased = true, .out_axis = !out_in, .out_per = 1};
 }
 
 static struct reading reading_of(const qn_graph *g, uint32_t node, uint32_t weight)
@@ -63,12 +65,15 @@ static struct reading reading_of(const qn_graph *g, uint32_t node, uint32_t weig
         const unsigned k = v->rank;
         set(&r, k > 2 ? prod(v, 0, k - 2) : 1, prod(v, k > 1 ? k - 2 : 0, k > 1 ? k - 1 : 1), k > 1 ? prod(v, k - 1, k) : 1, false);
         r.biased = r.n_parts == 1;
+        r.out_axis = k - 1; /* a vector's: of nobody, since its one axis is summed over */
     } else if (!strcmp(n->type, "Conv") && v->rank >= 3) {
         const int64_t groups = qn_node_int(n, "group", 1);
         if (groups >= 1 && v->dims[0] % groups == 0)
             set(&r, (uint64_t)groups, prod(v, 1, v->rank), (uint64_t)(v->dims[0] / groups), true);
+        r.out_parts = true;
     } else if (!strcmp(n->type, "ConvTranspose") && v->rank >= 3 && qn_node_int(n, "group", 1) == 1) {
         set(&r, 1, prod(v, 0, 1), prod(v, 1, v->rank), false);
+        r.out_per = (uint32_t)prod(v, 2, v->rank);
         r.biased = false; /* its outputs overlap: the bias of one tap is not a bias of the sum */
     }
     return r;
@@ -101,7 +106,8 @@ static qn_code add_units(qn_repair_plan *p, uint64_t *cap, const qn_env *env, co
     p->unit_of[c->weight] = p->n_units;
     for (uint32_t k = 0; k < r.n_parts; k++)
         p->units[p->n_units++] = (qn_unit){.weight = c->weight, .part = k, .node = c->node, .d = r.d, .m = r.m, .first = k * r.part_step,
-                                           .row_step = r.row_step, .col_step = r.col_step, .bias = bias, .bias_first = (uint64_t)k * r.m,
+                                           .row_step = r.row_step, .col_step = r.col_step, .out_axis = r.out_axis,
+                                           .out_first = r.out_parts ? k * r.m : 0, .out_per = r.out_per, .bias = bias, .bias_first = (uint64_t)k * r.m,
                                            .bias_gain = r.beta != 0 ? r.gain / r.beta : 0, .rate = 1,
                                            .no_refit = shared ? "the weight is read by several operators" : NULL};
     return QN_OK;
@@ -211,6 +217,17 @@ void qn_repair_plan_release(qn_repair_plan *p)
     p->units = NULL;
     p->links = NULL;
     p->n_units = p->n_links = 0;
+}
+
+void qn_repair_plan_let_go(qn_repair_plan *p, uint32_t stage, const uint32_t *last)
+{
+    for (uint32_t u = 0; u < p->n_units; u++) {
+        bool waiting = p->units[u].stage > stage;
+        for (uint32_t l = 0; l < p->n_links && !waiting; l++)
+            waiting = p->links[l].unit == u && last[p->links[l].family] > stage;
+        if (!waiting)
+            qn_unit_forget(&p->units[u], p->arena.alloc);
+    }
 }
 
 bool qn_family_has_units(const qn_repair_plan *p, uint32_t family)

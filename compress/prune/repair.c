@@ -2,7 +2,10 @@
  *
  * A family whose consumers all read one value is chosen when that value is known in the pruned model, right before they are refitted. One with consumers in
  * several places, or one that changes statistics on its way (an inexact one), is chosen before anything runs, from the dense model's statistics,
- * so that all that follows sees its zeros. One that no product reads is chosen by magnitude. */
+ * so that all that follows sees its zeros. So are all of them when the saliency looks at weights alone. One that no product reads is chosen by magnitude.
+ *
+ * What a family costs is only felt by outputs that stay. Which of them stay is decided later in the walk, so that where consumers' outputs are
+ * themselves in families, a pass over the dense model makes a first guess at all choices. */
 #include "base/err.h"
 #include "compress/prune/refit.h"
 #include <string.h>
@@ -17,7 +20,8 @@ struct repair {
     qn_cut *cut;
     qn_overlay *w;
     qn_repair_family *report;
-    uint8_t *wanted, *early, *chosen; /* per family */
+    uint8_t *wanted, *early, *chosen, *guessed; /* per family */
+    qn_cut *likely;                    /* what will go, as far as one can tell */
 };
 
 static uint32_t n_remove(const struct repair *r, uint32_t f)
@@ -43,17 +47,29 @@ static qn_code zero(struct repair *r, uint32_t f, qn_stages *t, qn_err *err)
     return QN_OK;
 }
 
-static qn_code choose(struct repair *r, qn_repair_plan *p, uint32_t f, qn_err *err)
+static bool by_weights(const struct repair *r)
+{
+    return r->o->saliency == QN_SALIENCY_MAGNITUDE || r->o->saliency == QN_SALIENCY_RANDOM;
+}
+
+/* For good, or as a first guess. */
+static qn_code choose(struct repair *r, qn_repair_plan *p, uint32_t f, bool guess, qn_err *err)
 {
     const uint32_t n = n_remove(r, f);
-    r->chosen[f] = 1;
+    if (!guess)
+        r->chosen[f] = 1;
     if (n == r->cut->n_gone[f])
         return QN_OK;
     uint32_t *order = qn_mem_get(r->env->alloc, n * sizeof *order, err);
     double *error = order ? qn_mem_get(r->env->alloc, n * sizeof *error, err) : NULL;
-    qn_code rc = error ? qn_choose(r->env, r->s, p, r->o, r->w, f, r->cut->gone[f], n, false, order, error, err) : QN_E_MEMORY;
-    for (uint32_t i = 0; i < n && rc == QN_OK; i++)
-        qn_cut_set(r->cut, f, order[i], true);
+    qn_code rc = error ? qn_choose(r->env, r->s, p, r->o, r->w, f, r->cut->gone[f], n, false, guess ? NULL : r->likely, order, error, err) : QN_E_MEMORY;
+    for (uint32_t i = 0; i < r->s->families[f].n_groups && rc == QN_OK; i++)
+        qn_cut_set(r->likely, f, i, r->cut->gone[f][i]);
+    for (uint32_t i = 0; i < n && rc == QN_OK; i++) {
+        qn_cut_set(r->likely, f, order[i], true);
+        if (!guess)
+            qn_cut_set(r->cut, f, order[i], true);
+    }
     qn_mem_put(r->env->alloc, error);
     qn_mem_put(r->env->alloc, order);
     return rc;
@@ -61,7 +77,7 @@ static qn_code choose(struct repair *r, qn_repair_plan *p, uint32_t f, qn_err *e
 
 static bool needs_rows(const struct repair *r)
 {
-    return r->o->refit || (r->o->saliency != QN_SALIENCY_MAGNITUDE && r->o->saliency != QN_SALIENCY_RANDOM);
+    return r->o->refit || !by_weights(r);
 }
 
 /* Bytes that the overlay may grow to. */
@@ -82,17 +98,21 @@ static uint64_t overlay_bytes(const struct repair *r)
 
 /* --- before anything runs -------------------------------------------------------------------------------------------------------- */
 
-static qn_code early_stages(struct repair *r, qn_repair_plan *p, qn_err *err)
+static qn_code early_stages(struct repair *r, qn_repair_plan *p, uint32_t *last, qn_err *err)
 {
-    qn_stages t = {.env = r->env, .plan = p, .feed = r->feed, .o = r->o, .keeps_all = true, .beside_bytes = overlay_bytes(r)};
+    qn_stages t = {.env = r->env, .plan = p, .feed = r->feed, .o = r->o, .beside_bytes = overlay_bytes(r)};
+    for (uint32_t f = 0; f < r->s->n_families; f++) {
+        bool several = false;
+        last[f] = qn_family_has_units(p, f) ? qn_family_stage(p, f, &several) : 0;
+        t.keeps_all |= several;
+    }
     qn_code rc = qn_stages_open(&t, err);
     while (rc == QN_OK && t.stage < p->n_stages) {
         rc = qn_stages_collect(&t, err);
-        for (uint32_t f = 0; f < r->s->n_families && rc == QN_OK; f++) {
-            bool several;
-            if (r->early[f] && qn_family_has_units(p, f) && qn_family_stage(p, f, &several) == t.stage)
-                rc = choose(r, p, f, err);
-        }
+        for (uint32_t f = 0; f < r->s->n_families && rc == QN_OK; f++)
+            if (qn_family_has_units(p, f) && last[f] == t.stage)
+                rc = choose(r, p, f, !r->early[f], err);
+        qn_repair_plan_let_go(p, t.stage, last);
         if (rc == QN_OK)
             rc = qn_stages_next(&t, err);
     }
@@ -100,20 +120,33 @@ static qn_code early_stages(struct repair *r, qn_repair_plan *p, qn_err *err)
     return rc;
 }
 
-static qn_code choose_early(struct repair *r, qn_err *err)
+/* Early families and those to be guessed at. */
+static qn_code choose_by_rows(struct repair *r, qn_err *err)
 {
     qn_repair_plan p;
-    const bool rows = r->o->saliency != QN_SALIENCY_MAGNITUDE && r->o->saliency != QN_SALIENCY_RANDOM;
-    QN_TRY(qn_repair_plan_make(&p, r->env, r->g, r->s, r->early, err));
-    qn_code rc = rows && p.n_units ? early_stages(r, &p, err) : QN_OK;
-    for (uint32_t f = 0; f < r->s->n_families && rc == QN_OK; f++)
-        if (r->early[f] && !r->chosen[f])
-            rc = choose(r, NULL, f, err);
-    for (uint32_t f = 0; f < r->s->n_families && rc == QN_OK; f++)
-        if (r->early[f] || r->cut->n_gone[f])
-            rc = zero(r, f, NULL, err);
-    qn_repair_plan_release(&p);
+    uint32_t *last = qn_mem_get(r->env->alloc, ((uint64_t)r->s->n_families + 1) * sizeof *last, err);
+    if (!last)
+        return QN_E_MEMORY;
+    qn_code rc = qn_repair_plan_make(&p, r->env, r->g, r->s, r->guessed, err);
+    if (rc == QN_OK) {
+        rc = p.n_units ? early_stages(r, &p, last, err) : QN_OK;
+        qn_repair_plan_release(&p);
+    }
+    qn_mem_put(r->env->alloc, last);
     return rc;
+}
+
+static qn_code choose_early(struct repair *r, qn_err *err)
+{
+    if (!by_weights(r))
+        QN_TRY(choose_by_rows(r, err));
+    for (uint32_t f = 0; f < r->s->n_families; f++)
+        if (r->early[f] && !r->chosen[f])
+            QN_TRY(choose(r, NULL, f, false, err));
+    for (uint32_t f = 0; f < r->s->n_families; f++)
+        if (r->early[f] || r->cut->n_gone[f])
+            QN_TRY(zero(r, f, NULL, err));
+    return QN_OK;
 }
 
 /* --- the walk -------------------------------------------------------------------------------------------------------------------- */
@@ -178,7 +211,7 @@ static qn_code stage(struct repair *r, qn_stages *t, qn_err *err)
     for (uint32_t f = 0; f < r->s->n_families; f++) {
         bool several;
         if (!r->chosen[f] && qn_family_has_units(p, f) && qn_family_stage(p, f, &several) == t->stage)
-            QN_TRY(choose(r, p, f, err));
+            QN_TRY(choose(r, p, f, false, err));
     }
     for (uint32_t u = 0; u < p->n_units; u++)
         if (p->units[u].stage == t->stage) {
@@ -214,19 +247,36 @@ static qn_code walk(struct repair *r, qn_err *err)
     return rc;
 }
 
-/* Which families are chosen before anything runs. */
+/* Does a product that reads the family put out channels of another one that is cut? */
+static bool feeds_another(const struct repair *r, const qn_repair_plan *p, uint32_t f)
+{
+    for (uint32_t l = p->first_link[f]; l < p->first_link[f + 1]; l++)
+        for (uint32_t k = 0; k < r->s->n_families; k++)
+            for (uint32_t i = 0; r->wanted[k] && i < r->s->families[k].n_members; i++) {
+                const qn_member *m = &r->s->families[k].members[i];
+                if (m->value == p->units[p->links[l].unit].weight && m->role == QN_MEMBER_PRODUCER)
+                    return true;
+            }
+    return false;
+}
+
+/* Which families are chosen before anything runs, and which are guessed at. */
 static qn_code sort_families(struct repair *r, qn_err *err)
 {
     qn_repair_plan p;
+    bool guess = false;
     QN_TRY(qn_repair_plan_make(&p, r->env, r->g, r->s, r->wanted, err));
     for (uint32_t f = 0; f < r->s->n_families; f++) {
         bool several = false;
         (void)qn_family_stage(&p, f, &several);
-        r->early[f] = r->wanted[f] && (several || r->s->families[f].reason || !qn_family_has_units(&p, f));
+        r->early[f] = r->wanted[f] && (several || r->s->families[f].reason || by_weights(r) || !qn_family_has_units(&p, f));
         for (uint32_t l = p.first_link[f]; l < p.first_link[f + 1]; l++)
             if (p.units[p.links[l].unit].no_refit) /* read in places that are not known here */
                 r->early[f] = 1;
+        guess |= feeds_another(r, &p, f);
     }
+    for (uint32_t f = 0; f < r->s->n_families; f++)
+        r->guessed[f] = r->early[f] || (guess && r->o->saliency == QN_SALIENCY_OBS && r->wanted[f]);
     qn_repair_plan_release(&p);
     return QN_OK;
 }
@@ -252,13 +302,19 @@ qn_code qn_repair(const qn_env *env, const qn_graph *g, const qn_calibrate_feed 
 {
     const uint64_t n = cut->groups->n_families;
     struct repair r = {.env = env, .g = g, .s = cut->groups, .feed = feed, .o = o, .keep = keep, .cut = cut, .w = w, .report = report};
-    uint8_t *flags = qn_mem_zeros(env->alloc, 3 * n + 3, 1, err);
+    uint8_t *flags = qn_mem_zeros(env->alloc, 4 * n + 4, 1, err);
     if (!flags)
         return QN_E_MEMORY;
     r.wanted = flags;
     r.early = flags + n + 1;
     r.chosen = r.early + n + 1;
-    const qn_code rc = repair(&r, err);
+    r.guessed = r.chosen + n + 1;
+    qn_code rc = qn_cut_new(env, cut->groups, &r.likely, err);
+    if (rc == QN_OK) {
+        qn_cut_copy(r.likely, cut);
+        rc = repair(&r, err);
+        qn_cut_free(r.likely);
+    }
     qn_mem_put(env->alloc, flags);
     return rc;
 }

@@ -21,6 +21,7 @@ typedef struct qn_unit {
     uint32_t weight, part, node, stage;
     uint32_t d, m;      /* columns and outputs                                          */
     uint64_t first, row_step, col_step; /* W[r][c] is element first + r · row_step + c · col_step of the weight */
+    uint32_t out_axis, out_first, out_per; /* output r is index (out_first + r) / out_per of that axis of the weight */
     uint32_t bias;      /* value with an element for each output, that nothing else reads, or QN_NO_VALUE */
     uint64_t bias_first;
     double bias_gain;   /* the bias changes by so much for a change of 1 in W x         */
@@ -60,6 +61,9 @@ bool qn_family_has_units(const qn_repair_plan *p, uint32_t family);
 /* Last stage of a family's units. */
 uint32_t qn_family_stage(const qn_repair_plan *p, uint32_t family, bool *several);
 
+/* Units that no family waits for behind this stage give their moments back. last: per family, its last stage. */
+void qn_repair_plan_let_go(qn_repair_plan *p, uint32_t stage, const uint32_t *last);
+
 /* The columns of a unit that each group of a family has: start (n_groups + 1) and cols, from scratch. plan.c */
 qn_code qn_unit_columns(const qn_groups *s, const qn_unit *u, const qn_unit_link *l, qn_arena *scratch, uint32_t **start, uint32_t **cols,
                         qn_err *err) QN_MUST_CHECK;
@@ -93,9 +97,9 @@ void qn_stages_close(qn_stages *t);
 void qn_unit_forget(qn_unit *u, const qn_alloc *a);
 
 /* The order in which n_remove groups of a family go and what that costs, by the options' saliency, from the moments of its units (none: magnitude). order and
- * error: n_remove each. choose.c */
+ * error: n_remove each. likely: outputs that will go too do not count; NULL: all do. choose.c */
 qn_code qn_choose(const qn_env *env, const qn_groups *s, qn_repair_plan *p, const qn_repair_options *o, const qn_overlay *w, uint32_t family,
-                  const uint8_t *gone, uint32_t n_remove, bool costs, uint32_t *order, double *error, qn_err *err) QN_MUST_CHECK;
+                  const uint8_t *gone, uint32_t n_remove, bool costs, const qn_cut *likely, uint32_t *order, double *error, qn_err *err) QN_MUST_CHECK;
 
 /* Scores without an inverse, one per group: higher stays. score.c */
 qn_code qn_saliency_score(const qn_env *env, const qn_groups *s, qn_repair_plan *p, const qn_repair_options *o, const qn_overlay *w,
