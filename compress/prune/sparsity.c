@@ -484,8 +484,7 @@ qn_code qn_sparsify(const qn_env *env, const qn_graph *g, const qn_calibrate_fee
     *out = (qn_sparsity_report){.env = env, .distance = {.loss = (double)NAN, .rel = (double)NAN, .same_top = (double)NAN}};
     QN_TRY(check(feed, m, o, err));
     const qn_code rc = sparsify(&r, err);
-    if (r.plan.arena.alloc)
-        qn_repair_plan_release(&r.plan);
+    qn_repair_plan_release(&r.plan); /* also of one that was not made */
     qn_mem_put(env->alloc, r.tensor_of);
     qn_mem_put(env->alloc, r.share);
     if (rc != QN_OK)
