@@ -214,7 +214,12 @@ static qn_code back(qn_grad *t, qn_err *err)
     const qn_alloc *al = t->env->alloc;
     qn_array *room = qn_mem_zeros(al, 2 * ((uint64_t)most_in + most_out), sizeof *room, err);
     bool *want = qn_mem_zeros(al, most_in, sizeof *want, err);
-    qn_code rc = room && want ? QN_OK : QN_E_MEMORY;
+    if (!room || !want) {
+        qn_mem_put(al, room);
+        qn_mem_put(al, want);
+        return QN_E_MEMORY;
+    }
+    qn_code rc = QN_OK;
     operands o = {.in = room, .d_in = room + most_in, .out = room + 2 * most_in, .d_out = room + 2 * most_in + most_out, .want = want};
     for (uint32_t i = g->n_nodes; i-- > 0 && rc == QN_OK;) {
         const qn_node *n = &g->nodes[i];
