@@ -5,7 +5,7 @@
 #include "compress/train/distill.h"
 #include "compress/train/order.h"
 #include "compress/train/train.h"
-#include "tests/support/mlp_made.h"
+#include "tests/support/classifier.h"
 #include "tests/support/testkit.h"
 #include <criterion/criterion.h>
 #include <math.h>
@@ -17,13 +17,13 @@ Test(train, adamw_is_its_formula)
 {
     enum { N = 40000, STEPS = 5 };
     qt_rng r = qt_seed(3);
-    qt_mlp net;
+    qt_classifier net;
     qn_exec *x;
     qn_err err = {0};
     float *w = calloc(N, sizeof *w), *m = calloc(N, sizeof *m), *v = calloc(N, sizeof *v), *g = calloc(N, sizeof *g);
     double *rw = calloc(N, sizeof *rw), *rm = calloc(N, sizeof *rm), *rv = calloc(N, sizeof *rv);
     uint8_t *keep = calloc(N, 1);
-    qt_mlp_open(&net, qt_made_env(2), 4, 1, 2, false);
+    qt_classifier_open(&net, qt_made_env(2), 4, 1, 2, false);
     cr_assert_eq(qn_exec_open(net.env, net.graph, NULL, &x, &err), QN_OK);
     for (int i = 0; i < N; i++) {
         rw[i] = (double)(w[i] = (float)qt_normal(&r));
@@ -43,7 +43,7 @@ Test(train, adamw_is_its_formula)
     for (int i = 0; i < N; i++)
         cr_assert(fabs((double)w[i] - rw[i]) < 2e-6, "weight %d is %g, not %g", i, (double)w[i], rw[i]);
     qn_exec_close(x);
-    qt_mlp_close(&net);
+    qt_classifier_close(&net);
     void *const all[] = {w, m, v, g, rw, rm, rv, keep};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         free(all[i]);
@@ -74,10 +74,10 @@ Test(train, loss_and_its_derivative)
         bool labels;
     } cases[] = {{1, false}, {2.5, false}, {1, true}, {2.5, true}};
     qt_rng r = qt_seed(9);
-    qt_mlp net;
+    qt_classifier net;
     qn_err err = {0};
     qn_teacher t;
-    qt_mlp_open(&net, qt_made_env(1), 8, ROWS, 2, false);
+    qt_classifier_open(&net, qt_made_env(1), 8, ROWS, 2, false);
     cr_assert_eq(qn_teacher_open(net.env, net.graph, &net.feed, 0, 1 << 20, &t, &err), QN_OK, "%s", err.text);
     cr_assert_eq(t.kind, QN_DISTILL_LOGITS);
     const int64_t labels[ROWS] = {2, 0, 3};
@@ -113,7 +113,7 @@ Test(train, loss_and_its_derivative)
         qn_array_release(&dy);
     }
     qn_teacher_close(&t);
-    qt_mlp_close(&net);
+    qt_classifier_close(&net);
 }
 
 Test(train, order_of_the_batches)
@@ -175,12 +175,12 @@ static float *train(const qn_env *base, bool fixed, uint32_t cancel_at, const ch
 {
     struct hooks h = {.cancel_at = cancel_at};
     qn_env env = *base;
-    qt_mlp net;
+    qt_classifier net;
     qn_overlay *w;
     qn_err err = {0};
     uint32_t weights[64], n;
     env.cancel = &h.cancel;
-    qt_mlp_open(&net, &env, 12, 2, 30, fixed);
+    qt_classifier_open(&net, &env, 12, 2, 30, fixed);
     cr_assert_eq(qn_overlay_new(&env, net.graph, &w, &err), QN_OK);
     cr_assert_eq(qn_train_reach(&env, net.graph, weights, &n, &err), QN_OK);
     cr_assert_eq(n, 6u);
@@ -213,7 +213,7 @@ static float *train(const qn_env *base, bool fixed, uint32_t cancel_at, const ch
     }
     *to = (float)sum;
     qn_overlay_free(w);
-    qt_mlp_close(&net);
+    qt_classifier_close(&net);
     return copy;
 }
 

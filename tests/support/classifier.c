@@ -1,5 +1,5 @@
-/* mlp_made.c: see mlp_made.h. */
-#include "tests/support/mlp_made.h"
+/* classifier.c: see classifier.h. */
+#include "tests/support/classifier.h"
 #include "analysis/graph/graph.h"
 #include "tests/support/onnx_op.h"
 #include "tests/support/testkit.h"
@@ -11,7 +11,7 @@ enum { IN = 6, OUT = 4 };
 
 static qn_code feed(void *ctx, uint64_t batch, qn_array *inputs, qn_err *err)
 {
-    const qt_mlp *m = ctx;
+    const qt_classifier *m = ctx;
     const int64_t dims[2] = {m->rows, IN};
     const qn_code rc = qn_array_new(m->pool, inputs, QN_F32, dims, 2, err);
     if (rc == QN_OK)
@@ -27,7 +27,7 @@ static const float *normal(qt_rng *r, uint64_t n, double sigma)
     return p;
 }
 
-void qt_mlp_open(qt_mlp *m, const qn_env *env, unsigned hidden, unsigned rows, unsigned n_batches, bool fixed)
+void qt_classifier_open(qt_classifier *m, const qn_env *env, unsigned hidden, unsigned rows, unsigned n_batches, bool fixed)
 {
     qt_rng r = qt_seed(11);
     qn_err err = {0};
@@ -36,7 +36,7 @@ void qt_mlp_open(qt_mlp *m, const qn_env *env, unsigned hidden, unsigned rows, u
         {"a.weight", QN_F32, 2, {h, IN}, normal(&r, (uint64_t)h * IN, 0.6)}, {"a.bias", QN_F32, 1, {h}, normal(&r, h, 0.3)},
         {"b.weight", QN_F32, 2, {h, h}, normal(&r, (uint64_t)h * h, 0.4)},   {"b.bias", QN_F32, 1, {h}, normal(&r, h, 0.3)},
         {"c.weight", QN_F32, 2, {OUT, h}, normal(&r, (uint64_t)OUT * h, 0.8)}, {"c.bias", QN_F32, 1, {OUT}, normal(&r, OUT, 0.3)}};
-    *m = (qt_mlp){.env = env, .rows = rows};
+    *m = (qt_classifier){.env = env, .rows = rows};
     m->x = normal(&r, (uint64_t)n_batches * rows * IN, 1);
     m->source = qt_made_open(env, qt_made_safetensors("mlp.safetensors", t, 6, NULL));
     const int64_t x_dims[2] = {fixed ? (int64_t)rows : QN_DIM_UNKNOWN, IN};
@@ -67,13 +67,13 @@ void qt_mlp_open(qt_mlp *m, const qn_env *env, unsigned hidden, unsigned rows, u
     m->feed = (qn_calibrate_feed){.n_batches = n_batches, .n_tokens = (uint64_t)n_batches * rows, .feed = feed, .ctx = m, .pool = &m->pool};
 }
 
-void qt_mlp_close(qt_mlp *m)
+void qt_classifier_close(qt_classifier *m)
 {
     qn_graph_close(m->graph);
     qn_source_close(m->source);
 }
 
-uint32_t qt_mlp_weight(const qt_mlp *m, const char *name)
+uint32_t qt_classifier_weight(const qt_classifier *m, const char *name)
 {
     const uint32_t v = qn_graph_find(m->graph, name);
     cr_assert_neq(v, QN_NO_VALUE);
