@@ -7,8 +7,9 @@
 #include <string.h>
 
 enum { STEPS = 400, STEPS_GRADUAL = 2000, PERIODS = 10 };
-#define RATE    1e-3
-#define RATE_LM 1e-4
+#define RATE         1e-3
+#define RATE_GRADUAL 2e-3 /* more is to be learned, and over again after every period */
+#define RATE_LM      1e-4
 
 static qn_code mask_of(const qn_recover_run *r, uint32_t value, uint64_t n, uint8_t *keep, qn_err *err)
 {
@@ -180,7 +181,8 @@ static qn_code run(qn_recover_run *r, const qn_calibrate_feed *feed, qn_recovery
         QN_TRY(dense_cost(r, err));
     QN_TRY(zero_all(r, err));
     const qn_train_options to = {
-        .weights = r->weights, .n_weights = r->n_weights, .steps = steps, .batch = o->batch, .rate = o->rate > 0 ? o->rate : r->graph->n_vocab ? RATE_LM : RATE,
+        .weights = r->weights, .n_weights = r->n_weights, .steps = steps, .batch = o->batch, .hold = o->gradual ? r->periods * r->length : 0,
+        .rate = o->rate > 0 ? o->rate : r->graph->n_vocab ? RATE_LM : o->gradual ? RATE_GRADUAL : RATE,
         .weight_decay = o->weight_decay, .temperature = o->temperature, .labels = o->labels, .n_labels = o->n_labels,
         .judged_from = o->gradual ? r->periods * r->length : 0, .seed = o->seed, .memory_bytes = o->memory_bytes, .begin = begin,
         .before = o->gradual && o->half_space ? qn_dhspg_before : NULL,

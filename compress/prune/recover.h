@@ -11,7 +11,7 @@
 typedef struct qn_recover_options {
     uint32_t steps;            /* 0: 400, gradual 2000                                          */
     uint32_t batch;            /* batches of the feed in a step; 0: as many as make 64 rows      */
-    double rate;               /* of AdamW; 0: 1e-3, 1e-4 for language models; falls linearly to 0 */
+    double rate;               /* of AdamW; 0: 1e-3, gradual 2e-3, 1e-4 for language models; falls linearly to 0: gradual from where the last group has gone */
     double weight_decay;
     double temperature;        /* of the distillation; 0: 1                                     */
     bool gradual;              /* *cut is found while training; groups that are gone already stay gone and count */
@@ -21,7 +21,7 @@ typedef struct qn_recover_options {
     /* One of them > 0: global choice, what costs least goes first, until this share of all has gone: */
     double groups_share;       /* of the groups of all families                                   */
     double params_share, macs_share; /* of the dense model's parameters, multiplications           */
-    uint32_t multiple;         /* with a share: kept groups of a family are a multiple of it (more stay); 0: 1 */
+    uint32_t multiple;         /* with a share: kept groups of a family are a multiple of it; 0: 1 */
     const uint8_t *fixed;      /* per value of the graph, 1: this weight is not trained; NULL: all are */
     uint64_t seed, memory_bytes;
     const char *checkpoint;    /* file that makes a killed run resumable, or NULL; it stays when the run is done: the caller removes it once

@@ -138,14 +138,20 @@ static void take_each(const qn_recover_run *r, uint32_t n, double part, qn_cut *
     }
 }
 
-/* Lets the dearest of those that were taken stay until every family keeps a multiple. */
-static void round_up(const qn_recover_run *r, uint32_t n, qn_cut *c)
+/* Makes every family keep a multiple: the dearest of those that were just taken stay, or, where those are too few, the cheapest of the others go too. */
+static void round_each(const qn_recover_run *r, uint32_t n, qn_cut *c)
 {
     const uint32_t multiple = r->o->multiple;
-    for (uint32_t i = n; multiple > 1 && i-- > 0;) {
-        const uint32_t g = r->order[i], f = r->family_of[g], at = g - r->slices.first[f], all = c->groups->families[f].n_groups;
-        if (all >= multiple && (all - c->n_gone[f]) % multiple && c->gone[f][at] && !r->cut->gone[f][at])
-            qn_cut_set(c, f, at, false);
+    for (uint32_t f = 0; f < c->groups->n_families && multiple > 1; f++) {
+        const uint32_t all = c->groups->families[f].n_groups, left = all - c->n_gone[f], over = left % multiple, taken = c->n_gone[f] - r->cut->n_gone[f];
+        if (all < multiple || !over)
+            continue;
+        const bool back = taken >= multiple - over || left - over < least(r, f) || left == over;
+        for (uint32_t k = 0; k < n && (all - c->n_gone[f]) % multiple; k++) {
+            const uint32_t g = r->order[back ? n - 1 - k : k], at = g - r->slices.first[f];
+            if (r->family_of[g] == f && c->gone[f][at] == back && !r->cut->gone[f][at])
+                qn_cut_set(c, f, at, !back);
+        }
     }
 }
 
@@ -163,7 +169,7 @@ qn_code qn_recover_choose(qn_recover_run *r, double part, bool last, qn_err *err
     else
         take_each(r, n, part, c);
     if (rc == QN_OK && last && shares)
-        round_up(r, n, c);
+        round_each(r, n, c);
     for (uint32_t g = 0; g < r->slices.n && rc == QN_OK; g++) {
         const uint32_t f = r->family_of[g];
         if (r->state[g] != 1)

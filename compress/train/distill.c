@@ -11,7 +11,8 @@
 /* A softmax in f32 rounds small probabilities to 0: what is divided by is at least this. */
 #define LEAST_PROB   1e-12
 #define SUM_IS_ONE   1e-3
-#define SPREAD       0.5
+#define SPREAD_LEAST 2.0 /* standard deviation of a row of logits that softmax is made for */
+#define SPREAD_MOST  8.0
 enum { INPUTS_MAX = 64 };
 
 /* --- the dense model ------------------------------------------------------------------------------------------------- */
@@ -106,7 +107,8 @@ static qn_code unit_of(qn_teacher *t, qn_err *err)
             sum += sqrt(fmax(0, s2 / (double)n - s1 / (double)n * (s1 / (double)n)));
         }
     }
-    t->unit = rows && sum > 0 ? fmin(1, SPREAD * sum / (double)rows) : 1;
+    const double spread = rows ? sum / (double)rows : 0;
+    t->unit = spread > 0 && isfinite(spread) ? fmax(fmin(1, spread / SPREAD_LEAST), spread / SPREAD_MOST) : 1;
     return QN_OK;
 }
 

@@ -22,8 +22,9 @@ typedef struct qn_teacher {
     qn_array now[QN_DISTILL_OUTPUTS_MAX];
     uint64_t keep_bytes, held_bytes;
     qn_distill_kind kind;      /* by the first batch, as measure.h has it          */
-    double unit;               /* LOGITS: what they are divided by before any softmax: 1, or half the standard deviation of a row where that is less. A classifier
-                                  that was trained with squared errors puts out 0 and 1, which softmax would take for next to uniform. */
+    double unit;               /* LOGITS: what they are divided by before any softmax, so that the standard deviation of a row is 2 to 8; 1 where it is. A classifier
+                                  that was trained with squared errors puts out 0 and 1, which softmax would take for next to uniform; others put
+                                  out thousands, of which it would see the largest only. */
     double square[QN_DISTILL_OUTPUTS_MAX]; /* ERROR: mean of Σ dense² over a row of each output, by the first batches  */
 } qn_teacher;
 
