@@ -151,7 +151,7 @@ def classifier(a, rows, name):
 
 
 def sizes(a, rows, names):
-    print("\n### What becomes smaller\n\nHalf of the groups of each family go (OBS + refit); left of the dense model. Time: ONNX Runtime, one thread, one sample, the least of 300 runs.\n")
+    print("\n### What becomes smaller\n\nHalf of the groups of each family go (OBS + refit); left of the dense model. Time: CPU time in ONNX Runtime, one thread, one sample, the least of 40 blocks of 20 runs.\n")
     print("| network | parameters | products | file bytes | time |\n| --- | ---: | ---: | ---: | ---: |")
     for name in names:
         net = NETS[name]

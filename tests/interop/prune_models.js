@@ -16,7 +16,7 @@
 //   * a model with "refused" in the list is refused with code 4 and a line that has that text;
 //   * the share of channels that can be cut is at least `free` of the list: what once could be cut must stay so.
 // A quarter goes by magnitude, half at random; --selections N takes N random choices of each (for a thorough run). --originals only runs the
-// models as they are. --table prints the Markdown table of docs/pruning-models.md; its times are those of one thread, the least of several runs.
+// models as they are. --table prints the Markdown table of docs/pruning-models.md; its times are CPU times of one thread, the least of several blocks of runs.
 //
 // Models: fetch_prune_models.sh FOLDER, then QUERN_PRUNE=FOLDER. The runtime: as in onnx_runtime.js, in FOLDER or QUERN_NPM.
 'use strict';
@@ -69,20 +69,23 @@ async function outputsOf(session, sets) {
   return all;
 }
 
-async function once(session, feeds) {
-  const begin = process.hrtime.bigint();
-  await session.run(feeds);
-  return Number(process.hrtime.bigint() - begin) / 1e6;
+// CPU time of a run, in ms, of n in a row: neighbours on the machine do not count.
+async function block(session, feeds, n) {
+  const begin = process.cpuUsage();
+  for (let i = 0; i < n; i++) await session.run(feeds);
+  const end = process.cpuUsage(begin);
+  return (end.user + end.system) / 1e3 / n;
 }
 
-// Least time of a run of either, taken in turns, so that both see the same neighbours.
+// Least time of a run of either, taken in turns, in blocks of about 4 ms.
 async function times(a, b, feeds) {
+  const n = Math.max(1, Math.min(200, Math.round(4 / Math.max(0.01, await block(a, feeds, 2)))));
   let x = Infinity, y = Infinity;
-  for (let round = 0, spent = 0; round < 200 && (round < 3 || spent < 400); round++) {
-    const s = await once(a, feeds), t = await once(b, feeds);
+  for (let round = 0, spent = 0; round < 60 && (round < 4 || spent < 400); round++) {
+    const s = await block(a, feeds, n), t = await block(b, feeds, n);
     x = Math.min(x, s);
     y = Math.min(y, t);
-    spent += s + t;
+    spent += (s + t) * n;
   }
   return [x, y];
 }
@@ -124,6 +127,7 @@ function groupsOf(value) { // wherever it lies in the report
 function frozen(report) {
   const by = new Map();
   for (const f of report.frozen || []) {
+    if (/^belongs to output /.test(f.reason)) continue; // the model's own: nothing can change them
     const reason = f.reason.replace(/node '[^']*'/, 'a node').replace(/'[^']{30,}'/, '…');
     by.set(reason, (by.get(reason) || 0) + f.channels);
   }
