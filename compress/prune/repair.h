@@ -23,7 +23,7 @@ typedef struct qn_repair_options {
     bool refit;            /* else what goes is set to 0 and nothing else changes                                          */
     double ridge;          /* δ relative to the mean of H's diagonal; 0: 1e-2, less with many samples                       */
     double held_out;       /* share of the rows that judge a refit: it is undone when it does not help; 0: 0.2              */
-    uint64_t rows_max;     /* of each consumer: more are thinned out evenly; 0: 16 × its columns, at least 16384            */
+    uint64_t rows_max;     /* of each consumer: more are thinned out evenly; 0: 16 × its columns, at least 16384, up to 131072 of few columns */
     uint64_t seed;         /* of RANDOM                                                                                    */
     uint64_t memory_bytes; /* of the whole process; 0: no limit                                                            */
 } qn_repair_options;

@@ -13,7 +13,8 @@
 enum {
     CHUNK = 1024,                 /* rows that become moments at a time */
     EXEC_LEAST = 16 << 20,        /* bytes that a model cannot run without */
-    ROWS_LEAST = 16384, ROWS_PER_COLUMN = 16
+    ROWS_LEAST = 16384, ROWS_MOST = 131072, ROWS_PER_COLUMN = 16,
+    ROWS_ELEMS = 1 << 27          /* so many numbers cost little */
 };
 #define HELD_OUT 0.2
 
@@ -140,7 +141,8 @@ static qn_code count_rows(qn_stages *t, uint64_t each, qn_err *err)
     qn_mem_put(t->env->alloc, io);
     for (uint32_t i = 0; i < t->plan->n_units && rc == QN_OK; i++) {
         qn_unit *u = &t->plan->units[i];
-        const uint64_t most = t->o->rows_max ? t->o->rows_max : qn_max_u64(ROWS_LEAST, (uint64_t)u->d * ROWS_PER_COLUMN);
+        const uint64_t cheap = qn_max_u64(ROWS_LEAST, qn_min_u64(ROWS_MOST, ROWS_ELEMS / u->d));
+        const uint64_t most = t->o->rows_max ? t->o->rows_max : qn_max_u64(cheap, (uint64_t)u->d * ROWS_PER_COLUMN);
         const double all = (double)u->batch_rows * (double)t->feed->n_batches;
         u->rate = all > (double)most ? (double)most / all : 1;
         /* the rows of a batch are held on both sides */
