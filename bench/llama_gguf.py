@@ -63,11 +63,13 @@ def main():
     vocabulary = [p for p, _ in sorted(t["model"]["vocab"].items(), key=lambda kv: kv[1])]
     kind = [2 if i == 0 else 3 if p in ("<s>", "</s>") else 6 if p.startswith("<0x") else 1 for i, p in enumerate(vocabulary)]
     heads, kv = c["num_attention_heads"], c["num_key_value_heads"]
+    size = c.get("head_dim", c["hidden_size"] // heads)
     keys = [key("general.architecture", STRING, "llama"), key("general.name", STRING, folder.name), key("general.file_type", U32, 0),
             key("llama.context_length", U32, c["max_position_embeddings"]), key("llama.embedding_length", U32, c["hidden_size"]),
             key("llama.block_count", U32, c["num_hidden_layers"]), key("llama.feed_forward_length", U32, c["intermediate_size"]),
             key("llama.attention.head_count", U32, heads), key("llama.attention.head_count_kv", U32, kv),
-            key("llama.rope.dimension_count", U32, c["hidden_size"] // heads), key("llama.rope.freq_base", F32, c.get("rope_theta", 10000.0)),
+            key("llama.rope.dimension_count", U32, size), key("llama.attention.key_length", U32, size), key("llama.attention.value_length", U32, size),
+            key("llama.rope.freq_base", F32, c.get("rope_theta", 10000.0)),
             key("llama.attention.layer_norm_rms_epsilon", F32, c["rms_norm_eps"]), key("llama.vocab_size", U32, len(vocabulary)),
             key("tokenizer.ggml.model", STRING, "llama"), key("tokenizer.ggml.pre", STRING, "default"),
             key("tokenizer.ggml.tokens", ARRAY, (STRING, vocabulary)), key("tokenizer.ggml.scores", ARRAY, (F32, [0.0] * len(vocabulary))),

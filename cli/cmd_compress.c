@@ -4,12 +4,15 @@
 #include "cli/lossy_options.h"
 #include "cli/names.h"
 #include "cli/pack_report.h"
+#include "cli/pruned.h"
 #include <string.h>
 
 struct args {
     qn_common common;
     qn_lossy_args lossy;
+    qn_data_args data;
     const char *output, *base;
+    double prune;
     int level; /* position in levels[] */
     bool force, restart, dry_run;
 };
@@ -27,6 +30,10 @@ static const qn_option options[] = {
     {.name = "base", .type = QN_OPT_PATH, .at = offsetof(struct args, base), .arg = "CHECKPOINT",
      .help = "write tensors as differences to those of the same name, type and shape in CHECKPOINT, for fine-tuned "
              "models. CHECKPOINT is needed again to decompress"},
+    {.name = "prune", .type = QN_OPT_REAL, .at = offsetof(struct args, prune), .arg = "R", .max = 1,
+     .help = "first cut away this share of the parameters, as 'quern prune' does, then measure statistics anew and pack what is left; details under "
+             "'prune' in a recipe"},
+    QN_DATA_OPTIONS(struct args, data),
     {.name = "force", .letter = 'f', .type = QN_OPT_FLAG, .at = offsetof(struct args, force),
      .help = "replace the output when it exists"},
     {.name = "restart", .type = QN_OPT_FLAG, .at = offsetof(struct args, restart),
@@ -75,16 +82,49 @@ static qn_code pack(qn_cli *cli, const struct args *a, qn_session *s, qn_source 
     return pack_with(cli, a, src, &opt, out, err);
 }
 
+static qn_code check_prune(const qn_cli *cli, const struct args *a, qn_recipe *r, qn_err *err)
+{
+    if (a->prune > 0)
+        r->prune.ratio = a->prune;
+    QN_TRY(qn_data_check(cli, &a->data, err));
+    if (!(r->prune.ratio > 0))
+        return qn_data_given(&a->data) ? QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "compress: --data and --inputs go with --prune; statistics "
+                                                                                "come from 'quern calibrate'") : QN_OK;
+    QN_TRY(qn_prune_wish_check(&r->prune, err));
+    if (a->lossy.stats)
+        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "compress: with --prune statistics are measured on the pruned model: give --data or --inputs "
+                                                      "in place of --stats");
+    return a->base ? QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "compress: --base does not go with --prune") : QN_OK;
+}
+
+/* Cuts the input in a copy; *in is what to pack then. */
+static qn_code prune_first(qn_cli *cli, const struct args *a, struct args *then, const qn_recipe *r, qn_pruned *x, const char **in, const char *out, qn_err *err)
+{
+    if (!(r->prune.ratio > 0))
+        return QN_OK;
+    const qn_pruned_options o = {.wish = &r->prune, .data = &a->data, .shapes_only = a->dry_run, .calibrate = qn_recipe_is_lossy(r)};
+    QN_TRY(qn_pruned_open(x, cli, *in, out, &o, err));
+    *in = x->path;
+    then->lossy.stats = x->statistics;
+    return QN_OK;
+}
+
 static qn_code run(qn_cli *cli, const void *args, qn_err *err)
 {
-    const struct args *a = args;
+    struct args copy = *(const struct args *)args;
+    const struct args *a = &copy;
     const char *in = cli->operands.items[0], *out = a->output;
     qn_source *src = NULL, *base = NULL;
+    qn_pruned pruned = {0};
     qn_session session = QN_SESSION_CLOSED;
     QN_TRY(qn_lossy_recipe_of(&session.recipe, cli, &a->lossy, err));
-    if (!out)
-        QN_TRY(qn_name_packed(&cli->arena, in, &out, err));
-    qn_code rc = qn_cli_open(cli, in, &src, err);
+    qn_code rc = check_prune(cli, a, &session.recipe, err);
+    if (rc == QN_OK && !out)
+        rc = qn_name_packed(&cli->arena, in, &out, err);
+    if (rc == QN_OK)
+        rc = prune_first(cli, a, &copy, &session.recipe, &pruned, &in, out, err);
+    if (rc == QN_OK)
+        rc = qn_cli_open(cli, in, &src, err);
     if (rc == QN_OK && src->bundle && !a->output)
         rc = qn_name_packed_bundle(&cli->arena, in, src->is_dir ? NULL : src->files[0].path, &out, err);
     if (rc == QN_OK && a->base)
@@ -97,6 +137,7 @@ static qn_code run(qn_cli *cli, const void *args, qn_err *err)
     qn_session_close(&session);
     qn_source_close(src);
     qn_source_close(base);
+    qn_pruned_close(&pruned);
     return rc;
 }
 
@@ -108,6 +149,7 @@ static const qn_example examples[] = {
     {"quern compress model/ --bits=3 --stats model.qstats -o model.quern", "approximate the weights with about 3 bits each"},
     {"quern compress model/ --size=40MB --stats model.qstats -o model.quern", "… with as many as fit in 40 MB"},
     {"quern compress model/ --recipe recipe.yaml --stats model.qstats -o model.quern", "… as a file says, tensor by tensor"},
+    {"quern compress model/ --prune=0.2 --bits=3 --data calibration.txt -o model.quern", "cut a fifth of the parameters away first"},
     {NULL, NULL},
 };
 
@@ -153,7 +195,7 @@ const qn_command qn_cmd_compress = {
         "of each tensor (.pt, .npz) are packed without loss, and so are norms, biases, tables of positions, routers of experts, the decay of "
         "scans, and convolutions of each channel for itself. 'quern plan' tells beforehand what each tensor gets.\n\n"
         "A recipe is a YAML file. Its keys are codec, size, bits_per_weight, order, damping, feedback (yes or no) and the settings below "
-        "(bits, group, …); 'head' and 'embedding' have keys of their own; 'tensors' is a list of rules, each with 'match' (a pattern of names, * and ?, "
+        "(bits, group, …); 'head' and 'embedding' have keys of their own; 'prune' has those of 'quern prune' (ratio, by, allocate, saliency, refit, keep, …); 'tensors' is a list of rules, each with 'match' (a pattern of names, * and ?, "
         "or re:EXPRESSION), and what is different for them. The last rule that matches wins; one that matches nothing is an error.",
     .options = {options, sizeof options / sizeof options[0]},
     .lossy_options = &qn_lossy_options_table,

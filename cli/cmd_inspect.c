@@ -3,6 +3,7 @@
 #include "base/num.h"
 #include "cli/commands.h"
 #include "cli/graph_report.h"
+#include "cli/groups_report.h"
 #include "cli/inspect_report.h"
 #include "cli/names.h"
 #include "cli/pattern.h"
@@ -16,7 +17,7 @@ static const char *const sorts[] = {"file", "size", "name", NULL};
 
 struct args {
     qn_common common;
-    bool stats, exact, graph, force;
+    bool stats, exact, graph, groups, inner, force;
     qn_texts tensors;
     int sort;
     const char *base, *svg;
@@ -34,8 +35,12 @@ static const qn_option options[] = {
      .fallback = "file", .help = "order of the tensors: as in the file, by size (largest first), or by name"},
     {.name = "graph", .letter = 'g', .type = QN_OPT_FLAG, .at = offsetof(struct args, graph),
      .help = "what the model computes: its operators, block by block; layers that are alike are shown once"},
+    {.name = "groups", .letter = 'G', .type = QN_OPT_FLAG, .at = offsetof(struct args, groups),
+     .help = "what can be cut of the model: families of channels, heads and units that only go together, and what they cost"},
+    {.name = "inner", .type = QN_OPT_FLAG, .at = offsetof(struct args, inner),
+     .help = "with --groups: where an axis is heads times size, cut sizes in place of whole heads"},
     {.name = "svg", .type = QN_OPT_PATH, .at = offsetof(struct args, svg), .arg = "FILE",
-     .help = "draw the graph into FILE"},
+     .help = "draw the graph into FILE; with --groups a colour for each family"},
     {.name = "force", .letter = 'f', .type = QN_OPT_FLAG, .at = offsetof(struct args, force), .help = "with --svg: replace FILE when it exists"},
     {.name = "base", .type = QN_OPT_PATH, .at = offsetof(struct args, base), .arg = "CHECKPOINT",
      .help = "with --stats: the checkpoint that was given to compress --base"},
@@ -114,8 +119,11 @@ static qn_code inspect(qn_cli *cli, const struct args *a, qn_source *src, qn_sou
     return rc;
 }
 
-static qn_code draw(qn_cli *cli, const struct args *a, const qn_graph *g, qn_err *err)
+static qn_code draw(qn_cli *cli, const struct args *a, const qn_graph *g, const qn_groups *groups, qn_err *err)
 {
+    const char *const *colors = NULL;
+    if (groups)
+        QN_TRY(qn_groups_colors(cli, groups, &colors, err));
     char title[300], name[200];
     const char *last = qn_name_last(cli->operands.items[0]);
     qn_printable(name, sizeof name, last, strlen(last));
@@ -123,7 +131,7 @@ static qn_code draw(qn_cli *cli, const struct args *a, const qn_graph *g, qn_err
     qn_outfile out;
     qn_code rc = qn_outfile_open(&out, &cli->env, a->svg, a->force, err);
     if (rc == QN_OK)
-        rc = qn_graph_svg(cli, g, title, &out, err);
+        rc = qn_graph_svg(cli, g, title, colors, &out, err);
     if (rc == QN_OK)
         rc = qn_outfile_seal(&out, err);
     if (rc == QN_OK)
@@ -136,15 +144,25 @@ static qn_code inspect_graph(qn_cli *cli, const struct args *a, qn_source *src, 
 {
     qn_graph *g;
     QN_TRY(qn_err_in_path(err, qn_cli_graph(cli, src, &g, err), src->path));
-    qn_code rc = a->svg ? draw(cli, a, g, err) : QN_OK;
+    qn_groups *groups = NULL;
+    const qn_groups_options o = {.inner = a->inner, .inexact = true};
+    qn_code rc = a->groups ? qn_err_in_path(err, qn_groups_find(&cli->env, g, &o, &groups, err), src->path) : QN_OK;
+    if (rc == QN_OK && a->svg)
+        rc = draw(cli, a, g, groups, err);
     if (rc == QN_OK && j) {
         qn_jw_begin(j, NULL, '{');
         qn_jw_text(j, "path", src->path);
-        rc = qn_graph_json(cli, j, g, err);
+        if (groups)
+            qn_groups_json(j, groups);
+        else
+            rc = qn_graph_json(cli, j, g, err);
         qn_jw_end(j, '}');
+    } else if (rc == QN_OK && groups && !cli->common->quiet) {
+        rc = qn_groups_text(cli, groups, err);
     } else if (rc == QN_OK && a->graph && !cli->common->quiet) {
         rc = qn_graph_text(cli, g, err);
     }
+    qn_groups_free(groups);
     qn_graph_close(g);
     return rc;
 }
@@ -168,7 +186,7 @@ static qn_code inspect_all(qn_cli *cli, const struct args *a, qn_source **source
     for (unsigned i = 0; i < n && rc == QN_OK; i++) {
         if (i > 0 && !cli->common->json && !cli->common->quiet)
             putchar('\n');
-        rc = a->graph || a->svg ? inspect_graph(cli, a, sources[i], cli->common->json ? &j : NULL, err)
+        rc = a->graph || a->groups || a->svg ? inspect_graph(cli, a, sources[i], cli->common->json ? &j : NULL, err)
                                 : inspect(cli, a, sources[i], base, patterns, cli->common->json ? &j : NULL, err);
     }
     if (cli->common->json && rc == QN_OK) {
@@ -185,8 +203,12 @@ static qn_code run(qn_cli *cli, const void *args, qn_err *err)
     qn_patterns patterns;
     if (a->exact && !a->stats)
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "inspect: --exact says how --stats measures: give both");
-    if ((a->graph || a->svg) && (a->stats || a->tensors.n))
-        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "inspect: --graph and --svg show operators, not tensors: they go without --%s",
+    if (a->graph && a->groups)
+        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "inspect: --graph and --groups are two views: give one");
+    if (a->inner && !a->groups)
+        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "inspect: --inner goes with --groups");
+    if ((a->graph || a->groups || a->svg) && (a->stats || a->tensors.n))
+        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "inspect: --graph, --groups and --svg show operators, not tensors: they go without --%s",
                        a->stats ? "stats" : "tensor");
     if (a->force && !a->svg)
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "inspect: --force goes with --svg");
@@ -212,6 +234,7 @@ static const qn_example examples[] = {
     {"quern inspect model/ --stats", "see what each level would bring, and what is odd about the weights"},
     {"quern inspect model/ --tensor 'model.layers.0.*' --json", "one layer, for a program"},
     {"quern inspect model/ --graph --svg model.svg", "what the model computes, as a list and as a drawing"},
+    {"quern inspect model.onnx --groups", "what pruning can cut, what it cannot, and why"},
     {NULL, NULL},
 };
 
@@ -228,6 +251,10 @@ static const qn_json_key keys[] = {
     {"inputs[].tensors[].stats.levels[]", "level, bytes, bits_per_weight, exact: false when scaled from a sample"},
     {"inputs[].path, inputs[].graph", "with --graph or --svg, instead of the above: family, runs (whether every operator is known), inputs[], outputs[], "
                                       "blocks[] with name, like (the first block of the same shape) and nodes[]"},
+    {"inputs[].path, inputs[].groups", "with --groups: channels, free_channels, output_channels, params, free_params, macs, families[], frozen[]"},
+    {"inputs[].groups.families[]", "name, kind, groups, params_each, macs_each, exact, reason (null when it is exact), weights[] with name, axis, "
+                                   "role (producer, consumer, parameter) and indices_each"},
+    {"inputs[].groups.frozen[]", "weight, axis, channels of all `of`, reason, node"},
     {"inputs[].stats", "with --stats: tensor_bytes, duplicates, duplicate_bytes, bound_bytes, levels[], duplicates counted once"},
     {NULL, NULL},
 };
@@ -243,7 +270,9 @@ const qn_command qn_cmd_inspect = {
         "mantissa bits: what a coder that looks at one exponent at a time cannot beat. The columns of the levels come from "
         "encoding: all of a small checkpoint, a sample of a large one (marked ~).\n\n"
         "With --graph it shows instead what the model computes: the operators, their inputs and the shapes of what comes out, block "
-        "by block. --svg draws the same.",
+        "by block. --svg draws the same.\n\n"
+        "With --groups it shows what pruning can cut: families of groups of weights that only go together. An exact group can go and the rest "
+        "computes what it computed with zeros in its place; of others the reason is told. Parameters and multiplications are those of one group.",
     .options = {options, sizeof options / sizeof options[0]},
     .min_operands = 1,
     .max_operands = UINT_MAX,

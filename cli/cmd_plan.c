@@ -3,18 +3,25 @@
 #include "cli/commands.h"
 #include "cli/json_write.h"
 #include "cli/lossy_options.h"
+#include "cli/pruned.h"
 #include "cli/table.h"
 #include "cli/units.h"
 #include "compress/forecast.h"
 #include <string.h>
+#include <unistd.h>
 
 struct args {
     qn_common common;
     qn_lossy_args lossy;
+    qn_data_args data;
+    double prune;
     bool all;
 };
 
 static const qn_option options[] = {
+    {.name = "prune", .type = QN_OPT_REAL, .at = offsetof(struct args, prune), .arg = "R", .max = 1,
+     .help = "plan for the model with this share of its parameters cut away: its shapes are found, no weight is refitted"},
+    QN_DATA_OPTIONS(struct args, data),
     {.name = "all", .letter = 'a', .type = QN_OPT_FLAG, .at = offsetof(struct args, all),
      .help = "list also every tensor that stays lossless"},
 };
@@ -179,18 +186,40 @@ static qn_code show(qn_cli *cli, const struct args *a, qn_source *src, qn_sessio
     return QN_OK;
 }
 
+/* Where a copy with cut shapes can grow: beside nothing that exists, in the folder of temporary files. */
+static qn_code prune_first(qn_cli *cli, const struct args *a, const qn_recipe *r, qn_pruned *x, const char **in, qn_err *err)
+{
+    char place[300];
+    (void)snprintf(place, sizeof place, "%.200s/quern-plan-%ld", cli->env.tmp_dir ? cli->env.tmp_dir : "/tmp", (long)getpid());
+    const qn_pruned_options o = {.wish = &r->prune, .data = &a->data, .shapes_only = true};
+    QN_TRY(qn_pruned_open(x, cli, *in, place, &o, err));
+    *in = x->path;
+    return QN_OK;
+}
+
 static qn_code run(qn_cli *cli, const void *args, qn_err *err)
 {
     const struct args *a = args;
     qn_session session = QN_SESSION_CLOSED;
     qn_source *src = NULL;
+    qn_pruned pruned = {0};
+    const char *in = cli->operands.items[0];
     qn_code rc = qn_lossy_recipe_of(&session.recipe, cli, &a->lossy, err);
+    if (a->prune > 0)
+        session.recipe.prune.ratio = a->prune;
     if (rc == QN_OK)
-        rc = qn_cli_open(cli, cli->operands.items[0], &src, err);
+        rc = qn_data_check(cli, &a->data, err);
+    if (rc == QN_OK && session.recipe.prune.ratio > 0)
+        rc = qn_prune_wish_check(&session.recipe.prune, err);
+    if (rc == QN_OK && session.recipe.prune.ratio > 0)
+        rc = prune_first(cli, a, &session.recipe, &pruned, &in, err);
+    if (rc == QN_OK)
+        rc = qn_cli_open(cli, in, &src, err);
     if (rc == QN_OK)
         rc = show(cli, a, src, &session, err);
     qn_session_close(&session);
     qn_source_close(src);
+    qn_pruned_close(&pruned);
     return rc;
 }
 

@@ -5,6 +5,7 @@
 const qn_command *const qn_commands[] = {
     &qn_cmd_compress,
     &qn_cmd_plan,
+    &qn_cmd_prune,
     &qn_cmd_decompress,
     &qn_cmd_verify,
     &qn_cmd_inspect,

@@ -6,6 +6,7 @@
 
 extern const qn_command qn_cmd_compress;
 extern const qn_command qn_cmd_plan;
+extern const qn_command qn_cmd_prune;
 extern const qn_command qn_cmd_decompress;
 extern const qn_command qn_cmd_verify;
 extern const qn_command qn_cmd_inspect;

@@ -19,6 +19,7 @@ struct box {
 
 struct drawing {
     const qn_graph *g;
+    const char *const *colors; /* per node, or NULL */
     qn_outfile *out;
     qn_code rc;         /* the first failure of writing; nothing is written after it */
     qn_err *err;
@@ -73,14 +74,23 @@ static const char *style_of(const qn_node *n)
         return "opaque";
     switch ((qn_axis_rule)n->op->axis) {
     case QN_AXIS_LINEAR:
+    case QN_AXIS_GEMM:
     case QN_AXIS_MATMUL:
+    case QN_AXIS_EINSUM:
     case QN_AXIS_CONV:
     case QN_AXIS_CONV_TRANSPOSE:
     case QN_AXIS_EMBED:
     case QN_AXIS_EXPERTS: return "product";
+    case QN_AXIS_ROPE:
     case QN_AXIS_ATTENTION:
     case QN_AXIS_SCAN: return "mixer";
     case QN_AXIS_NORM:
+    case QN_AXIS_LM_NORM:
+    case QN_AXIS_GROUP_NORM:
+    case QN_AXIS_ALONG:
+    case QN_AXIS_UNIT:
+    case QN_AXIS_LRN:
+    case QN_AXIS_MVN:
     case QN_AXIS_BATCH_NORM: return "norm";
     default: return "plain";
     }
@@ -201,7 +211,7 @@ static void head(struct drawing *d, const char *title, double height)
           ".e{fill:none;stroke:#7b8490;stroke-width:1.2}.f{fill:none;stroke:#a8b0ba;stroke-dasharray:4 3}.h{font-size:12px;fill:#4a525c}"
           ".c{font-size:17px;font-weight:600;fill:#1c2128}\n"
           "@media (prefers-color-scheme:dark){svg{background:#15191e}.b{stroke:#8a94a0}.product{fill:#1f4467}.mixer{fill:#6b3f24}"
-          ".norm{fill:#314d25}.plain{fill:#2b323a}.opaque{fill:#6d2530}.t,.c{fill:#eef1f4}.s,.h{fill:#b6bfc9}.e{stroke:#8a94a0}.f{stroke:#5b6470}}\n"
+          ".norm{fill:#314d25}.plain{fill:#2b323a}.opaque{fill:#6d2530}.t,.c{fill:#eef1f4}.s,.h{fill:#b6bfc9}.e{stroke:#8a94a0}.f{stroke:#5b6470}.k{fill:#1c2128}}\n"
           "</style>\n<text class=\"c\" x=\"40\" y=\"34\">");
     text(d, title, 120);
     put(d, "</text>\n");
@@ -275,24 +285,28 @@ static void boxes(struct drawing *d)
             put(d, " \xe2\x86\x92 ");
             text(d, out, 100);
         }
-        put(d, "</title><rect class=\"b %s\" x=\"%.1f\" y=\"%.1f\" width=\"%d\" height=\"%d\" rx=\"6\"/>", style_of(n), b->x - BOX_W / 2.0, b->y,
-                BOX_W, BOX_H);
-        put(d, "<text class=\"t\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">", b->x, b->y + 19);
+        const char *color = d->colors ? d->colors[b->node] : NULL;
+        put(d, "</title><rect class=\"b %s\" x=\"%.1f\" y=\"%.1f\" width=\"%d\" height=\"%d\" rx=\"6\"", d->colors ? "plain" : style_of(n),
+            b->x - BOX_W / 2.0, b->y, BOX_W, BOX_H);
+        if (color) /* the text on it is dark whatever the viewer prefers */
+            put(d, " style=\"fill:%s\"", color);
+        put(d, "/>");
+        put(d, "<text class=\"t%s\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">", color ? " k" : "", b->x, b->y + 19);
         text(d, n->type, 24);
         const char *paren = strchr(weight, '(');
         if (paren) {
             put(d, " ");
             text(d, paren, 20);
         }
-        put(d, "</text><text class=\"s\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">", b->x, b->y + 35);
+        put(d, "</text><text class=\"s%s\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">", color ? " k" : "", b->x, b->y + 35);
         text(d, n->name, 30);
         put(d, "</text></g>\n");
     }
 }
 
-qn_code qn_graph_svg(qn_cli *cli, const qn_graph *g, const char *title, qn_outfile *out, qn_err *err)
+qn_code qn_graph_svg(qn_cli *cli, const qn_graph *g, const char *title, const char *const *colors, qn_outfile *out, qn_err *err)
 {
-    struct drawing d = {.g = g, .out = out, .err = err};
+    struct drawing d = {.g = g, .colors = colors, .out = out, .err = err};
     d.leader = qn_arena_get(&cli->arena, ((uint64_t)g->n_blocks + 1) * sizeof *d.leader, 4, err);
     d.box_of = qn_arena_get(&cli->arena, ((uint64_t)g->n_nodes + 1) * sizeof *d.box_of, 4, err);
     d.boxes = qn_arena_get(&cli->arena, ((uint64_t)g->n_nodes + 1) * sizeof *d.boxes, 8, err);

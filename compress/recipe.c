@@ -136,6 +136,8 @@ qn_code qn_recipe_check(const qn_recipe *r, qn_err *err)
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "a size and bits per weight of the whole file: one of them is enough");
     if ((r->size_bytes || r->bits_per_weight > 0) && r->all.set.bits > 0)
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "bits follow from the size that is asked for: give one of them");
+    if (r->prune.ratio > 0)
+        QN_TRY(qn_prune_wish_check(&r->prune, err));
     QN_TRY(check_part(&r->all, r->all.codec, "", 0, err));
     for (unsigned i = QN_ROLE_HEAD; i < QN_N_ROLES; i++)
         QN_TRY(check_part(&r->role[i], r->role[i].codec, names[i], 0, err));
@@ -234,7 +236,7 @@ static void add_part(struct text *t, const qn_recipe_part *p)
 
 const char *qn_recipe_text(const qn_recipe *r, bool measured, qn_arena *arena, qn_err *err)
 {
-    char one[64];
+    char one[256];
     size_t room = 1024;
     for (uint32_t i = 0; i < r->n_rules; i++)
         room += strlen(r->rules[i].match.text) + 256;
@@ -244,6 +246,11 @@ const char *qn_recipe_text(const qn_recipe *r, bool measured, qn_arena *arena, q
     qn_recipe_part all = r->all;
     if (!is_lossless(all.codec) && all.set.bits == 0)
         all.set.bits = QN_RECIPE_BITS;
+    if (r->prune.ratio > 0) {
+        (void)qn_prune_wish_text(&r->prune, one, sizeof one);
+        add(&t, one);
+        add(&t, "; ");
+    }
     add(&t, all.codec ? all.codec : QN_RECIPE_LOSSLESS);
     all.codec = NULL;
     add_part(&t, &all);

@@ -9,6 +9,7 @@
 #include "base/env.h"
 #include "base/pattern.h"
 #include "compress/ldl.h"
+#include "compress/prune/wish.h"
 #include "compress/settings.h"
 
 typedef enum qn_lossy_role { QN_ROLE_NONE, QN_ROLE_LINEAR, QN_ROLE_HEAD, QN_ROLE_EMBEDDING, QN_N_ROLES } qn_lossy_role;
@@ -40,11 +41,12 @@ typedef struct qn_recipe {
     /* Bits are chosen so that the whole output is as large as one of these says; 0: not asked for. Not both. */
     uint64_t size_bytes;
     double bits_per_weight;       /* 8 × output bytes over weights of the model */
+    qn_prune_wish prune;          /* before all else; ratio 0: no                                       */
     double spread;                /* of bits over layers by their sensitivity, where the statistics hold it (spread.h): 0 none … 1 as far as
                                      theory goes */
 } qn_recipe;
 
-#define QN_RECIPE_EMPTY ((qn_recipe){.order = QN_ORDER_ACT, .spread = QN_RECIPE_SPREAD})
+#define QN_RECIPE_EMPTY ((qn_recipe){.order = QN_ORDER_ACT, .prune = QN_PRUNE_WISH_NONE, .spread = QN_RECIPE_SPREAD})
 
 /* Reads a file into *r, strings from `arena`. QN_E_USAGE with path, line and what is allowed. Released whatever it returns. */
 qn_code qn_recipe_read(qn_recipe *r, const qn_env *env, const char *path, qn_arena *arena, qn_err *err) QN_MUST_CHECK;

@@ -4,6 +4,7 @@
  *     bits: 3              # or size: 40MB, or bits_per_weight: 2.8, of the whole file
  *     head: {bits: 6}
  *     embedding: {codec: grid, bits: 8}
+ *     prune: {ratio: 0.3, by: macs}
  *     tensors:             # the last rule that matches wins
  *       - match: "*.down_proj.weight"
  *         bits: 4
@@ -115,11 +116,30 @@ static qn_code put_rules(const struct reader *y, const yaml_node_t *list)
     return QN_OK;
 }
 
+/* `keep` may be a list. */
+static qn_code put_prune(const struct reader *y, void *to, const char *key, const yaml_node_t *value, qn_err *err)
+{
+    const bool list = value && value->type == YAML_SEQUENCE_NODE && strcmp(key, "keep") == 0;
+    const size_t n = list ? (size_t)(value->data.sequence.items.top - value->data.sequence.items.start) : 1;
+    for (size_t i = 0; i < n; i++) {
+        const char *text = scalar(list ? yaml_document_get_node(y->doc, value->data.sequence.items.start[i]) : value);
+        if (!text)
+            return value_missing(key, err);
+        const char *copy = qn_arena_str(y->arena, text, strlen(text), err);
+        if (!copy)
+            return QN_E_MEMORY;
+        QN_TRY(qn_prune_wish_put(to, key, copy, err));
+    }
+    return QN_OK;
+}
+
 static qn_code put_top(const struct reader *y, void *to, const char *key, const yaml_node_t *value, qn_err *err)
 {
     qn_recipe *r = to;
     if (strcmp(key, "head") == 0 || strcmp(key, "embedding") == 0)
         return pairs(y, value, put_part, &r->role[*key == 'h' ? QN_ROLE_HEAD : QN_ROLE_EMBEDDING]);
+    if (strcmp(key, "prune") == 0)
+        return pairs(y, value, put_prune, &r->prune);
     if (strcmp(key, "tensors") == 0)
         return put_rules(y, value);
     return scalar(value) ? qn_recipe_put(r, key, scalar(value), err) : value_missing(key, err);

@@ -7,8 +7,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define SUFFIX ".quern-unpack"
-
 enum { DEPTH_MAX = 20, ROUNDS_MAX = 1000, TRIES = 100 };
 
 struct removal {
@@ -105,16 +103,16 @@ static qn_code open_in(qn_tmptree *t, qn_err *err)
     return QN_OK;
 }
 
-qn_code qn_tmptree_open(qn_tmptree *t, const qn_env *env, const char *out_path, qn_err *err)
+qn_code qn_tmptree_open(qn_tmptree *t, const qn_env *env, const char *out_path, const char *suffix, qn_err *err)
 {
     *t = (qn_tmptree){.env = env, .lock = QN_FILE_CLOSED};
     size_t n = strlen(out_path);
-    t->path = qn_path_cat(env->alloc, out_path, "/" SUFFIX, err);
+    t->path = qn_path_cat(env->alloc, out_path, suffix, err);
     if (!t->path)
         return QN_E_MEMORY;
     while (n > 1 && t->path[n - 1] == '/') /* "out/" and "out" are one folder */
         n--;
-    memcpy(t->path + n, SUFFIX, sizeof SUFFIX);
+    memcpy(t->path + n, suffix, strlen(suffix) + 1);
     return open_in(t, err);
 }
 

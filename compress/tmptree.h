@@ -1,5 +1,5 @@
-/* tmptree.h: the folder in which a restored file or tree grows before it gets its name: OUT.quern-unpack, holding `lock`
- * and `data`. One run at a time; what a killed run has left is removed by the next. */
+/* tmptree.h: the folder in which a restored or pruned file or tree grows before it gets its name: OUT and a suffix, holding
+ * `lock` and `data`. One run at a time; what a killed run has left is removed by the next. */
 #ifndef QN_COMPRESS_TMPTREE_H
 #define QN_COMPRESS_TMPTREE_H
 
@@ -14,8 +14,8 @@ typedef struct qn_tmptree {
     bool open;
 } qn_tmptree;
 
-/* QN_E_USAGE when another run holds it, or when a folder of that name holds anything else. */
-qn_code qn_tmptree_open(qn_tmptree *t, const qn_env *env, const char *out_path, qn_err *err) QN_MUST_CHECK;
+/* suffix: ".quern-unpack". QN_E_USAGE when another run holds it, or when a folder of that name holds anything else. */
+qn_code qn_tmptree_open(qn_tmptree *t, const qn_env *env, const char *out_path, const char *suffix, qn_err *err) QN_MUST_CHECK;
 /* Removes whatever is left of it. */
 void qn_tmptree_close(qn_tmptree *t);
 

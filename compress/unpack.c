@@ -269,7 +269,7 @@ static qn_code begin_output(struct unpack *u, qn_err *err)
         return QN_OK;
     if (u->merge)
         QN_TRY(check_merge(u, err));
-    QN_TRY(qn_tmptree_open(&u->tmp, u->env, u->out, err));
+    QN_TRY(qn_tmptree_open(&u->tmp, u->env, u->out, ".quern-unpack", err));
     return each_dir(u, u->tmp.data, make_dir, err);
 }
 

@@ -1,4 +1,5 @@
-/* registry.c: the formats, most telling first. */
+/* registry.c: the formats, most telling first. Two bytes that begin a pickle also begin a safetensors file whose header has 640 bytes (or 896, 1152,
+ * 1408, and those plus multiples of 65536): safetensors is asked before. */
 #include "formats/registry.h"
 #include "base/num.h"
 #include "formats/archive/archive.h"
@@ -31,6 +32,6 @@ static const qn_format pickle = {"a pickle without the head of a PyTorch checkpo
 
 const qn_format *const qn_formats[] = {
     &quern, &qn_format_hf, &qn_format_shard_index, &qn_format_tfjs, &qn_format_gguf, &qn_format_npz, &qn_format_torch_zip,
-    &qn_format_zip, &qn_format_npy, &qn_format_torch_legacy, &pickle, &qn_format_packed, &qn_format_tar, &qn_format_safetensors,
+    &qn_format_zip, &qn_format_npy, &qn_format_torch_legacy, &qn_format_packed, &qn_format_tar, &qn_format_safetensors, &pickle,
     &qn_format_onnx, NULL,
 };

@@ -155,17 +155,29 @@ qn_code qn_frame_run(qn_exec *x, qn_frame *f, uint32_t first, uint32_t last, qn_
     return rc;
 }
 
-/* Feeds are taken as references; outputs given as such. */
-static qn_code run_graph(qn_exec *x, const qn_graph *g, const qn_array *feeds, qn_array *outs, qn_err *err)
+/* What a run has computed before block `first` and needs later. */
+static void take_held(qn_frame *f, uint32_t first, const qn_array *held)
+{
+    const qn_graph *g = f->graph;
+    const uint32_t at = g->blocks[first].first_node;
+    for (uint32_t v = 0; v < g->n_values; v++)
+        if (g->values[v].kind == QN_VALUE_NODE && g->values[v].node < at && g->last_use[v] != QN_NO_NODE && g->last_use[v] >= at)
+            qn_array_share(&held[v], &f->values[v]);
+}
+
+/* Feeds are taken as references; outputs given as such. held NULL: from the first block on. */
+static qn_code run_graph(qn_exec *x, const qn_graph *g, uint32_t first, const qn_array *held, const qn_array *feeds, qn_array *outs, qn_err *err)
 {
     qn_frame f;
     QN_TRY(qn_frame_new(x, g, &f, err));
+    if (held)
+        take_held(&f, first, held);
     for (uint32_t i = 0; i < g->n_inputs; i++)
         qn_array_share(&feeds[i], &f.values[g->inputs[i]]);
     for (uint32_t i = 0; i < g->n_outputs; i++)
         memset(&outs[i], 0, sizeof outs[i]);
     qn_code rc = QN_OK;
-    for (uint32_t b = 0; b < g->n_blocks && rc == QN_OK; b++) {
+    for (uint32_t b = first; b < g->n_blocks && rc == QN_OK; b++) {
         rc = qn_frame_run(x, &f, g->blocks[b].first_node, g->blocks[b].first_node + g->blocks[b].n_nodes, err);
         if (!f.up && !x->keep_weights && b + 1 < g->n_blocks)
             qn_weights_drop(x);
@@ -191,17 +203,24 @@ static qn_code run_graph(qn_exec *x, const qn_graph *g, const qn_array *feeds, q
     return rc;
 }
 
-qn_code qn_exec_run(qn_exec *x, const qn_array *feeds, qn_array *outs, qn_err *err)
+qn_code qn_exec_run_from(qn_exec *x, uint32_t first, const qn_array *held, const qn_array *feeds, qn_array *outs, qn_err *err)
 {
-    const qn_code rc = run_graph(x, x->graph, feeds, outs, err);
+    if (first && first >= x->graph->n_blocks)
+        return QN_BUG(err, "block %" PRIu32 " of %" PRIu32, first, x->graph->n_blocks);
+    const qn_code rc = run_graph(x, x->graph, first, first ? held : NULL, feeds, outs, err);
     if (!x->keep_weights)
         qn_weights_drop(x);
     return rc;
 }
 
+qn_code qn_exec_run(qn_exec *x, const qn_array *feeds, qn_array *outs, qn_err *err)
+{
+    return qn_exec_run_from(x, 0, NULL, feeds, outs, err);
+}
+
 qn_code qn_exec_subgraph(qn_exec *x, const qn_graph *sub, const qn_array *feeds, qn_array *outs, qn_err *err)
 {
-    return run_graph(x, sub, feeds, outs, err);
+    return run_graph(x, sub, 0, NULL, feeds, outs, err);
 }
 
 uint64_t qn_exec_peak_bytes(const qn_exec *x)
@@ -242,13 +261,18 @@ bool qn_exec_spare(const qn_exec *x, const qn_node *n, unsigned i, const qn_arra
 
 bool qn_exec_listens(const qn_exec *x)
 {
-    return x->options.on_input != NULL;
+    return x->options.on_input != NULL && !x->hushed;
+}
+
+void qn_exec_hush(qn_exec *x, bool hush)
+{
+    x->hushed = hush;
 }
 
 qn_code qn_exec_input(qn_exec *x, uint32_t weight, uint32_t part, const float *rows, uint64_t n_rows, uint64_t n, uint64_t ld,
                       qn_err *err)
 {
-    if (!x->options.on_input || weight == QN_NO_VALUE)
+    if (!qn_exec_listens(x) || weight == QN_NO_VALUE)
         return QN_OK;
     const qn_frame *f = x->frame;
     while (f->graph->values[weight].kind == QN_VALUE_OUTER && f->up) {

@@ -27,7 +27,7 @@ typedef struct qn_exec_options {
      * one call per expert with that expert's weight; `part` = index in a stacked weight). */
     qn_code (*on_input)(void *ctx, const qn_graph *g, uint32_t weight, uint32_t part, const float *x, uint64_t rows, uint64_t n,
                         uint64_t ld, qn_err *err);
-    /* After each node: its outputs. */
+    /* After each node: its outputs, whose data it may change for those who read them. */
     qn_code (*on_output)(void *ctx, const qn_graph *g, uint32_t node, const qn_array *out, qn_err *err);
     void *tap_ctx;
 } qn_exec_options;
@@ -42,6 +42,9 @@ void qn_exec_close(qn_exec *x); /* NULL is fine */
 /* Runs the whole graph once. feeds: one tensor per graph input, in order. outs: one per graph output, released by the
  * caller. Errors name the node ("node 'layers.0.attn' (Attention): …"). */
 qn_code qn_exec_run(qn_exec *x, const qn_array *feeds, qn_array *outs, qn_err *err) QN_MUST_CHECK;
+/* The same from block `first` on. held[v], per value of the graph: what an earlier run over the same feeds had, wherever a value is computed
+ * before that block and read later; the others are not looked at. For running again after a change in a late block. */
+qn_code qn_exec_run_from(qn_exec *x, uint32_t first, const qn_array *held, const qn_array *feeds, qn_array *outs, qn_err *err) QN_MUST_CHECK;
 
 /* Runs the graph over n_batches batches, a block at a time over all of them: its weights are loaded once. What flows from
  * block to block is kept for every batch: in memory, or, past a quarter of the limit, in an unnamed file in the
@@ -73,11 +76,17 @@ qn_code qn_streamer_look(qn_streamer *t, uint64_t batch, uint32_t i, qn_array *o
 /* Runs the last block for one batch; outs as in qn_exec_run. */
 qn_code qn_streamer_take(qn_streamer *t, uint64_t batch, qn_array *outs, qn_err *err) QN_MUST_CHECK;
 void qn_streamer_close(qn_streamer *t); /* NULL is fine */
+/* The next block for one batch: how two models are compared batch by batch. keep false: a trial, what comes out is forgotten. When every batch has been kept
+ * once, qn_streamer_next goes on as if qn_streamer_step had run the block. Works on the last block too, which is not to be kept. */
+qn_code qn_streamer_try(qn_streamer *t, uint64_t batch, bool keep, qn_err *err) QN_MUST_CHECK;
+void qn_streamer_next(qn_streamer *t);
 
 /* A second one from where `t` stands: over the same graph, executor and batches, with what waits there. Both go on for themselves; the weights that the
  * executor holds are common. How the rest of a model is run again and again after a change in one block. */
 qn_code qn_streamer_branch(qn_streamer *t, qn_streamer **out, qn_err *err) QN_MUST_CHECK;
 
+/* Stops and starts on_input: runs that nobody has to listen to need no patches. */
+void qn_exec_hush(qn_exec *x, bool hush);
 /* Lets go of a weight that is held: it is read anew when it is used next. */
 void qn_exec_forget(qn_exec *x, uint32_t value);
 /* The loader of a graph's own source, or of another that has tensors of the same names and shapes (a compressed copy); for loaders that

@@ -21,6 +21,7 @@ struct qn_exec {
     bool keep_weights;  /* all of them fit: loaded once             */
     uint64_t whole_bytes; /* a larger weight is read by rows where the operator can */
     qn_frame *frame;    /* that runs now                            */
+    bool hushed;        /* on_input is not called                   */
 };
 
 qn_code qn_frame_new(qn_exec *x, const qn_graph *g, qn_frame *f, qn_err *err) QN_MUST_CHECK;

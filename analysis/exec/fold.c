@@ -51,9 +51,8 @@ static bool collect(const qn_node *n, const qn_info *in, qn_array *arrays)
     return n->n_in > 0;
 }
 
-qn_code qn_graph_fold(qn_graph *g, uint32_t node, const qn_info *in, qn_err *err)
+qn_code qn_fold_node(const qn_env *env, const qn_graph *g, const qn_node *n, const qn_info *in, qn_fold_take take, void *ctx, qn_err *err)
 {
-    const qn_node *n = &g->nodes[node];
     if (*n->domain || !n->op || !n->op->forward || n->op->by_rows || n->n_in > INPUTS_MAX || n->n_out > INPUTS_MAX)
         return QN_OK;
     for (unsigned k = 0; k < n->n_attrs; k++)
@@ -63,8 +62,8 @@ qn_code qn_graph_fold(qn_graph *g, uint32_t node, const qn_info *in, qn_err *err
     if (!collect(n, in, arrays))
         return QN_OK;
     memset(out, 0, n->n_out * sizeof *out);
-    qn_exec x = {.env = g->env, .graph = g};
-    x.pool.alloc = g->env->alloc;
+    qn_exec x = {.env = env, .graph = g};
+    x.pool.alloc = env->alloc;
     x.pool.limit_bytes = FOLD_BYTES;
     qn_err ignored = {0};
     /* Whatever fails is left to the executor: it will say it, should it come to that. */
@@ -72,8 +71,25 @@ qn_code qn_graph_fold(qn_graph *g, uint32_t node, const qn_info *in, qn_err *err
     qn_code rc = QN_OK;
     for (unsigned i = 0; i < n->n_out; i++) {
         if (ran && rc == QN_OK && n->out[i] != QN_NO_VALUE && out[i].dtype != QN_BYTES && out[i].n <= ELEMS_MAX)
-            rc = qn_graph_know(g, n->out[i], &out[i], err);
+            rc = take(ctx, i, &out[i], err);
         qn_array_release(&out[i]);
     }
     return rc;
+}
+
+struct learner {
+    qn_graph *g;
+    const qn_node *n;
+};
+
+static qn_code learn(void *ctx, unsigned output, const qn_array *content, qn_err *err)
+{
+    const struct learner *l = ctx;
+    return qn_graph_know(l->g, l->n->out[output], content, err);
+}
+
+qn_code qn_graph_fold(qn_graph *g, uint32_t node, const qn_info *in, qn_err *err)
+{
+    struct learner l = {g, &g->nodes[node]};
+    return qn_fold_node(g->env, g, l.n, in, learn, &l, err);
 }

@@ -17,6 +17,28 @@ static float relu2(float x) { return relu(x) * relu(x); }
 static float sigmoid(float x) { return qn_vsigmoid(x); }
 static float tanh_(float x) { return qn_vtanh(x); }
 
+/* Their derivatives; of relu at 0: 0. With s = σ(v(x)): (x · s)' = s + x · s (1 − s) · v'. */
+static float swish_d(float x, float v, float dv)
+{
+    const float s = qn_vsigmoid(v);
+    return s + x * s * (1.0f - s) * dv;
+}
+
+static float silu_d(float x) { return swish_d(x, x, 1.0f); }
+static float gelu_d(float x)
+{
+    return 0.5f * (1.0f + erff(x * 0.70710678118654752f)) + x * 0.39894228040143268f * qn_vexp(-0.5f * x * x);
+}
+static float gelu_tanh_d(float x)
+{
+    return swish_d(x, 1.5957691216057308f * (x + 0.044715f * x * x * x), 1.5957691216057308f * (1.0f + 0.134145f * x * x));
+}
+static float quick_gelu_d(float x) { return swish_d(x, 1.702f * x, 1.702f); }
+static float relu_d(float x) { return x > 0.0f ? 1.0f : (x != x ? x : 0.0f); }
+static float relu2_d(float x) { return 2.0f * relu(x); }
+static float sigmoid_d(float x) { return qn_vsigmoid(x) * qn_vsigmoid(-x); }
+static float tanh__d(float x) { return 1.0f - qn_vtanh(x) * qn_vtanh(x); }
+
 /* A loop for each, so that the function is inlined and the loop made vector code. */
 #define LOOPS(f)                                                                                   \
     static void act_##f(const float *x, float *y, uint64_t n)                                       \
@@ -28,6 +50,11 @@ static float tanh_(float x) { return qn_vtanh(x); }
     {                                                                                              \
         for (uint64_t i = 0; i < n; i++)                                                           \
             y[i] = f(x[i]) * u[i];                                                                 \
+    }                                                                                              \
+    static void back_##f(const float *x, const float *d, float *y, uint64_t n)                      \
+    {                                                                                              \
+        for (uint64_t i = 0; i < n; i++)                                                           \
+            y[i] = f##_d(x[i]) * d[i];                                                             \
     }
 
 LOOPS(silu)
@@ -40,9 +67,14 @@ LOOPS(sigmoid)
 LOOPS(tanh_)
 
 static const qn_lm_act acts[] = {
-    {"silu", act_silu, gated_silu},                   {"gelu", act_gelu, gated_gelu},    {"gelu_tanh", act_gelu_tanh, gated_gelu_tanh},
-    {"quick_gelu", act_quick_gelu, gated_quick_gelu}, {"relu", act_relu, gated_relu},    {"relu2", act_relu2, gated_relu2},
-    {"sigmoid", act_sigmoid, gated_sigmoid},          {"tanh", act_tanh_, gated_tanh_},
+    {"silu", act_silu, gated_silu, back_silu},
+    {"gelu", act_gelu, gated_gelu, back_gelu},
+    {"gelu_tanh", act_gelu_tanh, gated_gelu_tanh, back_gelu_tanh},
+    {"quick_gelu", act_quick_gelu, gated_quick_gelu, back_quick_gelu},
+    {"relu", act_relu, gated_relu, back_relu},
+    {"relu2", act_relu2, gated_relu2, back_relu2},
+    {"sigmoid", act_sigmoid, gated_sigmoid, back_sigmoid},
+    {"tanh", act_tanh_, gated_tanh_, back_tanh_},
 };
 
 qn_code qn_lm_act_find(const qn_node *n, const qn_lm_act **act, qn_err *err)

@@ -8,6 +8,7 @@ typedef struct qn_lm_act {
     const char *name;
     void (*one)(const float *x, float *y, uint64_t n);                     /* y = f(x); may be in place     */
     void (*gated)(const float *x, const float *u, float *y, uint64_t n);   /* y = f(x) · u; may be in place */
+    void (*back)(const float *x, const float *d, float *y, uint64_t n);    /* y = f'(x) · d; may be in place */
 } qn_lm_act;
 
 /* The one that the node's attribute `kind` names. */

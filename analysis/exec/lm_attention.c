@@ -3,7 +3,7 @@
  *
  * A part of the work is (sequence, tile of queries, head); its scratch is one tile of scores. Tiles begin at the sequence's start: a
  * sequence gives the same bits alone and in company. */
-#include "analysis/exec/lm_help.h"
+#include "analysis/exec/lm_parts.h"
 #include "analysis/exec/vmath.h"
 #include "base/err.h"
 #include "base/num.h"
@@ -15,13 +15,10 @@
 enum { TILE_Q = 64, TILE_K = 512 };
 
 struct attention {
-    const float *q, *k, *v, *slopes;
+    qn_lm_attention set;
     float *y, *scratch; /* scratch: per slot slot_size scores: a tile, or less where all sequences are shorter */
-    const int64_t *starts;
     int64_t *first_tile; /* per sequence: how many tiles of queries come before */
-    uint64_t n_seq, heads, kv_heads, head_dim, v_dim, window, slot_size;
-    float scale, softcap;
-    bool causal;
+    uint64_t slot_size;
 };
 
 /* Running state of a row of queries: largest score so far, sum of e^(score − largest). */
@@ -43,7 +40,7 @@ static float sum_lanes(const float *p, uint64_t n)
 
 /* Scores of one query against keys [k0, k0 + n), of which [low, high) count → weights in place, zero elsewhere. Returns the factor
  * by which what was summed before shrinks. */
-static float softmax_row(const struct attention *a, struct row *r, float *s, uint64_t query, uint64_t k0, uint64_t n, uint64_t low,
+static float softmax_row(const qn_lm_attention *a, struct row *r, float *s, uint64_t query, uint64_t k0, uint64_t n, uint64_t low,
                          uint64_t high, float slope)
 {
     low = low > k0 ? low - k0 : 0;
@@ -82,23 +79,24 @@ static void scale_row(float *y, uint64_t n, float by)
 static qn_code attend_tile(void *ctx, uint64_t part, unsigned slot, qn_err *err)
 {
     (void)err;
-    const struct attention *a = ctx;
+    const struct attention *const w = ctx;
+    const qn_lm_attention *const a = &w->set;
     const uint64_t head = part % a->heads, tile = part / a->heads;
     uint64_t low = 0, high = a->n_seq;
     while (high - low > 1) {
         const uint64_t mid = low + (high - low) / 2;
-        if ((uint64_t)a->first_tile[mid] <= tile)
+        if ((uint64_t)w->first_tile[mid] <= tile)
             low = mid;
         else
             high = mid;
     }
     const uint64_t begin = (uint64_t)a->starts[low], len = (uint64_t)a->starts[low + 1] - begin;
-    const uint64_t q0 = (tile - (uint64_t)a->first_tile[low]) * TILE_Q, n_q = qn_min_u64(TILE_Q, len - q0);
+    const uint64_t q0 = (tile - (uint64_t)w->first_tile[low]) * TILE_Q, n_q = qn_min_u64(TILE_Q, len - q0);
     const uint64_t kv = head / (a->heads / a->kv_heads);
     const uint64_t q_ld = a->heads * a->head_dim, k_ld = a->kv_heads * a->head_dim, v_ld = a->kv_heads * a->v_dim, y_ld = a->heads * a->v_dim;
     const float *q = a->q + (begin + q0) * q_ld + head * a->head_dim, *k = a->k + begin * k_ld + kv * a->head_dim;
     const float *v = a->v + begin * v_ld + kv * a->v_dim;
-    float *y = a->y + (begin + q0) * y_ld + head * a->v_dim, *scores = a->scratch + slot * a->slot_size;
+    float *y = w->y + (begin + q0) * y_ld + head * a->v_dim, *scores = w->scratch + slot * w->slot_size;
     const float slope = a->slopes ? a->slopes[head] : 0;
     struct row rows[TILE_Q];
     for (uint64_t i = 0; i < n_q; i++)
@@ -123,7 +121,7 @@ static qn_code attend_tile(void *ctx, uint64_t part, unsigned slot, qn_err *err)
     return QN_OK;
 }
 
-static qn_code parse(const qn_node *n, struct attention *a, qn_err *err)
+static qn_code parse(const qn_node *n, qn_lm_attention *a, qn_err *err)
 {
     QN_TRY(qn_lm_size(n, "heads", 0, &a->heads, err));
     QN_TRY(qn_lm_size(n, "kv_heads", a->heads, &a->kv_heads, err));
@@ -148,7 +146,7 @@ static qn_code parse(const qn_node *n, struct attention *a, qn_err *err)
 
 qn_code qn_attention_shape(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err)
 {
-    struct attention a = {0};
+    qn_lm_attention a = {0};
     QN_TRY(parse(n, &a, err));
     const uint64_t cols[3] = {a.heads * a.head_dim, a.kv_heads * a.head_dim, a.kv_heads * a.v_dim};
     for (unsigned i = 0; i < 3; i++)
@@ -161,7 +159,28 @@ qn_code qn_attention_shape(const qn_node *n, const qn_info *in, qn_info *out, qn
     return QN_OK;
 }
 
-static uint64_t longest(const struct attention *a)
+qn_code qn_lm_attention_get(const qn_node *n, const qn_array *in, qn_lm_attention *a, qn_err *err)
+{
+    *a = (qn_lm_attention){.q = in[0].data, .k = in[1].data, .v = in[2].data, .starts = in[3].data};
+    QN_TRY(parse(n, a, err));
+    const uint64_t rows = in[0].rank ? (uint64_t)in[0].dims[0] : 0;
+    QN_TRY(qn_lm_matrix(&in[0], "q", a->heads * a->head_dim, err));
+    QN_TRY(qn_lm_matrix(&in[1], "k", a->kv_heads * a->head_dim, err));
+    QN_TRY(qn_lm_matrix(&in[2], "v", a->kv_heads * a->v_dim, err));
+    if ((uint64_t)in[1].dims[0] != rows || (uint64_t)in[2].dims[0] != rows)
+        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "q, k and v have %" PRIu64 ", %" PRId64 " and %" PRId64 " rows", rows, in[1].dims[0],
+                       in[2].dims[0]);
+    QN_TRY(qn_lm_starts(&in[3], rows, err));
+    if (n->n_in > 4 && in[4].dtype != QN_BYTES) {
+        if (in[4].dtype != QN_F32 || in[4].n != a->heads)
+            return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "slopes: f32 (%" PRIu64 ") is expected", a->heads);
+        a->slopes = in[4].data;
+    }
+    a->n_seq = in[3].n - 1;
+    return QN_OK;
+}
+
+uint64_t qn_lm_attention_longest(const qn_lm_attention *a)
 {
     uint64_t most = 1;
     for (uint64_t s = 0; s < a->n_seq; s++)
@@ -169,40 +188,28 @@ static uint64_t longest(const struct attention *a)
     return most;
 }
 
-/* Per sequence the tiles before it → a->first_tile, in all → *n; *pairs: queries × keys, roughly. */
-static void count_tiles(struct attention *a, uint64_t *n, uint64_t *pairs)
+/* Per sequence the tiles before it → w->first_tile, in all → *n; *pairs: queries × keys, roughly. */
+static void count_tiles(struct attention *w, uint64_t *n, uint64_t *pairs)
 {
+    const qn_lm_attention *const a = &w->set;
     *n = *pairs = 0;
     for (uint64_t s = 0; s < a->n_seq; s++) {
         const uint64_t len = (uint64_t)(a->starts[s + 1] - a->starts[s]);
-        a->first_tile[s] = (int64_t)*n;
+        w->first_tile[s] = (int64_t)*n;
         *n += qn_ceil_div(len, TILE_Q);
         *pairs += len * (a->window ? qn_min_u64(len, a->window) : len);
     }
-    a->first_tile[a->n_seq] = (int64_t)*n;
+    w->first_tile[a->n_seq] = (int64_t)*n;
 }
 
 qn_code qn_attention_forward(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *out, qn_err *err)
 {
-    struct attention a = {.q = in[0].data, .k = in[1].data, .v = in[2].data, .starts = in[3].data};
-    QN_TRY(parse(n, &a, err));
-    const uint64_t rows = in[0].rank ? (uint64_t)in[0].dims[0] : 0;
-    QN_TRY(qn_lm_matrix(&in[0], "q", a.heads * a.head_dim, err));
-    QN_TRY(qn_lm_matrix(&in[1], "k", a.kv_heads * a.head_dim, err));
-    QN_TRY(qn_lm_matrix(&in[2], "v", a.kv_heads * a.v_dim, err));
-    if ((uint64_t)in[1].dims[0] != rows || (uint64_t)in[2].dims[0] != rows)
-        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "q, k and v have %" PRIu64 ", %" PRId64 " and %" PRId64 " rows", rows, in[1].dims[0],
-                       in[2].dims[0]);
-    QN_TRY(qn_lm_starts(&in[3], rows, err));
-    if (n->n_in > 4 && in[4].dtype != QN_BYTES) {
-        if (in[4].dtype != QN_F32 || in[4].n != a.heads)
-            return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "slopes: f32 (%" PRIu64 ") is expected", a.heads);
-        a.slopes = in[4].data;
-    }
-    a.n_seq = in[3].n - 1;
+    struct attention a = {0};
+    QN_TRY(qn_lm_attention_get(n, in, &a.set, err));
+    const qn_lm_attention *const set = &a.set;
     qn_array scratch = {0}, tiles = {0};
-    const int64_t tile_dims[1] = {(int64_t)a.n_seq + 1}, dims[2] = {(int64_t)rows, (int64_t)(a.heads * a.v_dim)};
-    a.slot_size = qn_min_u64(TILE_Q, longest(&a)) * qn_min_u64(TILE_K, longest(&a));
+    const int64_t tile_dims[1] = {(int64_t)set->n_seq + 1}, dims[2] = {in[0].dims[0], (int64_t)(set->heads * set->v_dim)};
+    a.slot_size = qn_min_u64(TILE_Q, qn_lm_attention_longest(set)) * qn_min_u64(TILE_K, qn_lm_attention_longest(set));
     const int64_t scratch_dims[2] = {(int64_t)qn_exec_env(x)->n_threads, (int64_t)a.slot_size};
     qn_code rc = qn_exec_new(x, &tiles, QN_I64, tile_dims, 1, err);
     if (rc == QN_OK)
@@ -215,7 +222,7 @@ qn_code qn_attention_forward(qn_exec *x, const qn_node *n, const qn_array *in, q
         a.scratch = scratch.data;
         a.y = out->data;
         count_tiles(&a, &n_tiles, &pairs);
-        rc = qn_exec_parts(x, n_tiles * a.heads, pairs * a.heads * (a.head_dim + a.v_dim), attend_tile, &a, err);
+        rc = qn_exec_parts(x, n_tiles * set->heads, pairs * set->heads * (set->head_dim + set->v_dim), attend_tile, &a, err);
     }
     if (rc != QN_OK)
         qn_array_release(out);

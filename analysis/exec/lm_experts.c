@@ -1,7 +1,6 @@
 /* lm_experts.c: routed experts (Shazeer et al. 2017; Jiang et al. 2024): each token goes to the top_k experts of its router's softmax; the
  * tokens of an expert are gathered, multiplied as one matrix, and added back with their probability, expert by expert in order. */
-#include "analysis/exec/lm_act.h"
-#include "analysis/exec/lm_help.h"
+#include "analysis/exec/lm_parts.h"
 #include "base/err.h"
 #include "base/num.h"
 #include <inttypes.h>
@@ -10,19 +9,7 @@
 
 enum { EXPERTS_MAX = 4096 };
 
-typedef enum layout { SEPARATE, STACKED, FUSED } layout;
-
-struct moe {
-    uint64_t n, top_k, cols, ffn, rows;
-    layout layout;
-    bool norm;
-    const qn_lm_act *act;
-    const float *logits;
-    int64_t *chosen; /* (rows, top_k) experts                                  */
-    float *share;    /* (rows, top_k) what their output is multiplied with     */
-};
-
-static qn_code parse(const qn_node *n, struct moe *m, qn_err *err)
+static qn_code parse(const qn_node *n, qn_lm_moe *m, qn_err *err)
 {
     const char *name = qn_node_string(n, "layout", "");
     QN_TRY(qn_lm_size(n, "experts", 0, &m->n, err));
@@ -32,41 +19,49 @@ static qn_code parse(const qn_node *n, struct moe *m, qn_err *err)
     if (m->n > EXPERTS_MAX || m->top_k > m->n)
         return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "%" PRIu64 " of %" PRIu64 " experts: at most all of them, and at most %d, are supported", m->top_k,
                        m->n, EXPERTS_MAX);
-    m->layout = !strcmp(name, "separate") ? SEPARATE : !strcmp(name, "stacked") ? STACKED : FUSED;
-    const uint64_t want = m->layout == SEPARATE ? 2 + 3 * m->n : m->layout == STACKED ? 5 : 4;
-    if ((m->layout == FUSED && strcmp(name, "fused")) || n->n_in != want)
+    m->layout = !strcmp(name, "separate") ? QN_MOE_SEPARATE : !strcmp(name, "stacked") ? QN_MOE_STACKED : QN_MOE_FUSED;
+    const uint64_t want = m->layout == QN_MOE_SEPARATE ? 2 + 3 * m->n : m->layout == QN_MOE_STACKED ? 5 : 4;
+    if ((m->layout == QN_MOE_FUSED && strcmp(name, "fused")) || n->n_in != want)
         return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "layout \"%s\" with %u inputs: \"separate\", \"stacked\" or \"fused\" with %" PRIu64
                                                       " is expected", name, n->n_in, want);
     return QN_OK;
 }
 
-/* Position of a weight among the node's inputs; role 0 gate (or gate and up), 1 up, 2 down. */
-static unsigned input_of(const struct moe *m, unsigned role, uint64_t expert)
+unsigned qn_lm_moe_input(const qn_lm_moe *m, unsigned role, uint64_t expert)
 {
-    if (m->layout == SEPARATE)
+    if (m->layout == QN_MOE_SEPARATE)
         return (unsigned)(2 + role * m->n + expert);
-    return m->layout == STACKED ? 2 + role : (role == 2 ? 3 : 2);
+    return m->layout == QN_MOE_STACKED ? 2 + role : (role == 2 ? 3 : 2);
 }
 
 qn_code qn_experts_shape(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err)
 {
-    struct moe m;
+    qn_lm_moe m;
     QN_TRY(parse(n, &m, err));
     qn_lm_like(in, out);
     if (in[1].rank == 2 && in[1].dims[1] != QN_DIM_UNKNOWN && (uint64_t)in[1].dims[1] != m.n)
         return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "the router has %" PRId64 " outputs for %" PRIu64 " experts", in[1].dims[1], m.n);
-    const unsigned rank = m.layout == SEPARATE ? 2 : 3;
+    const unsigned rank = m.layout == QN_MOE_SEPARATE ? 2 : 3;
     for (unsigned i = 2; i < n->n_in; i++)
         if (in[i].rank != QN_RANK_UNKNOWN && in[i].rank != rank)
             return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "a weight of rank %u: %u is expected", in[i].rank, rank);
     return QN_OK;
 }
 
+/* Width of an expert's ffn: columns of its down weight. */
+uint64_t qn_lm_moe_ffn(const qn_lm_moe *m, const qn_array *in, uint64_t expert)
+{
+    const qn_array *down = &in[qn_lm_moe_input(m, 2, expert)];
+    return down->rank ? (uint64_t)down->dims[down->rank - 1u] : 0;
+}
+
 /* The shapes of what has arrived, against each other. */
-static qn_code check(struct moe *m, const qn_array *in, qn_err *err)
+qn_code qn_lm_moe_get(const qn_node *n, const qn_array *in, qn_lm_moe *m, qn_err *err)
 {
     char text[128];
-    const unsigned rank = m->layout == SEPARATE ? 2 : 3, o = rank - 2, down = input_of(m, 2, 0);
+    *m = (qn_lm_moe){.logits = in[1].data};
+    QN_TRY(parse(n, m, err));
+    const unsigned rank = m->layout == QN_MOE_SEPARATE ? 2 : 3, o = rank - 2, down = qn_lm_moe_input(m, 2, 0);
     QN_TRY(qn_lm_floats(&in[0], "x", err));
     m->cols = in[0].rank == 2 ? (uint64_t)in[0].dims[1] : 0;
     m->rows = (uint64_t)in[0].dims[0];
@@ -74,23 +69,25 @@ static qn_code check(struct moe *m, const qn_array *in, qn_err *err)
     QN_TRY(qn_lm_matrix(&in[1], "logits", m->n, err));
     if (in[down].rank != rank || (uint64_t)in[1].dims[0] != m->rows)
         return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "weights or logits do not fit the %" PRIu64 " tokens", m->rows);
-    m->ffn = (uint64_t)in[down].dims[o + 1];
-    for (unsigned role = 0; role < 3; role++)
-        for (uint64_t e = 0; e < (m->layout == SEPARATE ? m->n : 1); e++) {
-            const qn_array *w = &in[input_of(m, role, e)];
-            const uint64_t out = role == 2 ? m->cols : m->layout == FUSED ? 2 * m->ffn : m->ffn;
+    for (uint64_t e = 0; e < (m->layout == QN_MOE_SEPARATE ? m->n : 1); e++) {
+        m->ffn = qn_lm_moe_ffn(m, in, e);
+        m->ffn_most = qn_max_u64(m->ffn_most, m->ffn);
+        for (unsigned role = 0; role < 3; role++) {
+            const qn_array *w = &in[qn_lm_moe_input(m, role, e)];
+            const uint64_t out = role == 2 ? m->cols : m->layout == QN_MOE_FUSED ? 2 * m->ffn : m->ffn;
             if (w->dtype != QN_F32 || w->rank != rank || (rank == 3 && (uint64_t)w->dims[0] != m->n) || (uint64_t)w->dims[o] != out ||
                 (uint64_t)w->dims[o + 1] != (role == 2 ? m->ffn : m->cols))
                 return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "the %s weight of expert %" PRIu64 " is %s: (%" PRIu64 ", %" PRIu64 ") is expected",
                                role == 2 ? "down" : role ? "up" : "gate", e, qn_array_text(w, text), out, role == 2 ? m->ffn : m->cols);
         }
+    }
     return QN_OK;
 }
 
 /* Softmax over all experts, the top_k largest (of equals the first), and their shares. */
 static void rows_route(const void *ctx, uint64_t first, uint64_t n)
 {
-    const struct moe *m = ctx;
+    const qn_lm_moe *m = ctx;
     for (uint64_t r = first; r < first + n; r++) {
         const float *l = m->logits + r * m->n;
         int64_t *chosen = m->chosen + r * m->top_k;
@@ -118,10 +115,20 @@ static void rows_route(const void *ctx, uint64_t first, uint64_t n)
     }
 }
 
+qn_code qn_lm_moe_route(qn_exec *x, qn_lm_moe *m, qn_array *chosen, qn_array *share, qn_err *err)
+{
+    const int64_t dims[2] = {(int64_t)m->rows, (int64_t)m->top_k};
+    QN_TRY(qn_exec_new(x, chosen, QN_I64, dims, 2, err));
+    QN_TRY(qn_exec_new(x, share, QN_F32, dims, 2, err));
+    m->chosen = chosen->data;
+    m->share = share->data;
+    return qn_lm_each_row(x, m->rows, m->n * (m->top_k + 32), rows_route, m, err);
+}
+
 /* --- one expert ------------------------------------------------------------------------------------------------------ */
 
 struct scratch {
-    qn_array chosen, share, token, part, x, gate, up, y, weight;
+    qn_array chosen, share, place, x, gate, up, y, weight;
 };
 
 static qn_code floats(qn_exec *x, qn_array *a, uint64_t rows, uint64_t cols, qn_err *err)
@@ -130,33 +137,32 @@ static qn_code floats(qn_exec *x, qn_array *a, uint64_t rows, uint64_t cols, qn_
     return qn_exec_new(x, a, QN_F32, dims, 2, err);
 }
 
-/* The weight of an expert, as it is held or read into s->weight. */
-static qn_code weight_of(qn_exec *x, const qn_node *n, const struct moe *m, const qn_array *in, unsigned role, uint64_t e, struct scratch *s,
+qn_code qn_lm_moe_weight(qn_exec *x, const qn_node *n, const qn_lm_moe *m, const qn_array *in, unsigned role, uint64_t e, qn_array *room,
                          const float **w, qn_err *err)
 {
-    const unsigned i = input_of(m, role, e);
-    const bool stacked = m->layout != SEPARATE;
+    const unsigned i = qn_lm_moe_input(m, role, e);
+    const bool stacked = m->layout != QN_MOE_SEPARATE;
     const uint64_t elems = in[i].n / (stacked ? m->n : 1);
     if (in[i].data) {
         *w = (const float *)in[i].data + (stacked ? e * elems : 0);
         return QN_OK;
     }
-    if (s->weight.n < elems) {
-        qn_array_release(&s->weight);
-        QN_TRY(floats(x, &s->weight, 1, elems, err));
+    if (room->n < elems) {
+        qn_array_release(room);
+        QN_TRY(floats(x, room, 1, elems, err));
     }
-    *w = s->weight.data;
-    return qn_exec_weight_rows(x, n->in[i], stacked ? e : 0, stacked ? 1 : (uint64_t)in[i].dims[0], s->weight.data, err);
+    *w = room->data;
+    return qn_exec_weight_rows(x, n->in[i], stacked ? e : 0, stacked ? 1 : (uint64_t)in[i].dims[0], room->data, err);
 }
 
 /* rows × weight of one role; what the weight sees is reported. */
-static qn_code multiply(qn_exec *x, const qn_node *n, const struct moe *m, const qn_array *in, unsigned role, uint64_t e, struct scratch *s,
+static qn_code multiply(qn_exec *x, const qn_node *n, const qn_lm_moe *m, const qn_array *in, unsigned role, uint64_t e, struct scratch *s,
                         const float *rows, uint64_t n_rows, float *y, qn_err *err)
 {
     const float *w;
-    const uint64_t cols = role == 2 ? m->ffn : m->cols, out = role == 2 ? m->cols : m->layout == FUSED ? 2 * m->ffn : m->ffn;
-    QN_TRY(qn_exec_input(x, n->in[input_of(m, role, e)], m->layout == SEPARATE ? 0 : (uint32_t)e, rows, n_rows, cols, cols, err));
-    QN_TRY(weight_of(x, n, m, in, role, e, s, &w, err));
+    const uint64_t cols = role == 2 ? m->ffn : m->cols, out = role == 2 ? m->cols : m->layout == QN_MOE_FUSED ? 2 * m->ffn : m->ffn;
+    QN_TRY(qn_exec_input(x, n->in[qn_lm_moe_input(m, role, e)], m->layout == QN_MOE_SEPARATE ? 0 : (uint32_t)e, rows, n_rows, cols, cols, err));
+    QN_TRY(qn_lm_moe_weight(x, n, m, in, role, e, &s->weight, &w, err));
     return qn_gemm(x, true, n_rows, out, cols, rows, cols, w, cols, 0, y, out, err);
 }
 
@@ -175,26 +181,29 @@ static void rows_gate(const void *ctx, uint64_t first, uint64_t n)
         g->act->gated(g->gate + r * g->ld, g->up + r * g->ld, g->y + r * g->ffn, g->ffn);
 }
 
-static qn_code run_expert(qn_exec *x, const qn_node *n, const struct moe *m, const qn_array *in, uint64_t e, struct scratch *s, float *y,
+uint64_t qn_lm_moe_places(const qn_lm_moe *m, uint64_t e, int64_t *place)
+{
+    uint64_t n = 0;
+    for (uint64_t i = 0; i < m->rows * m->top_k; i++)
+        if (m->chosen[i] == (int64_t)e)
+            place[n++] = (int64_t)i;
+    return n;
+}
+
+static qn_code run_expert(qn_exec *x, const qn_node *n, const qn_lm_moe *m, const qn_array *in, uint64_t e, struct scratch *s, float *y,
                           qn_err *err)
 {
-    int64_t *token = s->token.data;
-    float *share = s->part.data, *rows = s->x.data;
-    uint64_t n_rows = 0;
-    for (uint64_t r = 0; r < m->rows; r++)
-        for (uint64_t k = 0; k < m->top_k; k++)
-            if (m->chosen[r * m->top_k + k] == (int64_t)e) {
-                token[n_rows] = (int64_t)r;
-                share[n_rows++] = m->share[r * m->top_k + k];
-            }
+    int64_t *place = s->place.data;
+    float *rows = s->x.data;
+    const uint64_t n_rows = qn_lm_moe_places(m, e, place);
     if (!n_rows)
         return QN_OK;
     for (uint64_t i = 0; i < n_rows; i++)
-        memcpy(rows + i * m->cols, (const float *)in[0].data + (uint64_t)token[i] * m->cols, m->cols * sizeof *rows);
+        memcpy(rows + i * m->cols, (const float *)in[0].data + (uint64_t)place[i] / m->top_k * m->cols, m->cols * sizeof *rows);
     float *gate = s->gate.data, *up = s->up.data, *made = s->y.data;
     struct gate g = {.gate = gate, .up = up, .y = up, .ffn = m->ffn, .ld = m->ffn, .act = m->act};
     QN_TRY(multiply(x, n, m, in, 0, e, s, rows, n_rows, gate, err));
-    if (m->layout == FUSED) {
+    if (m->layout == QN_MOE_FUSED) {
         g.up = gate + m->ffn;
         g.ld = 2 * m->ffn;
     } else {
@@ -203,15 +212,15 @@ static qn_code run_expert(qn_exec *x, const qn_node *n, const struct moe *m, con
     QN_TRY(qn_lm_each_row(x, n_rows, 16 * m->ffn, rows_gate, &g, err));
     QN_TRY(multiply(x, n, m, in, 2, e, s, up, n_rows, made, err));
     for (uint64_t i = 0; i < n_rows; i++) {
-        float *to = y + (uint64_t)token[i] * m->cols;
+        float *to = y + (uint64_t)place[i] / m->top_k * m->cols;
+        const float share = m->share[place[i]];
         for (uint64_t k = 0; k < m->cols; k++)
-            to[k] += share[i] * made[i * m->cols + k];
+            to[k] += share * made[i * m->cols + k];
     }
     return QN_OK;
 }
 
-/* Tokens of the expert that has most of them: what the scratch must hold. */
-static uint64_t largest_share(const struct moe *m)
+uint64_t qn_lm_moe_most(const qn_lm_moe *m)
 {
     uint64_t count[EXPERTS_MAX / 8] = {0}, most = 0;
     for (uint64_t e0 = 0; e0 < m->n; e0 += EXPERTS_MAX / 8) {
@@ -225,40 +234,34 @@ static uint64_t largest_share(const struct moe *m)
     return most;
 }
 
-static qn_code run_all(qn_exec *x, const qn_node *n, struct moe *m, const qn_array *in, struct scratch *s, qn_array *out, qn_err *err)
+static qn_code run_all(qn_exec *x, const qn_node *n, qn_lm_moe *m, const qn_array *in, struct scratch *s, qn_array *out, qn_err *err)
 {
-    const int64_t dims[2] = {(int64_t)m->rows, (int64_t)m->top_k};
-    QN_TRY(qn_exec_new(x, &s->chosen, QN_I64, dims, 2, err));
-    QN_TRY(qn_exec_new(x, &s->share, QN_F32, dims, 2, err));
-    m->chosen = s->chosen.data;
-    m->share = s->share.data;
-    m->logits = in[1].data;
-    QN_TRY(qn_lm_each_row(x, m->rows, m->n * (m->top_k + 32), rows_route, m, err));
-    const uint64_t most = largest_share(m);
+    QN_TRY(qn_lm_moe_route(x, m, &s->chosen, &s->share, err));
+    const uint64_t most = qn_lm_moe_most(m);
     const int64_t list[1] = {(int64_t)most};
-    QN_TRY(qn_exec_new(x, &s->token, QN_I64, list, 1, err));
-    QN_TRY(qn_exec_new(x, &s->part, QN_F32, list, 1, err));
+    QN_TRY(qn_exec_new(x, &s->place, QN_I64, list, 1, err));
     QN_TRY(floats(x, &s->x, most, m->cols, err));
-    QN_TRY(floats(x, &s->gate, most, m->layout == FUSED ? 2 * m->ffn : m->ffn, err));
-    QN_TRY(floats(x, &s->up, most, m->ffn, err));
+    QN_TRY(floats(x, &s->gate, most, m->layout == QN_MOE_FUSED ? 2 * m->ffn_most : m->ffn_most, err));
+    QN_TRY(floats(x, &s->up, most, m->ffn_most, err));
     QN_TRY(floats(x, &s->y, most, m->cols, err));
     QN_TRY(qn_exec_new(x, out, QN_F32, in[0].dims, 2, err));
     memset(out->data, 0, qn_array_bytes(out));
-    for (uint64_t e = 0; e < m->n; e++)
+    for (uint64_t e = 0; e < m->n; e++) {
+        m->ffn = qn_lm_moe_ffn(m, in, e);
         QN_TRY(run_expert(x, n, m, in, e, s, out->data, err));
+    }
     return QN_OK;
 }
 
 qn_code qn_experts_forward(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *out, qn_err *err)
 {
-    struct moe m = {0};
+    qn_lm_moe m;
     struct scratch s = {0};
-    QN_TRY(parse(n, &m, err));
-    QN_TRY(check(&m, in, err));
+    QN_TRY(qn_lm_moe_get(n, in, &m, err));
     const qn_code rc = run_all(x, n, &m, in, &s, out, err);
     if (rc != QN_OK)
         qn_array_release(out);
-    qn_array *const all[] = {&s.chosen, &s.share, &s.token, &s.part, &s.x, &s.gate, &s.up, &s.y, &s.weight};
+    qn_array *const all[] = {&s.chosen, &s.share, &s.place, &s.x, &s.gate, &s.up, &s.y, &s.weight};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         qn_array_release(all[i]);
     return rc;

@@ -1,6 +1,6 @@
 /* lm_rope.c: rotary positions (Su et al. 2021): pair k of a head's first `rotary` channels is turned by the angle position · freq[k].
  * Angles are f64: at position 100000 an f32 product would be off by 0.004. */
-#include "analysis/exec/lm_help.h"
+#include "analysis/exec/lm_parts.h"
 #include "base/err.h"
 #include "base/num.h"
 #include <inttypes.h>
@@ -16,7 +16,7 @@ struct rope {
     const double *freq, *long_freq;
     uint64_t cols, head_dim, pairs, original;
     double scale, dynamic, base;
-    bool interleaved;
+    bool interleaved, back; /* back: by the opposite angle */
 };
 
 /* Frequencies of a sequence of n tokens → freq. Dynamic (NTK by length; the `dynamic` of transformers): the base is multiplied by
@@ -70,7 +70,7 @@ static void rows_rope(const void *ctx, uint64_t first, uint64_t n)
         const double position = (double)(i - (uint64_t)starts[seq]);
         for (uint64_t k = 0; k < r->pairs; k++) {
             c[k] = (float)(cos(position * freq[k]) * r->scale);
-            s[k] = (float)(sin(position * freq[k]) * r->scale);
+            s[k] = (float)(sin(r->back ? -position * freq[k] : position * freq[k]) * r->scale);
         }
         turn(r, i, c, s);
     }
@@ -90,11 +90,11 @@ qn_code qn_rope_shape(const qn_node *n, const qn_info *in, qn_info *out, qn_err 
     return QN_OK;
 }
 
-qn_code qn_rope_forward(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *out, qn_err *err)
+qn_code qn_lm_rope_turn(qn_exec *x, const qn_node *n, const qn_array *in, bool back, qn_array *out, qn_err *err)
 {
     struct rope r = {.starts = &in[1], .freq = in[2].data, .pairs = in[2].n, .scale = qn_node_float(n, "scale", 1),
                      .dynamic = qn_node_float(n, "dynamic", 0), .base = qn_node_float(n, "base", 1e4),
-                     .interleaved = !strcmp(qn_node_string(n, "style", "half"), "interleaved")};
+                     .interleaved = !strcmp(qn_node_string(n, "style", "half"), "interleaved"), .back = back};
     QN_TRY(qn_lm_size(n, "head_dim", 0, &r.head_dim, err));
     QN_TRY(qn_lm_size(n, "original", 1, &r.original, err));
     QN_TRY(qn_lm_floats(&in[0], "x", err));
@@ -119,4 +119,9 @@ qn_code qn_rope_forward(qn_exec *x, const qn_node *n, const qn_array *in, qn_arr
     if (rc != QN_OK)
         qn_array_release(out);
     return rc;
+}
+
+qn_code qn_rope_forward(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *out, qn_err *err)
+{
+    return qn_lm_rope_turn(x, n, in, false, out, err);
 }

@@ -49,49 +49,7 @@ qn_code qn_onnx_conv_shape(const qn_node *n, const qn_info *in, qn_info *out, qn
     return QN_OK;
 }
 
-/* Output places [from, to) → cols (k, to − from), row-major: row (channel, tap), one column for each place. */
-static void unroll_columns(const conv *c, const float *x, uint64_t from, uint64_t to, float *cols)
-{
-    const qn_window *w = &c->win;
-    const int64_t ow_n = w->out[2], oh_n = w->out[1], iw_n = w->in[2], s = w->stride[2];
-    for (uint64_t ch = 0; ch < c->cg; ch++, x += c->n_in)
-        for (int64_t kd = 0; kd < w->kernel[0]; kd++)
-            for (int64_t kh = 0; kh < w->kernel[1]; kh++)
-                for (int64_t kw = 0; kw < w->kernel[2]; kw++) {
-                    for (uint64_t p = from; p < to;) {
-                        /* a run of places in one output row */
-                        const int64_t row = (int64_t)p / ow_n, o0 = (int64_t)p % ow_n;
-                        const int64_t len = (int64_t)qn_min_u64((uint64_t)(ow_n - o0), to - p);
-                        const int64_t id = row / oh_n * w->stride[0] - w->pad[0] + kd * w->dilation[0];
-                        const int64_t ih = row % oh_n * w->stride[1] - w->pad[1] + kh * w->dilation[1];
-                        p += (uint64_t)len;
-                        if (id < 0 || id >= w->in[0] || ih < 0 || ih >= w->in[1]) {
-                            memset(cols, 0, (size_t)len * sizeof *cols);
-                            cols += len;
-                            continue;
-                        }
-                        const float *src = x + (id * w->in[1] + ih) * iw_n;
-                        int64_t i = o0 * s - w->pad[2] + kw * w->dilation[2], o = 0;
-                        for (; o < len && i < 0; o++, i += s)
-                            cols[o] = 0;
-                        if (s == 1) {
-                            const int64_t fit = i < iw_n ? iw_n - i : 0, most = len - o < fit ? len - o : fit;
-                            if (most > 0) {
-                                memcpy(cols + o, src + i, (size_t)most * sizeof *cols);
-                                o += most;
-                            }
-                        } else {
-                            for (; o < len && i < iw_n; o++, i += s)
-                                cols[o] = src[i];
-                        }
-                        for (; o < len; o++)
-                            cols[o] = 0;
-                        cols += len;
-                    }
-                }
-}
-
-/* The same patches as rows (to − from, k): how the weight's rows see them. */
+/* Patches as rows (to − from, k): how the weight's rows see them. */
 static void unroll_rows(const conv *c, const float *x, uint64_t from, uint64_t to, float *rows)
 {
     const qn_window *w = &c->win;
@@ -126,7 +84,7 @@ static qn_code conv_tile(void *ctx, uint64_t i, unsigned slot, qn_err *err)
     const uint64_t from = t * c->tile, to = qn_min_u64(from + c->tile, c->n_out), len = to - from;
     float *cols = c->scratch + (uint64_t)slot * c->k * c->tile;
     float *y = c->y + (n * c->m + g * c->mg) * c->n_out + from;
-    unroll_columns(c, c->x + (n * c->c + g * c->cg) * c->n_in, from, to, cols);
+    qn_window_unroll(&c->win, c->cg, c->x + (n * c->c + g * c->cg) * c->n_in, from, to, cols, len);
     begin_rows(c, g * c->mg, y, c->n_out, len);
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)c->mg, (int)len, (int)c->k, 1.0f, c->w + g * c->mg * c->k, (int)c->k,
                 cols, (int)len, 1.0f, y, (int)c->n_out);
@@ -202,7 +160,7 @@ static qn_code by_product(qn_exec *x, const conv *c, qn_err *err)
     for (uint64_t i = 0; i < c->n * c->groups; i++) {
         const uint64_t g = i % c->groups, n = i / c->groups;
         float *y = c->y + (n * c->m + g * c->mg) * c->n_out;
-        unroll_columns(c, c->x + (n * c->c + g * c->cg) * c->n_in, 0, c->n_out, c->scratch);
+        qn_window_unroll(&c->win, c->cg, c->x + (n * c->c + g * c->cg) * c->n_in, 0, c->n_out, c->scratch, c->n_out);
         begin_rows(c, g * c->mg, y, c->n_out, c->n_out);
         QN_TRY(qn_gemm(x, false, c->mg, c->n_out, c->k, c->w + g * c->mg * c->k, c->k, c->scratch, c->n_out, 1.0f, y, c->n_out, err));
     }

@@ -7,8 +7,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* Here win.in is the size of the operator's input and win.out that of its output. */
-static qn_code read_window(qn_window *w, const qn_node *n, unsigned rank, const int64_t *x, const int64_t *weight, qn_err *err)
+qn_code qn_window_transposed(qn_window *w, const qn_node *n, unsigned rank, const int64_t *x, const int64_t *weight, qn_err *err)
 {
     const unsigned n_axes = rank - 2, a0 = 3 - n_axes;
     /* reads and checks the attributes; auto_pad and sizes mean something else here and are done below */
@@ -74,7 +73,7 @@ qn_code qn_onnx_conv_transpose_shape(const qn_node *n, const qn_info *in, qn_inf
         if (in[1].dims[i] < 0)
             return QN_OK;
     QN_TRY(check(n, in[0].rank, in[0].dims, in[1].rank, in[1].dims, &groups, err));
-    QN_TRY(read_window(&w, n, in[0].rank, in[0].dims, in[1].dims, err));
+    QN_TRY(qn_window_transposed(&w, n, in[0].rank, in[0].dims, in[1].dims, err));
     qn_info_set(out, in[0].dtype, in[0].dims, in[0].rank);
     out->dims[1] = groups > INT32_MAX ? QN_DIM_UNKNOWN : in[1].dims[1] * groups;
     for (unsigned i = 0; i < w.n_axes; i++)
@@ -145,7 +144,7 @@ qn_code qn_onnx_conv_transpose(qn_exec *x, const qn_node *n, const qn_array *in,
     QN_TRY(qn_onnx_need_f32(&in[0], "the input", err));
     QN_TRY(qn_onnx_need_f32(&in[1], "the weight", err));
     QN_TRY(check(n, in[0].rank, in[0].dims, in[1].rank, in[1].dims, &groups, err));
-    QN_TRY(read_window(&w, n, in[0].rank, in[0].dims, in[1].dims, err));
+    QN_TRY(qn_window_transposed(&w, n, in[0].rank, in[0].dims, in[1].dims, err));
     int64_t dims[5] = {in[0].dims[0], 0};
     if (__builtin_mul_overflow(in[1].dims[1], groups, &dims[1]))
         return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "%" PRId64 " groups of %" PRId64 " channels", groups, in[1].dims[1]);

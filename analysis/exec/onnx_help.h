@@ -30,6 +30,8 @@ qn_code qn_onnx_need_vector(const qn_array *t, const char *what, uint64_t n, qn_
 qn_code qn_onnx_int_list(const qn_array *t, const char *what, int64_t *out, unsigned most, unsigned *n, qn_err *err) QN_MUST_CHECK;
 /* An attribute of exactly n integers, or *given = false. */
 qn_code qn_onnx_attr_ints(const qn_node *n, const char *name, unsigned count, int64_t *out, bool *given, qn_err *err) QN_MUST_CHECK;
+/* Axes that a Reduce… takes away: attribute up to version 12 (ReduceSum) or 17 (the others), then an input. in[0]: rank; in[1]: content. */
+qn_code qn_onnx_reduce_axes(const qn_node *n, const qn_info *in, uint32_t *mask, bool *known, qn_err *err) QN_MUST_CHECK;
 /* For shape rules. */
 void qn_info_set(qn_info *o, unsigned dtype, const int64_t *dims, unsigned rank);
 #endif

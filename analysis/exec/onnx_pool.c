@@ -116,17 +116,6 @@ static void max_at(const pool *p, const spot *s, uint64_t plane, uint64_t o)
     p->where[to] = best < 0 ? best : best + (int64_t)from;
 }
 
-/* Places of the window that lie inside the padded input: what an average divides by when pads count. */
-static double covered(const qn_window *w, const spot *s)
-{
-    double n = 1;
-    for (unsigned i = 0; i < 3; i++) {
-        const int64_t room = w->in[i] + w->pad_end[i] - s->at[i], fit = (room + w->dilation[i] - 1) / w->dilation[i];
-        n *= (double)(fit < w->kernel[i] ? fit : w->kernel[i]);
-    }
-    return n;
-}
-
 static double sum_at(const pool *p, const spot *s, uint64_t plane)
 {
     const qn_window *w = &p->win;
@@ -143,7 +132,7 @@ static double sum_at(const pool *p, const spot *s, uint64_t plane)
         }
     if (p->kind == POOL_LP)
         return p->p == 2 ? sqrt(sum) : p->p == 1 ? sum : pow(sum, 1 / p->p);
-    return sum / (p->count_pads ? covered(w, s) : n);
+    return sum / (p->count_pads ? qn_window_covered(w, s->at) : n);
 }
 
 static qn_code pool_plane(void *ctx, uint64_t plane, unsigned slot, qn_err *err)

@@ -1,5 +1,5 @@
 /* onnx_reduce.c: Reduce*, ArgMax, ArgMin, CumSum. Floats are summed in double, always in the same order. */
-#include "analysis/exec/ops_onnx.h"
+#include "analysis/exec/onnx_help.h"
 #include "base/err.h"
 #include "base/num.h"
 #include <inttypes.h>
@@ -8,8 +8,7 @@
 
 enum kind { SUM, MEAN, MOST, LEAST, PROD, L1, L2, SQUARES, LOG_SUM, LOG_SUM_EXP };
 
-/* Axes that vanish: attribute up to version 12 (ReduceSum) or 17 (the others), then an input. */
-static qn_code axes_of(const qn_node *n, const qn_info *in, uint32_t *mask, bool *known, qn_err *err)
+qn_code qn_onnx_reduce_axes(const qn_node *n, const qn_info *in, uint32_t *mask, bool *known, qn_err *err)
 {
     qn_ints axes;
     *known = false;
@@ -32,7 +31,7 @@ qn_code qn_onnx_reduce_shape(const qn_node *n, const qn_info *in, qn_info *out, 
     out->dtype = in->dtype;
     if (!qn_info_ranked(in))
         return QN_OK;
-    QN_TRY(axes_of(n, in, &mask, &known, err));
+    QN_TRY(qn_onnx_reduce_axes(n, in, &mask, &known, err));
     if (!known) {
         if (keep) {
             out->rank = in->rank;
@@ -197,7 +196,7 @@ static qn_code reduce(qn_exec *x, const qn_node *n, enum kind kind, const qn_arr
     memcpy(info[0].dims, in->dims, sizeof in->dims);
     if (qn_node_has(n, 1))
         info[1].value = info[1].partly = &in[1];
-    QN_TRY(axes_of(n, info, &mask, &known, err));
+    QN_TRY(qn_onnx_reduce_axes(n, info, &mask, &known, err));
     if (in->dtype == QN_U64 || (in->dtype == QN_BOOL && kind != MOST && kind != LEAST) || (kind == LOG_SUM_EXP && !qn_is_float(in->dtype)))
         return qn_fail_dtype(in, err);
     if (!mask && kind != L1 && kind != L2 && kind != SQUARES && kind != LOG_SUM) {

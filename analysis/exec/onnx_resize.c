@@ -1,25 +1,12 @@
 /* onnx_resize.c: Resize and Upsample. Every axis that changes is worked on by itself: a table says which input places an output
  * place takes, and with what weights; the passes run from the first axis to the last. Coordinates are f32, as ONNX Runtime has
  * them: where a coordinate falls on the middle between two places, the last bit decides. */
-#include "analysis/exec/onnx_help.h"
+#include "analysis/exec/onnx_resize.h"
 #include "base/num.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-typedef enum interpolation { NEAREST, LINEAR, CUBIC } interpolation;
-
-typedef struct resize {
-    interpolation mode;
-    const char *coordinates, *nearest;
-    float a, extrapolated; /* cubic coefficient                                         */
-    bool exclude_outside, antialias, crop;
-    unsigned rank;
-    int64_t in[QN_ARRAY_RANK_MAX], out[QN_ARRAY_RANK_MAX];
-    float scale[QN_ARRAY_RANK_MAX];
-    float begin[QN_ARRAY_RANK_MAX], end[QN_ARRAY_RANK_MAX]; /* of the region, as parts of the axis */
-} resize;
 
 static bool is_one_of(const char *s, const char *const *list)
 {
@@ -29,15 +16,15 @@ static bool is_one_of(const char *s, const char *const *list)
     return false;
 }
 
-static qn_code read_mode(resize *r, const qn_node *n, qn_err *err)
+static qn_code read_mode(qn_resize *r, const qn_node *n, qn_err *err)
 {
     static const char *const all_coordinates[] = {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
                                                    "tf_half_pixel_for_nn", "tf_crop_and_resize", NULL};
     static const char *const all_nearest[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil", "simple", NULL};
     const bool old = !strcmp(n->type, "Upsample") || (n->version && n->version < 11);
     const char *mode = qn_node_string(n, "mode", "nearest");
-    r->mode = !strcmp(mode, "nearest") ? NEAREST : !strcmp(mode, "cubic") ? CUBIC : LINEAR;
-    if (r->mode == LINEAR && strcmp(mode, "linear") && strcmp(mode, "bilinear"))
+    r->mode = !strcmp(mode, "nearest") ? QN_RESIZE_NEAREST : !strcmp(mode, "cubic") ? QN_RESIZE_CUBIC : QN_RESIZE_LINEAR;
+    if (r->mode == QN_RESIZE_LINEAR && strcmp(mode, "linear") && strcmp(mode, "bilinear"))
         return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "mode '%s'; allowed are nearest, linear, cubic", mode);
     r->coordinates = old ? "asymmetric" : qn_node_string(n, "coordinate_transformation_mode", "half_pixel");
     r->nearest = old ? "simple" : qn_node_string(n, "nearest_mode", "round_prefer_floor");
@@ -73,7 +60,7 @@ static qn_code read_axes(const qn_node *n, unsigned rank, unsigned axes[QN_ARRAY
     return QN_OK;
 }
 
-static qn_code set_scale(resize *r, unsigned axis, double scale, qn_err *err)
+static qn_code set_scale(qn_resize *r, unsigned axis, double scale, qn_err *err)
 {
     if (!(scale > 0) || !isfinite(scale) || (double)r->in[axis] * scale > 0x1p48)
         return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "scale %g along axis %u of %" PRId64, scale, axis, r->in[axis]);
@@ -82,7 +69,7 @@ static qn_code set_scale(resize *r, unsigned axis, double scale, qn_err *err)
     return QN_OK;
 }
 
-static qn_code set_sizes(resize *r, const qn_node *n, const unsigned *axes, unsigned n_axes, const int64_t *sizes, qn_err *err)
+static qn_code set_sizes(qn_resize *r, const qn_node *n, const unsigned *axes, unsigned n_axes, const int64_t *sizes, qn_err *err)
 {
     const char *policy = qn_node_string(n, "keep_aspect_ratio_policy", "stretch");
     const bool larger = !strcmp(policy, "not_smaller"), keep = larger || !strcmp(policy, "not_larger");
@@ -106,7 +93,7 @@ static qn_code set_sizes(resize *r, const qn_node *n, const unsigned *axes, unsi
 }
 
 /* From attributes and the inputs that say how large; those of size 0 or NULL are not given. */
-static qn_code read_sizes(resize *r, const qn_node *n, const int64_t *dims, unsigned rank, const qn_array *roi, const qn_array *scales,
+static qn_code read_sizes(qn_resize *r, const qn_node *n, const int64_t *dims, unsigned rank, const qn_array *roi, const qn_array *scales,
                           const qn_array *sizes, qn_err *err)
 {
     unsigned axes[QN_ARRAY_RANK_MAX], n_axes, count;
@@ -158,7 +145,7 @@ static void operands(const qn_node *n, unsigned *roi, unsigned *scales, unsigned
 
 qn_code qn_onnx_resize_shape(const qn_node *n, const qn_info *in, qn_info *out, qn_err *err)
 {
-    resize r;
+    qn_resize r;
     unsigned at[3];
     const qn_array *v[3] = {NULL, NULL, NULL};
     if (in[0].rank == QN_RANK_UNKNOWN)
@@ -184,7 +171,7 @@ qn_code qn_onnx_resize_shape(const qn_node *n, const qn_info *in, qn_info *out, 
     return QN_OK;
 }
 
-static float coordinate(const resize *r, unsigned axis, int64_t o)
+static float coordinate(const qn_resize *r, unsigned axis, int64_t o)
 {
     const float x = (float)o, s = r->scale[axis], n_in = (float)r->in[axis], n_out = (float)r->out[axis];
     const char *c = r->coordinates;
@@ -205,7 +192,7 @@ static float coordinate(const resize *r, unsigned axis, int64_t o)
     return offset + (x + 0.5f) / s - 0.5f;
 }
 
-static int64_t nearest_place(const resize *r, unsigned axis, float x)
+static int64_t nearest_place(const qn_resize *r, unsigned axis, float x)
 {
     const char *m = r->nearest;
     float v;
@@ -223,10 +210,10 @@ static int64_t nearest_place(const resize *r, unsigned axis, float x)
 }
 
 /* The kernel at distance t: a triangle; or Keys's cubic (Cubic convolution interpolation, 1981) with coefficient a. */
-static float kernel_at(const resize *r, float t)
+static float kernel_at(const qn_resize *r, float t)
 {
     t = fabsf(t);
-    if (r->mode == LINEAR)
+    if (r->mode == QN_RESIZE_LINEAR)
         return t < 1 ? 1 - t : 0;
     if (t <= 1)
         return ((r->a + 2) * t - (r->a + 3)) * t * t + 1;
@@ -234,7 +221,7 @@ static float kernel_at(const resize *r, float t)
 }
 
 typedef struct pass {
-    const resize *r;
+    const qn_resize *r;
     uint64_t n_in, n_out, inner, n_taps, elem;
     const int64_t *place; /* (n_out, n_taps) */
     const float *weight;
@@ -248,7 +235,7 @@ static qn_code mix(void *ctx, uint64_t outer, unsigned slot, qn_err *err)
     (void)slot;
     (void)err;
     const pass *p = ctx;
-    if (p->r->mode == NEAREST) {
+    if (p->r->mode == QN_RESIZE_NEAREST) {
         const uint64_t row = p->inner * p->elem;
         const uint8_t *src = (const uint8_t *)p->src + outer * p->n_in * row;
         uint8_t *dst = (uint8_t *)p->dst + outer * p->n_out * row;
@@ -277,13 +264,13 @@ static qn_code mix(void *ctx, uint64_t outer, unsigned slot, qn_err *err)
     return QN_OK;
 }
 
-static void fill_taps(const resize *r, unsigned axis, uint64_t n_taps, int64_t *place, float *weight)
+static void fill_taps(const qn_resize *r, unsigned axis, uint64_t n_taps, int64_t *place, float *weight)
 {
     const int64_t n_in = r->in[axis], reach = (int64_t)n_taps / 2 - 1;
     const float narrow = r->antialias && r->scale[axis] < 1 ? r->scale[axis] : 1.0f;
     for (int64_t o = 0; o < r->out[axis]; o++, place += n_taps, weight += n_taps) {
         const float x = coordinate(r, axis, o);
-        if (r->mode == NEAREST) {
+        if (r->mode == QN_RESIZE_NEAREST) {
             place[0] = nearest_place(r, axis, x);
             weight[0] = 1;
             continue;
@@ -306,8 +293,7 @@ static void fill_taps(const resize *r, unsigned axis, uint64_t n_taps, int64_t *
     }
 }
 
-/* What lies outside of the input under tf_crop_and_resize gets extrapolation_value. */
-static void extrapolate(const resize *r, float *y)
+void qn_resize_extrapolate(const qn_resize *r, float value, float *y)
 {
     for (unsigned axis = 0; axis < r->rank; axis++) {
         const uint64_t inner = qn_span(r->out, axis + 1, r->rank), outer = qn_span(r->out, 0, axis);
@@ -317,51 +303,65 @@ static void extrapolate(const resize *r, float *y)
                 continue;
             for (uint64_t k = 0; k < outer; k++)
                 for (uint64_t i = 0; i < inner; i++)
-                    y[(k * (uint64_t)r->out[axis] + (uint64_t)o) * inner + i] = r->extrapolated;
+                    y[(k * (uint64_t)r->out[axis] + (uint64_t)o) * inner + i] = value;
         }
     }
 }
 
-static qn_code run_axis(qn_exec *x, const resize *r, unsigned axis, const qn_array *src, qn_array *dst, qn_err *err)
+qn_code qn_resize_taps(qn_exec *x, const qn_resize *r, unsigned axis, qn_array *place, qn_array *weight, qn_err *err)
 {
-    int64_t dims[QN_ARRAY_RANK_MAX];
-    memcpy(dims, src->dims, sizeof dims);
-    dims[axis] = r->out[axis];
-    uint64_t n_taps = r->mode == NEAREST ? 1 : r->mode == LINEAR ? 2 : 4;
-    if (r->antialias && r->scale[axis] < 1 && r->mode != NEAREST) {
-        const double reach = ceil((r->mode == LINEAR ? 1.0 : 2.0) / (double)r->scale[axis]);
+    uint64_t n_taps = r->mode == QN_RESIZE_NEAREST ? 1 : r->mode == QN_RESIZE_LINEAR ? 2 : 4;
+    if (r->antialias && r->scale[axis] < 1 && r->mode != QN_RESIZE_NEAREST) {
+        const double reach = ceil((r->mode == QN_RESIZE_LINEAR ? 1.0 : 2.0) / (double)r->scale[axis]);
         if (!(reach < 0x1p31))
             return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "scale %g along axis %u", (double)r->scale[axis], axis);
         n_taps = 2 * (uint64_t)reach + 2;
     }
-    qn_array place, weight;
     const int64_t table[] = {r->out[axis], (int64_t)n_taps};
-    QN_TRY(qn_exec_new(x, dst, (qn_dtype)src->dtype, dims, src->rank, err));
-    QN_TRY(qn_exec_new(x, &place, QN_I64, table, 2, err));
-    qn_code rc = qn_exec_new(x, &weight, QN_F32, table, 2, err);
-    if (rc == QN_OK) {
-        fill_taps(r, axis, n_taps, place.data, weight.data);
-        pass p = {.r = r, .n_in = (uint64_t)src->dims[axis], .n_out = (uint64_t)r->out[axis],
-                  .inner = qn_span(dims, axis + 1, src->rank), .n_taps = n_taps, .elem = qn_dtype_bits((qn_dtype)src->dtype) / 8,
-                  .place = place.data, .weight = weight.data, .src = src->data, .dst = dst->data};
-        rc = qn_exec_parts(x, qn_span(dims, 0, axis), dst->n * n_taps, mix, &p, err);
-        qn_array_release(&weight);
-    }
-    qn_array_release(&place);
+    QN_TRY(qn_exec_new(x, place, QN_I64, table, 2, err));
+    const qn_code rc = qn_exec_new(x, weight, QN_F32, table, 2, err);
+    if (rc == QN_OK)
+        fill_taps(r, axis, n_taps, place->data, weight->data);
+    else
+        qn_array_release(place);
     return rc;
 }
 
-qn_code qn_onnx_resize(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *out, qn_err *err)
+static qn_code run_axis(qn_exec *x, const qn_resize *r, unsigned axis, const qn_array *src, qn_array *dst, qn_err *err)
 {
-    resize r = {0};
+    int64_t dims[QN_ARRAY_RANK_MAX];
+    memcpy(dims, src->dims, sizeof dims);
+    dims[axis] = r->out[axis];
+    qn_array place, weight;
+    QN_TRY(qn_resize_taps(x, r, axis, &place, &weight, err));
+    qn_code rc = qn_exec_new(x, dst, (qn_dtype)src->dtype, dims, src->rank, err);
+    if (rc == QN_OK) {
+        pass p = {.r = r, .n_in = (uint64_t)src->dims[axis], .n_out = (uint64_t)r->out[axis],
+                  .inner = qn_span(dims, axis + 1, src->rank), .n_taps = (uint64_t)place.dims[1], .elem = qn_dtype_bits((qn_dtype)src->dtype) / 8,
+                  .place = place.data, .weight = weight.data, .src = src->data, .dst = dst->data};
+        rc = qn_exec_parts(x, qn_span(dims, 0, axis), dst->n * p.n_taps, mix, &p, err);
+    }
+    qn_array_release(&place);
+    qn_array_release(&weight);
+    return rc;
+}
+
+qn_code qn_resize_read(qn_resize *r, const qn_node *n, const qn_array *in, qn_err *err)
+{
     unsigned at[3];
     const qn_array *v[3];
     operands(n, &at[0], &at[1], &at[2]);
     for (unsigned i = 0; i < 3; i++)
         v[i] = qn_onnx_has(n, in, at[i]) ? &in[at[i]] : NULL;
-    QN_TRY(read_mode(&r, n, err));
-    QN_TRY(read_sizes(&r, n, in[0].dims, in[0].rank, v[0], v[1], v[2], err));
-    if (r.mode != NEAREST || r.crop)
+    QN_TRY(read_mode(r, n, err));
+    return read_sizes(r, n, in[0].dims, in[0].rank, v[0], v[1], v[2], err);
+}
+
+qn_code qn_onnx_resize(qn_exec *x, const qn_node *n, const qn_array *in, qn_array *out, qn_err *err)
+{
+    qn_resize r = {0};
+    QN_TRY(qn_resize_read(&r, n, in, err));
+    if (r.mode != QN_RESIZE_NEAREST || r.crop)
         QN_TRY(qn_onnx_need_f32(&in[0], "the input", err));
     uint64_t n_out = 1;
     for (unsigned i = 0; i < r.rank; i++)
@@ -371,7 +371,7 @@ qn_code qn_onnx_resize(qn_exec *x, const qn_node *n, const qn_array *in, qn_arra
     qn_array now;
     qn_array_share(&in[0], &now);
     for (unsigned axis = 0; axis < r.rank; axis++) {
-        if (r.in[axis] == r.out[axis] && r.scale[axis] == 1 && !r.crop)
+        if (!qn_resize_changes(&r, axis))
             continue;
         qn_array next = {0};
         const qn_code rc = run_axis(x, &r, axis, &now, &next, err);
@@ -383,7 +383,7 @@ qn_code qn_onnx_resize(qn_exec *x, const qn_node *n, const qn_array *in, qn_arra
         }
     }
     if (r.crop)
-        extrapolate(&r, now.data); /* `now` is a pass's own output: with a region, every axis has one */
+        qn_resize_extrapolate(&r, r.extrapolated, now.data); /* `now` is a pass's own output: with a region, every axis has one */
     out[0] = now;
     return QN_OK;
 }

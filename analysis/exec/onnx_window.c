@@ -1,5 +1,6 @@
-/* onnx_window.c: attributes of a sliding window, checked, and the sizes that follow. */
+/* onnx_window.c: attributes of a sliding window, checked, and the sizes that follow; the patches that it sees (im2col). */
 #include "analysis/exec/onnx_window.h"
+#include "base/num.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -94,4 +95,95 @@ qn_code qn_window_init(qn_window *w, const qn_node *n, unsigned n_axes, const in
                            w->pad[i], w->pad_end[i], span);
     }
     return QN_OK;
+}
+
+/* A run of places in one output row, as a tap sees it: output o of the run is the input row's place i + o · stride. */
+typedef struct run {
+    int64_t len, i;
+    int64_t row; /* of the image, or −1: outside */
+} run;
+
+static inline run run_at(const qn_window *w, const int64_t tap[3], uint64_t p, uint64_t to)
+{
+    const int64_t row = (int64_t)p / w->out[2], o0 = (int64_t)p % w->out[2];
+    const int64_t d = row / w->out[1] * w->stride[0] - w->pad[0] + tap[0] * w->dilation[0];
+    const int64_t h = row % w->out[1] * w->stride[1] - w->pad[1] + tap[1] * w->dilation[1];
+    return (run){.len = (int64_t)qn_min_u64((uint64_t)(w->out[2] - o0), to - p), .i = o0 * w->stride[2] - w->pad[2] + tap[2] * w->dilation[2],
+                 .row = d < 0 || d >= w->in[0] || h < 0 || h >= w->in[1] ? -1 : d * w->in[1] + h};
+}
+
+/* Outputs [*first, *last) of a run lie inside of the row. */
+static inline void inside(const qn_window *w, const run *r, int64_t *first, int64_t *last)
+{
+    const int64_t s = w->stride[2], n = w->in[2];
+    const int64_t lo = r->i < 0 ? (s - 1 - r->i) / s : 0, hi = r->i >= n ? 0 : (n - r->i + s - 1) / s;
+    *last = hi < r->len ? hi : r->len;
+    *first = lo < *last ? lo : *last;
+}
+
+static bool next_tap(const qn_window *w, int64_t tap[3])
+{
+    for (unsigned k = 3; k-- > 0;) {
+        if (++tap[k] < w->kernel[k])
+            return true;
+        tap[k] = 0;
+    }
+    return false;
+}
+
+void qn_window_unroll(const qn_window *w, uint64_t channels, const float *x, uint64_t from, uint64_t to, float *cols, uint64_t ld)
+{
+    const int64_t s = w->stride[2];
+    for (uint64_t ch = 0; ch < channels; ch++, x += qn_window_in(w)) {
+        int64_t tap[3] = {0};
+        do {
+            float *dst = cols;
+            for (uint64_t p = from; p < to;) {
+                const run r = run_at(w, tap, p, to);
+                int64_t first = 0, last = 0;
+                if (r.row >= 0)
+                    inside(w, &r, &first, &last);
+                const float *src = x + (r.row < 0 ? 0 : r.row) * w->in[2];
+                for (int64_t o = 0; o < first; o++)
+                    dst[o] = 0;
+                if (s == 1 && last > first)
+                    memcpy(dst + first, src + r.i + first, (size_t)(last - first) * sizeof *dst);
+                else
+                    for (int64_t o = first; o < last; o++)
+                        dst[o] = src[r.i + o * s];
+                for (int64_t o = last; o < r.len; o++)
+                    dst[o] = 0;
+                dst += r.len;
+                p += (uint64_t)r.len;
+            }
+            cols += ld;
+        } while (next_tap(w, tap));
+    }
+}
+
+void qn_window_roll(const qn_window *w, uint64_t channels, const float *cols, uint64_t ld, uint64_t from, uint64_t to, float *x)
+{
+    const int64_t s = w->stride[2];
+    for (uint64_t ch = 0; ch < channels; ch++, x += qn_window_in(w)) {
+        int64_t tap[3] = {0};
+        do {
+            const float *src = cols;
+            for (uint64_t p = from; p < to;) {
+                const run r = run_at(w, tap, p, to);
+                int64_t first = 0, last = 0;
+                if (r.row >= 0)
+                    inside(w, &r, &first, &last);
+                float *dst = x + (r.row < 0 ? 0 : r.row) * w->in[2];
+                if (s == 1)
+                    for (int64_t o = first; o < last; o++)
+                        dst[r.i + o] += src[o];
+                else
+                    for (int64_t o = first; o < last; o++)
+                        dst[r.i + o * s] += src[o];
+                src += r.len;
+                p += (uint64_t)r.len;
+            }
+            cols += ld;
+        } while (next_tap(w, tap));
+    }
 }

@@ -19,6 +19,15 @@ typedef struct qn_window {
 qn_code qn_window_init(qn_window *w, const qn_node *n, unsigned n_axes, const int64_t *sizes, const int64_t *kernel, bool pool,
                        qn_err *err) QN_MUST_CHECK;
 
+/* Output places [from, to) of an image of some channels → cols (channels · taps, to − from) with rows ld apart: row (channel, tap), one column for each
+ * place; 0 outside of the image. */
+void qn_window_unroll(const qn_window *w, uint64_t channels, const float *x, uint64_t from, uint64_t to, float *cols, uint64_t ld);
+/* The other way: columns are added to the places of the image that they came from. */
+void qn_window_roll(const qn_window *w, uint64_t channels, const float *cols, uint64_t ld, uint64_t from, uint64_t to, float *x);
+
+/* The window of a ConvTranspose over an input of these dims and a weight: here `in` are the sizes of the operator's input, `out` those of its output. */
+qn_code qn_window_transposed(qn_window *w, const qn_node *n, unsigned rank, const int64_t *x, const int64_t *weight, qn_err *err) QN_MUST_CHECK;
+
 static inline uint64_t qn_window_in(const qn_window *w)
 {
     return (uint64_t)w->in[0] * (uint64_t)w->in[1] * (uint64_t)w->in[2];
@@ -44,6 +53,17 @@ static inline void qn_window_inside(const qn_window *w, unsigned axis, int64_t o
     *last = hi < w->kernel[axis] ? hi : w->kernel[axis];
     if (*last < *first)
         *last = *first;
+}
+
+/* Taps of a window that begins at `at` which lie inside of the padded input: what an average divides by when pads count. */
+static inline double qn_window_covered(const qn_window *w, const int64_t at[3])
+{
+    double n = 1;
+    for (unsigned i = 0; i < 3; i++) {
+        const int64_t room = w->in[i] + w->pad_end[i] - at[i], fit = (room + w->dilation[i] - 1) / w->dilation[i];
+        n *= (double)(fit < w->kernel[i] ? fit : w->kernel[i]);
+    }
+    return n;
 }
 
 #endif

@@ -21,7 +21,7 @@
  *   Split      x → outputs along the last axis; sizes: of each; groups 1: the last axis is `groups` times (sizes …), output i is
  *              (T, groups · sizes[i])
  *   Experts    x, logits (T, E), weights … → y (T, n): Σ over the chosen experts e of p_e · down_e(act(gate_e x) · (up_e x))
- *              layout "separate": gate_0 … gate_E−1, up_0 …, down_0 … (each out × in); "stacked": gate, up, down (E, out, in);
+ *              layout "separate": gate_0 … gate_E−1, up_0 …, down_0 … (each out × in, of any ffn width); "stacked": gate, up, down (E, out, in);
  *              "fused": gate_up (E, 2 · ffn, in), rows of gate first, and down
  *              experts, top_k; norm 1: the chosen probabilities are made to sum to 1, 0: not; kind as Act
  *   Linear     x (…, in), weight (out, in), [bias (out)] → x Wᵀ + b; layout "in_out": weight is (in, out)

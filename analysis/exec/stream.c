@@ -64,8 +64,8 @@ static qn_code open_shelf(qn_streamer *t, qn_frame *f, qn_err *err)
     return qn_shelf_open(&t->shelf[1], t->x->env, &t->x->pool, t->s.n_batches * t->n_live[1], spill, err);
 }
 
-/* outs NULL: what comes out waits on the shelf. */
-static qn_code run_batch(qn_streamer *t, const qn_graph_block *b, uint64_t batch, bool inputs, qn_array *outs, qn_err *err)
+/* keep: what comes out waits on the shelf. outs: the graph's outputs, NULL: nobody wants them. */
+static qn_code run_batch(qn_streamer *t, const qn_graph_block *b, uint64_t batch, bool inputs, bool keep, qn_array *outs, qn_err *err)
 {
     qn_exec *x = t->x;
     const qn_graph *g = x->graph;
@@ -76,9 +76,9 @@ static qn_code run_batch(qn_streamer *t, const qn_graph_block *b, uint64_t batch
         rc = qn_shelf_get(&t->shelf[0], batch * t->n_live[0] + i, &f.values[t->live[0][i]], err);
     if (rc == QN_OK)
         rc = qn_frame_run(x, &f, b->first_node, b->first_node + b->n_nodes, err);
-    if (rc == QN_OK && !outs && !t->shelf[1].env)
+    if (rc == QN_OK && keep && !t->shelf[1].env)
         rc = open_shelf(t, &f, err);
-    for (uint32_t i = 0; i < t->n_live[1] && rc == QN_OK && !outs; i++)
+    for (uint32_t i = 0; i < t->n_live[1] && rc == QN_OK && keep; i++)
         rc = qn_shelf_put(&t->shelf[1], batch * t->n_live[1] + i, &f.values[t->live[1][i]], err);
     for (uint32_t i = 0; i < g->n_outputs && rc == QN_OK && outs; i++)
         qn_array_share(&f.values[g->outputs[i]], &outs[i]);
@@ -93,7 +93,7 @@ static qn_code run_block(qn_streamer *t, uint32_t block, qn_err *err)
     const bool inputs = reads_input(g, b);
     t->n_live[1] = live_at(g, b->first_node + b->n_nodes, t->live[1]);
     for (uint64_t i = 0; i < t->s.n_batches; i++)
-        QN_TRY(run_batch(t, b, i, inputs, NULL, err));
+        QN_TRY(run_batch(t, b, i, inputs, true, NULL, err));
     return QN_OK;
 }
 
@@ -194,6 +194,19 @@ qn_code qn_streamer_step(qn_streamer *t, bool *more, uint32_t *block, qn_err *er
     return QN_OK;
 }
 
+qn_code qn_streamer_try(qn_streamer *t, uint64_t batch, bool keep, qn_err *err)
+{
+    const qn_graph *g = t->x->graph;
+    const qn_graph_block *b = &g->blocks[t->block];
+    t->n_live[1] = live_at(g, b->first_node + b->n_nodes, t->live[1]);
+    return run_batch(t, b, batch, reads_input(g, b), keep, NULL, err);
+}
+
+void qn_streamer_next(qn_streamer *t)
+{
+    move_on(t);
+}
+
 uint32_t qn_streamer_waiting(const qn_streamer *t, uint32_t i)
 {
     return i < t->n_live[0] ? t->live[0][i] : QN_NO_VALUE;
@@ -208,7 +221,7 @@ qn_code qn_streamer_take(qn_streamer *t, uint64_t batch, qn_array *outs, qn_err 
 {
     const qn_graph *g = t->x->graph;
     const qn_graph_block *b = &g->blocks[t->block];
-    return run_batch(t, b, batch, reads_input(g, b), outs, err);
+    return run_batch(t, b, batch, reads_input(g, b), false, outs, err);
 }
 
 qn_code qn_exec_stream(qn_exec *x, const qn_stream *s, qn_err *err)

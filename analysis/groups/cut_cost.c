@@ -1,7 +1,6 @@
 /* cut_cost.c: what a model costs after a cut, and whether it can be cut so. */
 #include "analysis/graph/op.h"
 #include "analysis/groups/cut.h"
-#include "analysis/groups/macs.h"
 #include "base/err.h"
 #include <inttypes.h>
 #include <string.h>
@@ -48,6 +47,17 @@ static bool is_float(const qn_value *v)
     return v->kind == QN_VALUE_WEIGHT && (v->dtype == QN_F32 || v->dtype == QN_F64);
 }
 
+/* Loops over axes that were cut turn less often. */
+static double macs_left(const struct shapes *s, const qn_loops *l)
+{
+    double macs = l->macs;
+    for (unsigned k = 0; k < l->n_axes; k++) {
+        const int64_t before = s->cut->groups->dims[l->axis[k]];
+        macs *= before > 0 ? (double)s->dims[l->axis[k]] / (double)before : 0;
+    }
+    return macs;
+}
+
 qn_code qn_cut_cost(const qn_cut *c, qn_cost *out, qn_err *err)
 {
     const qn_graph *g = c->groups->graph;
@@ -72,8 +82,8 @@ qn_code qn_cut_cost(const qn_cut *c, qn_cost *out, qn_err *err)
         const uint64_t all = qn_value_elems(value);
         out->bytes += all ? (uint64_t)((double)t->n_bytes * ((double)n / (double)all) + 0.5) : 0;
     }
-    for (uint32_t i = 0; i < g->n_nodes; i++)
-        out->macs += qn_node_macs(&g->nodes[i], shape_of, &s);
+    for (uint64_t i = 0; i < c->groups->n_loops; i++)
+        out->macs += macs_left(&s, &c->groups->loops[i]);
     qn_mem_put(c->env->alloc, s.dims);
     return QN_OK;
 }

@@ -53,12 +53,19 @@ typedef struct qn_family {
 
 /* Channels of a weight's producing axis that cannot go. */
 typedef struct qn_frozen {
-    uint32_t value;
+    uint32_t value;          /* QN_NO_VALUE: of weights inside a graph in an attribute of `node`   */
     uint8_t axis;
     uint64_t n, of;          /* so many of all                                                    */
     const char *reason;      /* "is an output of the model", "operator NonMaxSuppression of node 'x'"; one line */
     uint32_t node;           /* that froze it, or QN_NO_NODE                                      */
 } qn_frozen;
+
+/* A loop nest that multiplies `macs` times in a run; less in proportion when one of its axes is cut. Axes are numbers value · QN_ARRAY_RANK_MAX + axis. */
+typedef struct qn_loops {
+    double macs;
+    uint32_t axis[6];
+    uint8_t n_axes;
+} qn_loops;
 
 typedef struct qn_groups {
     qn_arena arena;
@@ -67,8 +74,11 @@ typedef struct qn_groups {
     qn_frozen *frozen;
     uint32_t n_families, n_frozen;
     uint64_t n_channels, n_free; /* output channels of convolutions and linear layers; those of them that are in a family */
+    uint64_t n_outputs;      /* those of them that are outputs of the model, which nothing can change                    */
     uint64_t params, free_params; /* elements of float weights; of those that some group holds       */
     double macs;
+    const qn_loops *loops;   /* n_loops: every product of the graph */
+    uint64_t n_loops;
     /* Shape of every value as traced: dims[v · QN_ARRAY_RANK_MAX + axis], rank[v] (QN_RANK_UNKNOWN: not known, e.g. inside a subgraph) */
     const int64_t *dims;
     const uint8_t *rank;

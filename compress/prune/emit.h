@@ -17,6 +17,8 @@ typedef struct qn_emit_options {
     bool overwrite;
     bool per_layer;           /* --layout per-layer: widths may differ between layers, where a configuration can say so; else they must be
                                  equal, and QN_E_UNSUPPORTED names the first that is not and the runtimes that would refuse it */
+    bool any_loader;          /* also what only some stock runtimes load: a llama folder whose hidden size is no multiple of its heads, which transformers'
+                                 newest LlamaConfig refuses and others take */
     const char *record;       /* text of pruning.json (what was cut, for audits), or NULL */
 } qn_emit_options;
 
@@ -29,6 +31,8 @@ qn_code qn_emit(const qn_env *env, const qn_graph *g, const qn_cut *c, const qn_
  * class_of[f] equal and not UINT32_MAX: the same number. For allocation. Arrays of n_families. */
 qn_code qn_emit_constraints(const qn_graph *g, const qn_groups *s, const qn_emit_options *o, uint32_t *class_of, uint8_t *allowed,
                             qn_err *err) QN_MUST_CHECK; /* allowed[f] 0: no runtime could load a cut of this family */
+/* Raises *keep, groups of a family that are to stay, to the next number that every loader of the kind takes (any_loader: to none). */
+qn_code qn_emit_keep(const qn_graph *g, const qn_groups *s, const qn_emit_options *o, uint32_t family, uint32_t *keep, qn_err *err) QN_MUST_CHECK;
 
 /* The kinds; each in a file of its own. */
 qn_code qn_emit_onnx(const qn_env *env, const qn_graph *g, const qn_cut *c, const qn_overlay *w, const char *path, const qn_emit_options *o,

@@ -312,7 +312,7 @@ qn_code qn_gguf_put_data(qn_gguf_writer *w, const void *p, uint64_t n, qn_err *e
     return qn_outfile_pad(&w->out, w->alignment, err);
 }
 
-qn_code qn_gguf_writer_finish(qn_gguf_writer *w, qn_err *err)
+qn_code qn_gguf_writer_seal(qn_gguf_writer *w, qn_err *err)
 {
     qn_source *s;
     if (!w->in_data)
@@ -325,9 +325,13 @@ qn_code qn_gguf_writer_finish(qn_gguf_writer *w, qn_err *err)
     QN_TRY(qn_format_gguf.open(w->out.env, w->out.tmp, &s, err));
     const bool all = s->n_tensors == w->n_tensors;
     qn_source_close(s);
-    if (!all)
-        return qn_err_in_path(err, QN_FAIL(err, QN_E_VERIFY, QN_NO_OFFSET, "tensors are missing in what was written"),
-                              w->out.tmp);
+    return all ? QN_OK : qn_err_in_path(err, QN_FAIL(err, QN_E_VERIFY, QN_NO_OFFSET, "tensors are missing in what was written"),
+                                        w->out.tmp);
+}
+
+qn_code qn_gguf_writer_finish(qn_gguf_writer *w, qn_err *err)
+{
+    QN_TRY(qn_gguf_writer_seal(w, err));
     return qn_outfile_publish(&w->out, err);
 }
 

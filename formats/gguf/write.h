@@ -63,7 +63,9 @@ qn_code qn_gguf_put_tensor(qn_gguf_writer *w, const char *name, qn_dtype dtype, 
 /* The next bytes of the data, as many at a time as one likes, but not over the end of a tensor. Tensors without elements take
  * none and are passed over. */
 qn_code qn_gguf_put_data(qn_gguf_writer *w, const void *p, uint64_t n, qn_err *err) QN_MUST_CHECK;
-/* All data are there: sync, read back, name. */
+/* All data are there: sync, read back. w->out.tmp can be opened, and qn_outfile_publish gives it its name. */
+qn_code qn_gguf_writer_seal(qn_gguf_writer *w, qn_err *err) QN_MUST_CHECK;
+/* Both in one. */
 qn_code qn_gguf_writer_finish(qn_gguf_writer *w, qn_err *err) QN_MUST_CHECK;
 /* Also without finish: then nothing is left. */
 void qn_gguf_writer_close(qn_gguf_writer *w);

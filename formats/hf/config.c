@@ -21,8 +21,7 @@ bool qn_config_exists(const qn_source *s)
     return find_file(s) != NULL;
 }
 
-/* Python writes Infinity and NaN, which JSON does not have: outside of strings they become numbers of the same length. */
-static void without_python(char *text, size_t n)
+void qn_config_without_python(char *text, size_t n)
 {
     bool in_string = false;
     for (size_t i = 0; i < n; i++) {
@@ -61,10 +60,11 @@ qn_code qn_config_parse(qn_config *c, const char *text, size_t n_bytes, const ch
     return QN_OK;
 }
 
-qn_code qn_config_open(qn_config *c, qn_source *s, qn_err *err)
+qn_code qn_config_text(qn_source *s, char **out, uint64_t *n_bytes, qn_err *err)
 {
-    memset(c, 0, sizeof *c);
     const qn_source_file *f = find_file(s);
+    *out = NULL;
+    *n_bytes = 0;
     if (!f)
         return qn_err_in_path(err, QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "there is no config.json that says what the tensors mean"),
                               s->path);
@@ -80,10 +80,24 @@ qn_code qn_config_open(qn_config *c, qn_source *s, qn_err *err)
         rc = qn_source_read(s, i, 0, s->objects[i].n_bytes, text + n, err);
         n += (size_t)s->objects[i].n_bytes; /* objects of a file cover it: their sum is f->n_bytes */
     }
-    if (rc == QN_OK) {
-        without_python(text, n);
-        rc = qn_config_parse(c, text, n, f->path, err);
+    if (rc != QN_OK) {
+        qn_mem_put(s->env->alloc, text);
+        return rc;
     }
+    text[n] = '\0';
+    *out = text;
+    *n_bytes = n;
+    return QN_OK;
+}
+
+qn_code qn_config_open(qn_config *c, qn_source *s, qn_err *err)
+{
+    char *text;
+    uint64_t n;
+    memset(c, 0, sizeof *c);
+    QN_TRY(qn_config_text(s, &text, &n, err));
+    qn_config_without_python(text, (size_t)n);
+    const qn_code rc = qn_config_parse(c, text, (size_t)n, find_file(s)->path, err);
     qn_mem_put(s->env->alloc, text);
     return rc;
 }

@@ -29,6 +29,10 @@ qn_code qn_config_open(qn_config *c, qn_source *s, qn_err *err) QN_MUST_CHECK;
 /* The same of a text in memory; `path` must outlive the config. */
 qn_code qn_config_parse(qn_config *c, const char *text, size_t n_bytes, const char *path, qn_err *err) QN_MUST_CHECK;
 void qn_config_release(qn_config *c); /* a zeroed one is fine */
+/* The text of the source's config.json, n_bytes and a NUL, to be freed with qn_mem_put. Errors as of qn_config_open. */
+qn_code qn_config_text(qn_source *s, char **text, uint64_t *n_bytes, qn_err *err) QN_MUST_CHECK;
+/* Python writes Infinity and NaN, which JSON does not have: outside of strings they become numbers of the same length. */
+void qn_config_without_python(char *text, size_t n);
 
 bool qn_config_has(const qn_config *c, const char *keys);   /* present and not null */
 bool qn_config_named(const qn_config *c, const char *key); /* present, maybe null  */

@@ -25,9 +25,11 @@ typedef struct qn_onnx_add_tensor {
 typedef struct qn_onnx_new_attr {
     const char *name;
     const int64_t *ints;     /* INTS; or INT when n is QN_ONNX_ONE_INT: ints[0] */
+    float f;                 /* FLOAT, when n is QN_ONNX_ONE_FLOAT              */
     uint32_t n;
 } qn_onnx_new_attr;
 #define QN_ONNX_ONE_INT UINT32_MAX
+#define QN_ONNX_ONE_FLOAT (UINT32_MAX - 1)
 
 /* A node of the model (of the main graph) as it shall be. */
 typedef struct qn_onnx_new_node {
@@ -47,7 +49,8 @@ typedef struct qn_onnx_edits {
     const qn_onnx_add_tensor *added;
     const qn_onnx_new_node *nodes;
     const char *const *drop_initializers;       /* names, of the main graph */
-    uint32_t n_tensors, n_added, n_nodes, n_drop_initializers;
+    const qn_onnx_pair *props;                  /* set or replaced in metadata_props; values may be long */
+    uint32_t n_tensors, n_added, n_nodes, n_drop_initializers, n_props;
     bool drop_value_info;
     qn_out_read_fn read;
     void *read_ctx;
@@ -58,7 +61,11 @@ typedef struct qn_onnx_rewrite_options {
     bool overwrite;
 } qn_onnx_rewrite_options;
 
-/* Writes s (an ONNX source; a .quern that holds one is not) to path: atomically, read back. */
+/* Writes s (an ONNX source; a .quern that holds one is not) to path: under temporary names, read back, and read by our own reader before it
+ * has its name; PATH.data first, when there is one. Data that s has in other files stand in the new model, or in PATH.data.
+ * Graph inputs that stand for changed initializers get their new shapes; where each initializer must have one (IR version below 4) added
+ * ones get inputs of their own. value_info of what removed nodes give is left out always.
+ * QN_E_BUG: an edit of what is not in the model. QN_E_UNSUPPORTED: more than protobuf's 2 GiB; strings with new content. */
 qn_code qn_onnx_rewrite(const qn_env *env, qn_source *s, const qn_onnx_edits *e, const char *path, const qn_onnx_rewrite_options *o,
                         qn_err *err) QN_MUST_CHECK;
 

@@ -170,41 +170,44 @@ static char *shard_path(const struct set *x, uint64_t k, qn_err *err)
     return qn_path_join(x->env->alloc, x->dir, name, err);
 }
 
-struct entry {
-    const char *name;
-    uint64_t shard;
-};
-
 static int by_name(const void *a, const void *b)
 {
-    return strcmp(((const struct entry *)a)->name, ((const struct entry *)b)->name);
+    return strcmp(((const qn_shard_entry *)a)->tensor, ((const qn_shard_entry *)b)->tensor);
+}
+
+qn_code qn_safetensors_index_text(qn_text *j, qn_shard_entry *e, uint64_t n, uint64_t n_bytes, qn_err *err)
+{
+    if (n)
+        qsort(e, (size_t)n, sizeof *e, by_name);
+    qn_text_adds(j, "{\n  \"metadata\": {\n    \"total_size\": ");
+    qn_text_number(j, n_bytes);
+    qn_text_adds(j, "\n  },\n  \"weight_map\": {\n");
+    for (uint64_t i = 0; i < n; i++) {
+        qn_text_adds(j, "    ");
+        qn_text_json(j, e[i].tensor);
+        qn_text_adds(j, ": ");
+        qn_text_json(j, e[i].shard);
+        qn_text_adds(j, i + 1 < n ? ",\n" : "\n");
+    }
+    qn_text_adds(j, "  }\n}\n");
+    return j->failed ? QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "out of memory: an index wanted") : QN_OK;
 }
 
 static qn_code index_text(const struct set *x, qn_text *j, qn_err *err)
 {
     uint64_t total = 0;
-    struct entry *e = qn_mem_zeros(x->env->alloc, x->n, sizeof *e, err);
+    qn_shard_entry *e = qn_mem_zeros(x->env->alloc, x->n, sizeof *e, err);
     if (!e)
         return QN_E_MEMORY;
     for (uint64_t k = 0; k < x->n_shards; k++)
         for (uint64_t i = x->first[k]; i < x->first[k + 1]; i++) {
-            e[i] = (struct entry){x->t[i].name, k};
+            const char *slash = strrchr(x->path[k], '/');
+            e[i] = (qn_shard_entry){x->t[i].name, slash ? slash + 1 : x->path[k]};
             total += x->t[i].n_bytes;
         }
-    qsort(e, (size_t)x->n, sizeof *e, by_name);
-    qn_text_adds(j, "{\n  \"metadata\": {\n    \"total_size\": ");
-    qn_text_number(j, total);
-    qn_text_adds(j, "\n  },\n  \"weight_map\": {\n");
-    for (uint64_t i = 0; i < x->n; i++) {
-        qn_text_adds(j, "    ");
-        qn_text_json(j, e[i].name);
-        qn_text_adds(j, ": ");
-        qn_text_json(j, strrchr(x->path[e[i].shard], '/') ? strrchr(x->path[e[i].shard], '/') + 1 : x->path[e[i].shard]);
-        qn_text_adds(j, i + 1 < x->n ? ",\n" : "\n");
-    }
-    qn_text_adds(j, "  }\n}\n");
+    const qn_code rc = qn_safetensors_index_text(j, e, x->n, total, err);
     qn_mem_put(x->env->alloc, e);
-    return j->failed ? QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "out of memory: an index wanted") : QN_OK;
+    return rc;
 }
 
 static qn_code write_index(struct set *x, qn_err *err)

@@ -57,4 +57,10 @@ void qn_text_number(qn_text *t, uint64_t v);
 /* With quotes, escaped as the reference writer does. */
 void qn_text_json(qn_text *t, const char *s);
 
+/* The text of model.safetensors.index.json: which file of the set has which tensor, n_bytes of data in all. Entries are sorted in place. */
+typedef struct qn_shard_entry {
+    const char *tensor, *shard; /* shard: a file name */
+} qn_shard_entry;
+qn_code qn_safetensors_index_text(qn_text *t, qn_shard_entry *e, uint64_t n, uint64_t n_bytes, qn_err *err) QN_MUST_CHECK;
+
 #endif

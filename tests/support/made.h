@@ -15,7 +15,7 @@ typedef struct qt_made_tensor {
     const char *name;
     qn_dtype dtype;
     unsigned rank;
-    uint64_t dims[4];
+    uint64_t dims[6];
     const void *data; /* as many bytes as the shape has */
 } qt_made_tensor;
 

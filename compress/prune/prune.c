@@ -1,0 +1,340 @@
+/* prune.c: the pass of structured pruning, step by step. */
+#include "compress/prune/prune.h"
+#include "base/err.h"
+#include "compress/prune/proof.h"
+#include "compress/prune/record.h"
+#include "formats/onnx/onnx.h"
+#include <math.h>
+#include <string.h>
+
+enum { MEASURE_BATCHES = 64, PROOF_RUNS = 4 };
+
+static void say(const qn_prune *p, const char *what)
+{
+    if (p->env->progress)
+        p->env->progress(p->env->progress_ctx, what, 0, 0);
+}
+
+qn_prune_options qn_prune_options_of(const qn_prune_wish *w, bool has_data, uint64_t memory_bytes)
+{
+    qn_prune_options o = {.keep = w->keep, .n_keep = w->n_keep, .inexact = w->inexact, .inner = w->inner, .per_layer = w->per_layer,
+                          .recover = w->recover > 0, .memory_bytes = memory_bytes};
+    o.allocate = (qn_allocate_options){.unit = (qn_budget_unit)w->by, .share = w->ratio, .method = (qn_allocation)w->allocate, .most = w->most,
+                                       .multiple = w->multiple, .generations = w->generations, .seed = w->seed};
+    if (!has_data || w->by == QN_BUDGET_GROUPS)
+        o.allocate.method = QN_ALLOCATE_UNIFORM;
+    o.allocate.repair = (qn_repair_options){.saliency = (qn_saliency)w->saliency, .refit = !w->no_refit, .ridge = w->ridge, .seed = w->seed,
+                                            .memory_bytes = memory_bytes};
+    o.recovery = (qn_recover_options){.steps = w->recover, .rate = w->rate, .gradual = w->gradual, .seed = w->seed};
+    if (w->gradual && w->by == QN_BUDGET_MACS)
+        o.recovery.macs_share = w->ratio;
+    else if (w->gradual && w->by != QN_BUDGET_GROUPS)
+        o.recovery.params_share = w->ratio;
+    return o;
+}
+
+/* ---- opening ---- */
+
+static bool is_onnx(const qn_prune *p)
+{
+    return qn_onnx_source_model(p->original) != NULL;
+}
+
+/* An ONNX file is made ready in the work folder; what is pruned is that file. */
+static qn_code prepare(qn_prune *p, qn_err *err)
+{
+    bool changed;
+    if (!is_onnx(p))
+        return QN_OK;
+    QN_TRY(qn_prepare_onnx(p->env, p->graph, p->work.prepared, &changed, &p->n_folded_norms, err));
+    if (!changed)
+        return QN_OK;
+    qn_graph_close(p->graph);
+    p->graph = NULL;
+    p->source = NULL;
+    QN_TRY(qn_source_open(p->env, p->work.prepared, &p->source, err));
+    return qn_graph_open(p->env, p->source, &p->graph, err);
+}
+
+/* The groups as the data's shapes show them, else as the declared ones do. */
+static qn_code find_groups(qn_prune *p, qn_err *err)
+{
+    qn_groups_options o = {.inner = p->options->inner, .inexact = p->options->inexact};
+    qn_array feeds[64];
+    qn_pool pool = {.alloc = p->env->alloc};
+    memset(feeds, 0, sizeof feeds);
+    if (p->graph->n_inputs > 64)
+        return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "the model has %u inputs; at most 64 are supported", p->graph->n_inputs);
+    qn_code rc = QN_OK;
+    if (p->has_data) {
+        *p->feed.pool = &pool;
+        rc = p->feed.feed(p->feed.ctx, 0, feeds, err);
+        o.feeds = feeds;
+    }
+    if (rc == QN_OK)
+        rc = qn_groups_find(p->env, p->graph, &o, &p->groups, err);
+    for (uint32_t i = 0; i < p->graph->n_inputs; i++)
+        qn_array_release(&feeds[i]);
+    if (p->has_data)
+        *p->feed.pool = NULL;
+    return rc;
+}
+
+/* What must stay: what no runtime could load without, and what the user said. */
+static qn_code find_limits(qn_prune *p, qn_err *err)
+{
+    const qn_groups *s = p->groups;
+    const uint64_t n = (uint64_t)s->n_families + 1;
+    p->least = qn_mem_zeros(p->env->alloc, n, sizeof *p->least, err);
+    p->class_of = qn_mem_zeros(p->env->alloc, n, sizeof *p->class_of, err);
+    p->allowed = qn_mem_zeros(p->env->alloc, n, 1, err);
+    if (!p->least || !p->class_of || !p->allowed)
+        return QN_E_MEMORY;
+    const qn_emit_options e = {.per_layer = p->options->per_layer};
+    QN_TRY(qn_emit_constraints(p->graph, s, &e, p->class_of, p->allowed, err));
+    for (uint32_t f = 0; f < s->n_families; f++)
+        p->least[f] = p->allowed[f] ? 1 : s->families[f].n_groups;
+    for (unsigned k = 0; k < p->options->n_keep; k++) {
+        qn_pattern pattern;
+        bool used = false;
+        QN_TRY(qn_pattern_open(&pattern, p->options->keep[k], err));
+        for (uint32_t f = 0; f < s->n_families; f++)
+            for (uint32_t m = 0; m < s->families[f].n_members; m++) {
+                const qn_value *v = &p->graph->values[s->families[f].members[m].value];
+                if (v->kind != QN_VALUE_WEIGHT || !qn_pattern_match(&pattern, v->name))
+                    continue;
+                used = true;
+                p->least[f] = s->families[f].n_groups;
+            }
+        qn_pattern_close(&pattern);
+        if (!used)
+            return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "--keep '%.100s' matches no weight that could be cut", p->options->keep[k]);
+    }
+    return QN_OK;
+}
+
+static qn_code check_needs(const qn_prune *p, qn_err *err)
+{
+    const qn_prune_options *o = p->options;
+    const qn_repair_options *r = &o->allocate.repair;
+    if (p->has_data)
+        return QN_OK;
+    const char *what = NULL;
+    if (r->refit)
+        what = "a refit";
+    else if (r->saliency != QN_SALIENCY_MAGNITUDE && r->saliency != QN_SALIENCY_RANDOM)
+        what = "this saliency";
+    else if (o->recover)
+        what = "recovery";
+    else if (o->allocate.method != QN_ALLOCATE_UNIFORM)
+        what = "this allocation";
+    return what ? QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "%s needs calibration data", what) : QN_OK;
+}
+
+qn_code qn_prune_open(qn_prune *p, const qn_env *env, const char *input, const char *output, const qn_prune_data *data,
+                      const qn_prune_options *o, qn_err *err)
+{
+    *p = (qn_prune){.env = env, .options = o, .input = input, .output = output, .data = data, .has_data = data != NULL};
+    QN_TRY(check_needs(p, err));
+    QN_TRY(qn_source_open(env, input, &p->original, err));
+    p->source = p->original;
+    if (!o->dry_run)
+        QN_TRY(qn_prune_work_check(env, output, p->original->is_dir, o->overwrite, err));
+    QN_TRY(qn_err_in_path(err, qn_graph_open(env, p->original, &p->graph, err), input));
+    QN_TRY(qn_err_in_path(err, qn_graph_check_runs(p->graph, err), input));
+    QN_TRY(qn_prune_work_open(&p->work, env, output, err));
+    say(p, "preparing");
+    QN_TRY(qn_err_in_path(err, prepare(p, err), input));
+    if (data)
+        QN_TRY(data->open(data->ctx, p->graph, &p->feed, err));
+    say(p, "finding groups");
+    QN_TRY(qn_err_in_path(err, find_groups(p, err), input));
+    if (!data)
+        qn_made_feed_open(&p->made, p->groups, o->allocate.seed, PROOF_RUNS, &p->feed);
+    return qn_err_in_path(err, find_limits(p, err), input);
+}
+
+/* ---- planning ---- */
+
+static qn_code open_measure(qn_prune *p, qn_err *err)
+{
+    const uint64_t most = p->options->measure_batches ? p->options->measure_batches : MEASURE_BATCHES;
+    const uint64_t n = p->feed.n_batches < most ? p->feed.n_batches : most;
+    return qn_measure_open(p->env, p->graph, &p->feed, n, p->options->memory_bytes, &p->measure, err);
+}
+
+static bool any_family(const qn_prune *p)
+{
+    for (uint32_t f = 0; f < p->groups->n_families; f++)
+        if (p->least[f] < p->groups->families[f].n_groups)
+            return true;
+    return false;
+}
+
+qn_code qn_prune_plan(qn_prune *p, qn_err *err)
+{
+    qn_allocate_options o = p->options->allocate;
+    QN_TRY(qn_cut_new(p->env, p->groups, &p->cut, err));
+    QN_TRY(qn_cut_cost(p->cut, &p->cost_before, err));
+    if (!any_family(p))
+        return qn_err_in_path(err, QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "nothing of this model can be cut: 'quern inspect --groups' says why"),
+                              p->input);
+    o.least = p->least;
+    o.class_of = p->class_of;
+    say(p, "allocating");
+    if (p->has_data)
+        QN_TRY(open_measure(p, err));
+    return qn_allocate(p->env, p->graph, p->groups, &p->feed, p->measure, &o, &p->plan, err);
+}
+
+/* ---- running ---- */
+
+/* Zeros where groups go, on top of whatever the weights are. */
+static qn_code zero_gone(const qn_prune *p, qn_overlay *w, qn_err *err)
+{
+    for (uint32_t v = 0; v < p->graph->n_values; v++) {
+        const qn_value *value = &p->graph->values[v];
+        float *data;
+        if (value->kind != QN_VALUE_WEIGHT || value->dtype != QN_F32 || !qn_cut_touches(p->cut, v))
+            continue;
+        QN_TRY(qn_overlay_edit(w, v, &data, err));
+        QN_TRY(qn_cut_zero(p->cut, v, data, err));
+    }
+    return QN_OK;
+}
+
+static qn_code measure(qn_prune *p, const qn_overlay *w, qn_distance *out, qn_err *err)
+{
+    const uint64_t most = p->options->measure_batches ? p->options->measure_batches : MEASURE_BATCHES;
+    return qn_measure_run(p->measure, w, 0, p->feed.n_batches < most ? p->feed.n_batches : most, out, err);
+}
+
+/* What the cut alone does: for the report. */
+static qn_code measure_zeroed(qn_prune *p, qn_err *err)
+{
+    qn_overlay *w;
+    QN_TRY(qn_overlay_new(p->env, p->graph, &w, err));
+    qn_code rc = zero_gone(p, w, err);
+    if (rc == QN_OK)
+        rc = measure(p, w, &p->zeroed, err);
+    qn_overlay_free(w);
+    return rc;
+}
+
+static qn_code choose_and_train(qn_prune *p, qn_err *err)
+{
+    const qn_prune_options *o = p->options;
+    const uint32_t n = p->groups->n_families;
+    p->families = qn_mem_zeros(p->env->alloc, (uint64_t)n + 1, sizeof *p->families, err);
+    if (!p->families)
+        return QN_E_MEMORY;
+    QN_TRY(qn_overlay_new(p->env, p->graph, &p->weights, err));
+    qn_recover_options r = o->recovery;
+    r.keep = p->plan.keep;
+    r.memory_bytes = o->memory_bytes;
+    if (!(o->recover && r.gradual)) {
+        say(p, "pruning");
+        QN_TRY(qn_repair(p->env, p->graph, &p->feed, p->plan.keep, &o->allocate.repair, p->cut, p->weights, p->families, err));
+        if (p->measure)
+            QN_TRY(measure_zeroed(p, err));
+        if (p->measure)
+            QN_TRY(measure(p, p->weights, &p->repaired, err));
+    }
+    if (o->recover) {
+        say(p, "training");
+        QN_TRY(qn_recover(p->env, p->graph, &p->feed, p->cut, p->weights, &r, &p->recovery, err));
+        QN_TRY(measure(p, p->weights, &p->recovered, err));
+    }
+    p->measured = p->measure != NULL;
+    return QN_OK;
+}
+
+static qn_code write_zeroed(qn_prune *p, qn_err *err)
+{
+    qn_cut *none;
+    QN_TRY(qn_cut_new(p->env, p->groups, &none, err));
+    const qn_emit_options e = {.overwrite = p->options->overwrite, .per_layer = p->options->per_layer};
+    const qn_code rc = qn_emit(p->env, p->graph, none, NULL, p->weights, p->options->zeroed, &e, err);
+    qn_cut_free(none);
+    return rc;
+}
+
+/* Opens what was written and runs it against the zeroed model. */
+static qn_code prove(qn_prune *p, qn_err *err)
+{
+    qn_source *s = NULL;
+    qn_graph *g = NULL;
+    qn_proof proof;
+    say(p, "proving the cut");
+    qn_code rc = qn_source_open(p->env, p->work.result, &s, err);
+    if (rc == QN_OK)
+        rc = qn_graph_open(p->env, s, &g, err);
+    if (rc == QN_OK)
+        rc = qn_prune_proof(p->env, p->graph, p->weights, g, &p->feed, PROOF_RUNS, p->options->memory_bytes, &proof, err);
+    qn_graph_close(g);
+    qn_source_close(s);
+    if (rc == QN_E_INPUT) /* what we have written must be readable */
+        rc = err ? (err->code = QN_E_VERIFY) : QN_E_VERIFY;
+    QN_TRY(rc);
+    p->proof = proof.largest;
+    p->proof_change = proof.change;
+    p->proof_runs = proof.n_runs;
+    p->exact = true;
+    for (uint32_t f = 0; f < p->groups->n_families; f++)
+        p->exact = p->exact && (!p->cut->n_gone[f] || !p->groups->families[f].reason);
+    if (p->exact && !(proof.largest <= QN_PRUNE_EXACT))
+        return QN_FAIL(err, QN_E_VERIFY, QN_NO_OFFSET, "the cut model is off by %.3g of output '%s', and at most %g is allowed: nothing was written",
+                       proof.largest, proof.output ? proof.output : "?", QN_PRUNE_EXACT);
+    return QN_OK;
+}
+
+static qn_code write_result(qn_prune *p, qn_err *err)
+{
+    char *record = NULL;
+    QN_TRY(qn_prune_record(p->env, p->cut, &record, err));
+    const qn_emit_options e = {.overwrite = true, .per_layer = p->options->per_layer, .record = record};
+    say(p, "writing");
+    const qn_code rc = qn_emit(p->env, p->graph, p->cut, NULL, p->weights, p->work.result, &e, err);
+    qn_mem_put(p->env->alloc, record);
+    return rc;
+}
+
+qn_code qn_prune_run(qn_prune *p, qn_err *err)
+{
+    QN_TRY(choose_and_train(p, err));
+    qn_overlay_round(p->weights);
+    QN_TRY(zero_gone(p, p->weights, err));
+    QN_TRY(qn_cut_check(p->cut, err));
+    QN_TRY(qn_cut_cost(p->cut, &p->cost_after, err));
+    QN_TRY(write_result(p, err));
+    QN_TRY(prove(p, err));
+    QN_TRY(qn_prune_work_bytes(p->env, p->input, &p->bytes_before, err));
+    QN_TRY(qn_prune_work_bytes(p->env, p->work.result, &p->bytes_after, err));
+    if (p->options->zeroed)
+        QN_TRY(write_zeroed(p, err));
+    return qn_prune_work_publish(&p->work, p->output, p->original->is_dir, p->options->overwrite, err);
+}
+
+void qn_prune_close(qn_prune *p)
+{
+    if (!p->env)
+        return;
+    const qn_alloc *a = p->env->alloc;
+    qn_measure_close(p->measure);
+    if (p->data && p->data->close)
+        p->data->close(p->data->ctx);
+    qn_mem_put(a, p->families);
+    qn_mem_put(a, p->plan.keep);
+    qn_mem_put(a, p->least);
+    qn_mem_put(a, p->class_of);
+    qn_mem_put(a, p->allowed);
+    qn_overlay_free(p->weights);
+    qn_cut_free(p->cut);
+    qn_groups_free(p->groups);
+    qn_graph_close(p->graph);
+    if (p->source != p->original)
+        qn_source_close(p->source);
+    qn_source_close(p->original);
+    qn_prune_work_close(&p->work);
+    *p = (qn_prune){0};
+}

@@ -1,0 +1,33 @@
+/* cases_matmul.c: MatMul, Gemm. */
+#include "tests/analysis/grad/cases.h"
+
+const qt_grad_op qt_cases_matmul[] = {
+    {.type = "MatMul", .in = {{QT_NORMAL, 2, {5, 7}}, {QT_NORMAL, 2, {7, 3}}}},
+    {.type = "MatMul", .what = "rows of any shape", .in = {{QT_NORMAL, 4, {2, 1, 3, 4}}, {QT_NORMAL, 2, {4, 3}}}},
+    {.type = "MatMul", .what = "batched", .in = {{QT_NORMAL, 4, {2, 3, 4, 5}}, {QT_NORMAL, 4, {2, 3, 5, 2}}}},
+    {.type = "MatMul", .what = "batches repeated", .in = {{QT_NORMAL, 4, {3, 1, 2, 4}}, {QT_NORMAL, 3, {2, 4, 3}}}},
+    {.type = "MatMul", .what = "left repeated", .in = {{QT_NORMAL, 2, {2, 4}}, {QT_NORMAL, 3, {5, 4, 3}}}},
+    {.type = "MatMul", .what = "vectors", .in = {{QT_NORMAL, 1, {6}}, {QT_NORMAL, 1, {6}}}},
+    {.type = "MatMul", .what = "vector left", .in = {{QT_NORMAL, 1, {6}}, {QT_NORMAL, 3, {2, 6, 3}}}},
+    {.type = "MatMul", .what = "vector right", .in = {{QT_NORMAL, 3, {2, 3, 6}}, {QT_NORMAL, 1, {6}}}},
+    {.type = "MatMul", .what = "nothing to sum", .in = {{QT_NORMAL, 2, {3, 0}}, {QT_NORMAL, 2, {0, 4}}}},
+    {.type = "MatMul", .what = "no rows", .in = {{QT_NORMAL, 2, {0, 3}}, {QT_NORMAL, 2, {3, 4}}}},
+    {.type = "MatMul", .what = "no batches", .in = {{QT_NORMAL, 3, {0, 2, 3}}, {QT_NORMAL, 3, {1, 3, 4}}}},
+    {.type = "MatMul", .what = "left fixed", .in = {{QT_FIXED, 2, {5, 7}}, {QT_NORMAL, 2, {7, 3}}}},
+    {.type = "MatMul", .what = "many tiles", .in = {{QT_NORMAL, 2, {70, 300}}, {QT_NORMAL, 2, {300, 150}}}},
+    {.type = "Gemm", .what = "AB", .attrs = {QT_I("transA", 0), QT_I("transB", 0), QT_F("alpha", 0.7), QT_F("beta", 1)},
+     .in = {{QT_NORMAL, 2, {5, 7}}, {QT_NORMAL, 2, {7, 4}}, {QT_NORMAL, 1, {4}}}},
+    {.type = "Gemm", .what = "AB'", .attrs = {QT_I("transA", 0), QT_I("transB", 1), QT_F("alpha", 0.7), QT_F("beta", 0.3)},
+     .in = {{QT_NORMAL, 2, {5, 7}}, {QT_NORMAL, 2, {4, 7}}, {QT_NORMAL, 2, {5, 1}}}},
+    {.type = "Gemm", .what = "A'B", .attrs = {QT_I("transA", 1), QT_I("transB", 0), QT_F("alpha", 0.7), QT_F("beta", 1.2)},
+     .in = {{QT_NORMAL, 2, {7, 5}}, {QT_NORMAL, 2, {7, 4}}, {QT_NORMAL, 2, {5, 4}}}},
+    {.type = "Gemm", .what = "A'B'", .attrs = {QT_I("transA", 1), QT_I("transB", 1), QT_F("alpha", 0.7), QT_F("beta", -1)},
+     .in = {{QT_NORMAL, 2, {7, 5}}, {QT_NORMAL, 2, {4, 7}}, {QT_NORMAL, 0, {0}}}},
+    {.type = "Gemm", .what = "without C", .attrs = {QT_I("transB", 1)}, .in = {{QT_NORMAL, 2, {5, 7}}, {QT_NORMAL, 2, {4, 7}}}},
+    {.type = "Gemm", .what = "a row", .attrs = {QT_I("transB", 1)}, .in = {{QT_NORMAL, 2, {1, 7}}, {QT_NORMAL, 2, {4, 7}}, {QT_NORMAL, 2, {1, 4}}}},
+    {.type = "Gemm", .what = "C as it is", .in = {{QT_NORMAL, 2, {3, 7}}, {QT_NORMAL, 2, {7, 4}}, {QT_NORMAL, 2, {3, 4}}}},
+    {.type = "Gemm", .what = "nothing to sum", .in = {{QT_NORMAL, 2, {3, 0}}, {QT_NORMAL, 2, {0, 4}}, {QT_NORMAL, 1, {4}}}},
+    {.type = "Gemm", .what = "no rows", .in = {{QT_NORMAL, 2, {0, 3}}, {QT_NORMAL, 2, {3, 4}}, {QT_NORMAL, 1, {4}}}},
+    {.type = "Gemm", .what = "many tiles", .attrs = {QT_I("transB", 1)}, .in = {{QT_NORMAL, 2, {70, 300}}, {QT_NORMAL, 2, {150, 300}}, {QT_NORMAL, 1, {150}}}},
+    {.type = NULL},
+};

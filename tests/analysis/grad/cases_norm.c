@@ -1,0 +1,33 @@
+/* cases_norm.c: normalizations and softmax. */
+#include "tests/analysis/grad/cases.h"
+
+const qt_grad_op qt_cases_norm[] = {
+    {.type = "BatchNormalization", .in = {{QT_NORMAL, 4, {3, 2, 3, 4}}, {QT_NORMAL, 1, {2}}, {QT_NORMAL, 1, {2}}, {QT_NORMAL, 1, {2}}, {QT_POSITIVE, 1, {2}}}},
+    {.type = "BatchNormalization", .what = "x fixed, epsilon", .attrs = {QT_F("epsilon", 0.1)},
+     .in = {{QT_FIXED, 3, {3, 2, 7}}, {QT_NORMAL, 1, {2}}, {QT_NORMAL, 1, {2}}, {QT_NORMAL, 1, {2}}, {QT_POSITIVE, 1, {2}}}},
+    {.type = "BatchNormalization", .what = "(N, C)", .in = {{QT_NORMAL, 2, {5, 3}}, {QT_NORMAL, 1, {3}}, {QT_NORMAL, 1, {3}}, {QT_FIXED, 1, {3}}, {QT_POSITIVE, 1, {3}}}},
+    {.type = "BatchNormalization", .what = "(N)", .in = {{QT_NORMAL, 1, {5}}, {QT_NORMAL, 1, {1}}, {QT_NORMAL, 1, {1}}, {QT_NORMAL, 1, {1}}, {QT_POSITIVE, 1, {1}}}},
+    {.type = "BatchNormalization", .what = "empty", .in = {{QT_NORMAL, 3, {0, 2, 7}}, {QT_NORMAL, 1, {2}}, {QT_NORMAL, 1, {2}}, {QT_NORMAL, 1, {2}}, {QT_POSITIVE, 1, {2}}}},
+    {.type = "InstanceNormalization", .in = {{QT_NORMAL, 4, {3, 2, 3, 4}}, {QT_NORMAL, 1, {2}}, {QT_NORMAL, 1, {2}}}},
+    {.type = "InstanceNormalization", .what = "empty", .in = {{QT_NORMAL, 3, {0, 2, 7}}, {QT_NORMAL, 1, {2}}, {QT_NORMAL, 1, {2}}}},
+    {.type = "GroupNormalization", .version = 21, .attrs = {QT_I("num_groups", 2)}, .in = {{QT_NORMAL, 4, {2, 4, 2, 3}}, {QT_NORMAL, 1, {4}}, {QT_NORMAL, 1, {4}}}},
+    {.type = "GroupNormalization", .what = "by group", .version = 18, .attrs = {QT_I("num_groups", 2), QT_F("epsilon", 0.05)},
+     .in = {{QT_NORMAL, 3, {3, 6, 4}}, {QT_NORMAL, 1, {2}}, {QT_NORMAL, 1, {2}}}},
+    {.type = "LayerNormalization", .in = {{QT_NORMAL, 3, {2, 3, 9}}, {QT_NORMAL, 1, {9}}, {QT_NORMAL, 1, {9}}}},
+    {.type = "LayerNormalization", .what = "two axes, parameters repeated", .attrs = {QT_I("axis", 1), QT_F("epsilon", 0.02)},
+     .in = {{QT_NORMAL, 3, {4, 3, 5}}, {QT_NORMAL, 1, {5}}, {QT_NORMAL, 2, {3, 5}}}},
+    {.type = "LayerNormalization", .what = "without bias", .in = {{QT_NORMAL, 2, {4, 7}}, {QT_NORMAL, 1, {7}}}},
+    {.type = "LayerNormalization", .what = "a scalar scale", .in = {{QT_NORMAL, 2, {4, 7}}, {QT_NORMAL, 1, {1}}}},
+    {.type = "LayerNormalization", .what = "all outputs", .in = {{QT_NORMAL, 2, {4, 7}}, {QT_NORMAL, 1, {7}}, {QT_NORMAL, 1, {7}}}, .n_out = 3},
+    {.type = "LayerNormalization", .what = "wide", .in = {{QT_NORMAL, 2, {50, 300}}, {QT_NORMAL, 1, {300}}, {QT_NORMAL, 1, {300}}}},
+    {.type = "LayerNormalization", .what = "no rows", .in = {{QT_NORMAL, 2, {0, 7}}, {QT_NORMAL, 1, {7}}, {QT_NORMAL, 1, {7}}}},
+    {.type = "RMSNormalization", .version = 23, .in = {{QT_NORMAL, 3, {2, 3, 9}}, {QT_NORMAL, 1, {9}}}},
+    {.type = "RMSNormalization", .what = "from axis 0", .version = 23, .attrs = {QT_I("axis", 0)}, .in = {{QT_NORMAL, 2, {3, 5}}, {QT_NORMAL, 2, {3, 5}}}},
+    {.type = "Softmax", .in = {{QT_NORMAL, 3, {2, 3, 5}}}},
+    {.type = "Softmax", .what = "an axis between", .attrs = {QT_I("axis", 1)}, .in = {{QT_NORMAL, 3, {2, 4, 3}}}},
+    {.type = "Softmax", .what = "of old", .version = 11, .in = {{QT_NORMAL, 3, {3, 2, 3}}}},
+    {.type = "Softmax", .what = "empty", .in = {{QT_NORMAL, 2, {3, 0}}}},
+    {.type = "LogSoftmax", .in = {{QT_NORMAL, 3, {2, 3, 5}}}},
+    {.type = "LogSoftmax", .what = "the first axis", .attrs = {QT_I("axis", 0)}, .in = {{QT_NORMAL, 2, {5, 4}}}},
+    {.type = NULL},
+};
