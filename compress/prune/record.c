@@ -3,7 +3,6 @@
 #include "base/err.h"
 #include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* [[first, last], …] of what stays. */
@@ -62,18 +61,16 @@ qn_code qn_prune_record(const qn_env *env, const qn_cut *c, char **out, qn_err *
     json_object_set_new(root, "program", json_pack("s++", "quern", " ", qn_version()));
     json_object_set_new(root, "families", families);
     json_object_set_new(root, "kept", kept);
-    char *text = rc == QN_OK ? json_dumps(root, JSON_COMPACT) : NULL;
-    json_decref(root);
-    if (rc == QN_OK && !text)
+    const size_t n = rc == QN_OK ? json_dumpb(root, NULL, 0, JSON_COMPACT) : 0;
+    char *text = n ? qn_mem_get(env->alloc, n + 1, err) : NULL;
+    if (rc == QN_OK && (!text || json_dumpb(root, text, n, JSON_COMPACT) != n)) {
         rc = QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "no memory for the record of the cut");
-    if (rc == QN_OK) {
-        const size_t n = strlen(text) + 1;
-        *out = qn_mem_get(env->alloc, n, err);
-        if (*out)
-            memcpy(*out, text, n);
-        else
-            rc = QN_E_MEMORY;
+        qn_mem_put(env->alloc, text);
+        text = NULL;
     }
-    free(text);
+    json_decref(root);
+    if (text)
+        text[n] = 0;
+    *out = text;
     return rc;
 }
