@@ -218,7 +218,9 @@ def main():
         classifier(a, rows, name)
     if nets:
         sizes(a, rows, nets)
-        allocations(a, rows, [n for n in nets if n.startswith("CIFAR") or "4×256" in n])
+        some = [n for n in nets if n.startswith("CIFAR") or "4×256" in n]
+        if some:
+            allocations(a, rows, some)
     for name in MODELS:
         if wanted(name):
             language(a, rows, name)
