@@ -3,6 +3,10 @@
 #include "base/err.h"
 #include <string.h>
 
+/* Ridges that are tried beside the one that the number of rows suggests, relative to it: the rows held out decide. */
+static const double ridges[] = {1, 0.1, 10, 100};
+enum { N_RIDGES = sizeof ridges / sizeof ridges[0] };
+
 struct refit {
     const qn_unit *u;
     qn_ridge r;
@@ -57,19 +61,25 @@ static qn_code judge(struct refit *f, const qn_repair_options *o, qn_refitted *o
     QN_TRY(qn_ridge_error(held, f->cols, f->r.n_cols, f->w, f->t, &out->before, err));
     out->before *= scale;
     out->after = out->before;
-    f->r.lambda = qn_ridge_lambda(&u->fit, &u->hold, f->r.centred, qn_unit_delta(o, u->fit.n + u->hold.n), NULL);
-    if (!(f->r.lambda > 0) || !o->refit)
+    const double delta = qn_unit_delta(o, u->fit.n + u->hold.n);
+    double best = out->before, found = 0;
+    for (unsigned k = 0; o->refit && k < (o->ridge > 0 || !u->hold.n ? 1 : N_RIDGES); k++) {
+        double after = 0;
+        f->r.lambda = qn_ridge_lambda(&u->fit, &u->hold, f->r.centred, k ? ridges[k] * delta : delta, NULL);
+        if (!(f->r.lambda > 0))
+            return QN_OK;
+        QN_TRY(solve(f, &u->fit, NULL, err));
+        QN_TRY(qn_ridge_error(held, f->cols, f->r.n_cols, f->w, f->t, &after, err));
+        if (after * scale < best) {
+            best = after * scale;
+            found = f->r.lambda;
+        }
+    }
+    if (!(found > 0))
         return QN_OK;
-    double after = 0;
-    qn_code rc = solve(f, &u->fit, NULL, err);
-    if (rc == QN_OK)
-        rc = qn_ridge_error(held, f->cols, f->r.n_cols, f->w, f->t, &after, err);
-    if (rc != QN_OK)
-        return rc;
-    if (!(after * scale < out->before))
-        return QN_OK;
-    out->after = after * scale;
+    out->after = best;
     out->better = true;
+    f->r.lambda = found;
     return u->hold.n ? solve(f, &u->fit, &u->hold, err) : QN_OK;
 }
 
