@@ -17,7 +17,7 @@ struct args {
     uint64_t multiple, seed, recover, generations, drop_layers, drop_experts;
     int by, allocate, saliency, layout, gradual, sparse_by;
     qn_texts keep;
-    bool no_refit, inexact, inner, at_most, sparse_global, force, dry_run;
+    bool no_refit, inexact, inner, any_heads, at_most, sparse_global, force, dry_run;
 };
 
 /* Of --gradual: none when it is not given. */
@@ -56,6 +56,8 @@ static const qn_option options[] = {
     {.name = "inner", .type = QN_OPT_FLAG, .at = offsetof(struct args, inner), .help = "cut the size of heads instead of whole heads"},
     {.name = "layout", .type = QN_OPT_CHOICE, .at = offsetof(struct args, layout), .arg = "HOW", .choices = qn_prune_layouts, .fallback = "uniform",
      .help = "layers of a language model keep equal widths, which every runtime loads, or each its own"},
+    {.name = "any-heads", .type = QN_OPT_FLAG, .at = offsetof(struct args, any_heads),
+     .help = "of a model folder: also numbers of heads that do not divide the hidden size. llama.cpp loads them; the newest transformers' llama does not"},
     {.name = "recover", .type = QN_OPT_COUNT, .at = offsetof(struct args, recover), .arg = "STEPS", .implied = "400", .min = 1, .max = 1 << 24,
      .help = "then train what is left for STEPS steps to do what the dense model does on the calibration data; no labels are needed"},
     {.name = "gradual", .type = QN_OPT_CHOICE, .at = offsetof(struct args, gradual), .arg = "HOW", .choices = gradual, .fallback = "no", .implied = "hesso",
@@ -106,7 +108,7 @@ static void fill_wish(const struct args *a, qn_prune_wish *w)
     *w = (qn_prune_wish){.ratio = a->ratio, .most = a->most, .ridge = a->ridge, .rate = a->rate, .by = (unsigned)a->by,
                          .allocate = (unsigned)a->allocate, .saliency = (unsigned)a->saliency, .multiple = (uint32_t)a->multiple,
                          .recover = (uint32_t)a->recover, .generations = (uint32_t)a->generations, .seed = (uint32_t)a->seed,
-                         .drop_layers = (uint32_t)a->drop_layers, .drop_experts = (uint32_t)a->drop_experts, .no_refit = a->no_refit, .gradual = a->gradual > 0, .inexact = a->inexact, .inner = a->inner, .per_layer = a->layout == 1,
+                         .drop_layers = (uint32_t)a->drop_layers, .drop_experts = (uint32_t)a->drop_experts, .no_refit = a->no_refit, .gradual = a->gradual > 0, .inexact = a->inexact, .inner = a->inner, .per_layer = a->layout == 1, .any_heads = a->any_heads,
                          .at_most = a->at_most};
     for (unsigned i = 0; i < a->keep.n && i < QN_PRUNE_KEEP_MAX; i++)
         w->keep[w->n_keep++] = a->keep.items[i];
@@ -229,7 +231,7 @@ static const qn_json_key keys[] = {
     {"families[].error_cut, .error_refitted, .refitted, .note", "relative squared error of what reads it, on data held out"},
     {"frozen[].weight, .channels, .of, .reason", "channels that cannot go, and why"},
     {"cut, refitted, recovered", "distance from the dense model after each step: loss, rel_rms, same_top"},
-    {"proof.largest, .change, .runs, .exact", "written model against zeroed model; zeroed against dense"},
+    {"proof.largest, .change, .runs, .rounding, .exact", "written model against zeroed model; zeroed against dense; what rounding alone does, where that was looked at"},
     {NULL, NULL},
 };
 

@@ -154,6 +154,8 @@ qn_code qn_prune_text(qn_cli *cli, const qn_prune_facts *f, qn_err *err)
     }
     printf("  proof       %.2g apart from the zeroed model over %" PRIu64 " run%s%s\n", p->proof, p->proof_runs, p->proof_runs == 1 ? "" : "s",
            p->exact ? "" : " (norms over cut widths: not exact)");
+    if (p->rounding > 0)
+        printf("              the last bit of the weights alone moves this model by %.2g\n", p->rounding);
     printf("  time        %s\n", time);
     return QN_OK;
 }
@@ -285,6 +287,8 @@ void qn_prune_json(const qn_prune_facts *f)
         qn_jw_real(&j, "largest", p->proof);
         qn_jw_real(&j, "change", p->proof_change);
         qn_jw_u64(&j, "runs", p->proof_runs);
+        if (p->rounding > 0)
+            qn_jw_real(&j, "rounding", p->rounding);
         qn_jw_bool(&j, "exact", p->exact);
         qn_jw_end(&j, '}');
     }

@@ -1,6 +1,7 @@
 /* proof.c: the zeroed and the sliced model side by side. */
 #include "compress/prune/proof.h"
 #include "base/err.h"
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -14,6 +15,24 @@ struct proof {
     /* per output: largest |zeroed|, |sliced − zeroed|, |zeroed − dense| */
     double size[OUTPUTS_MAX], off[OUTPUTS_MAX], moved[OUTPUTS_MAX];
 };
+
+/* A weight as the overlay has it, each element moved by about its last bit, up or down by its place. */
+static qn_code read_moved(void *ctx, const qn_graph *g, uint32_t value, uint64_t first, uint64_t n, void *dst, qn_err *err)
+{
+    QN_TRY(qn_overlay_read(ctx, g, value, first, n, dst, err));
+    const qn_value *v = &g->values[value];
+    uint64_t row = 1;
+    for (unsigned k = 1; k < v->rank; k++)
+        row *= (uint64_t)v->dims[k];
+    float *w = dst;
+    for (uint64_t i = 0; i < n * row && v->dtype == QN_F32; i++) {
+        if (!(fabsf(w[i]) < 1e30f)) /* a bound that means none: infinity is not near it */
+            continue;
+        const uint64_t bit = ((first * row + i + value) * 0x9E3779B97F4A7C15u) >> 63;
+        w[i] *= bit ? 1 + FLT_EPSILON : 1 - FLT_EPSILON;
+    }
+    return QN_OK;
+}
 
 static qn_code run_one(struct proof *p, unsigned model, uint64_t batch, qn_array *outs, qn_err *err)
 {
@@ -93,6 +112,9 @@ static qn_code run_batch(struct proof *p, uint64_t batch, qn_err *err)
 qn_code qn_prune_proof(const qn_env *env, const qn_graph *g, const qn_overlay *w, const qn_graph *sliced, qn_depth_mask *mask, const qn_calibrate_feed *feed,
                        uint64_t n_runs, uint64_t memory_bytes, qn_proof *out, qn_err *err)
 {
+    const bool rounding = !sliced;
+    if (rounding)
+        sliced = g;
     struct proof p = {.feed = feed, .graph = {g, g, sliced}};
     memset(out, 0, sizeof *out);
     if (g->n_inputs != sliced->n_inputs || g->n_outputs != sliced->n_outputs || g->n_inputs > OUTPUTS_MAX || g->n_outputs > OUTPUTS_MAX)
@@ -105,8 +127,8 @@ qn_code qn_prune_proof(const qn_env *env, const qn_graph *g, const qn_overlay *w
     qn_code rc = QN_OK;
     for (unsigned m = 0; m < MODELS && rc == QN_OK; m++) {
         qn_exec_options o = {.memory_bytes = memory_bytes / MODELS};
-        if (m == ZEROED) {
-            o.read = qn_overlay_read;
+        if (m == ZEROED || (m == SLICED && rounding)) {
+            o.read = m == ZEROED ? qn_overlay_read : read_moved;
             o.read_ctx = u.ctx;
             o.on_output = mask ? qn_depth_mask_tap : NULL;
             o.tap_ctx = mask;

@@ -1,6 +1,7 @@
 /* prune.c: the pass of structured pruning, step by step. */
 #include "compress/prune/prune.h"
 #include "base/err.h"
+#include "base/num.h"
 #include "base/path.h"
 #include "compress/prune/proof.h"
 #include "compress/prune/record.h"
@@ -8,7 +9,8 @@
 #include <math.h>
 #include <string.h>
 
-enum { MEASURE_BATCHES = 64, PROOF_RUNS = 4 };
+enum { MEASURE_BATCHES = 64, MEASURE_ROWS = 1024, PROOF_RUNS = 4, ROUNDINGS = 4 };
+#define ROUNDING_MOST 1e-3 /* what no model may need, whatever its rounding */
 
 static void say(const qn_prune *p, const char *what)
 {
@@ -18,7 +20,7 @@ static void say(const qn_prune *p, const char *what)
 
 qn_prune_options qn_prune_options_of(const qn_prune_wish *w, bool has_data, uint64_t memory_bytes)
 {
-    qn_prune_options o = {.keep = w->keep, .n_keep = w->n_keep, .inexact = w->inexact, .inner = w->inner, .per_layer = w->per_layer,
+    qn_prune_options o = {.keep = w->keep, .n_keep = w->n_keep, .inexact = w->inexact, .inner = w->inner, .per_layer = w->per_layer, .any_heads = w->any_heads,
                           .recover = w->recover > 0, .memory_bytes = memory_bytes};
     o.allocate = (qn_allocate_options){.unit = (qn_budget_unit)w->by, .share = w->ratio, .method = (qn_allocation)w->allocate, .most = w->most,
                                        .multiple = w->multiple, .generations = w->generations, .seed = w->seed};
@@ -94,7 +96,7 @@ static qn_code find_limits(qn_prune *p, qn_err *err)
     p->allowed = qn_mem_zeros(p->env->alloc, n, 1, err);
     if (!p->least || !p->class_of || !p->allowed)
         return QN_E_MEMORY;
-    const qn_emit_options e = {.per_layer = p->options->per_layer};
+    const qn_emit_options e = {.per_layer = p->options->per_layer, .any_loader = p->options->any_heads};
     QN_TRY(qn_emit_constraints(p->graph, s, &e, p->class_of, p->allowed, err));
     for (uint32_t f = 0; f < s->n_families; f++)
         p->least[f] = p->allowed[f] ? 1 : s->families[f].n_groups;
@@ -164,8 +166,10 @@ qn_code qn_prune_open(qn_prune *p, const qn_env *env, const char *input, const c
 
 static qn_code open_measure(qn_prune *p, qn_err *err)
 {
-    const uint64_t most = p->options->measure_batches ? p->options->measure_batches : MEASURE_BATCHES;
-    const uint64_t n = p->feed.n_batches < most ? p->feed.n_batches : most;
+    /* enough samples also where a graph takes one at a time */
+    const uint64_t each = p->feed.n_batches ? qn_ceil_div(p->feed.n_tokens, p->feed.n_batches) : 1;
+    const uint64_t enough = qn_max_u64(MEASURE_BATCHES, MEASURE_ROWS / qn_max_u64(each, 1));
+    const uint64_t n = qn_min_u64(p->feed.n_batches, p->options->measure_batches ? p->options->measure_batches : enough);
     return qn_measure_open(p->env, p->graph, &p->feed, n, p->options->memory_bytes, &p->measure, err);
 }
 
@@ -205,7 +209,7 @@ qn_code qn_prune_plan(qn_prune *p, qn_err *err)
     o.class_of = p->class_of;
     say(p, "allocating");
     /* numbers of heads that a runtime would refuse are none of the choices */
-    const qn_emit_options e = {.per_layer = p->options->per_layer};
+    const qn_emit_options e = {.per_layer = p->options->per_layer, .any_loader = p->options->any_heads};
     qn_emit_loader loader = {0};
     qn_code rc = qn_emit_loader_open(&loader, p->env, p->graph, p->groups, &e, err);
     o.allows = qn_emit_allows;
@@ -312,7 +316,7 @@ static qn_code write_zeroed(qn_prune *p, qn_err *err)
 {
     qn_cut *none;
     QN_TRY(qn_cut_new(p->env, p->groups, &none, err));
-    const qn_emit_options e = {.overwrite = p->options->overwrite, .per_layer = p->options->per_layer};
+    const qn_emit_options e = {.overwrite = p->options->overwrite, .per_layer = p->options->per_layer, .any_loader = p->options->any_heads};
     const qn_code rc = qn_emit(p->env, p->graph, none, NULL, p->weights, p->options->zeroed, &e, err);
     qn_cut_free(none);
     return rc;
@@ -365,9 +369,16 @@ static qn_code prove(qn_prune *p, qn_err *err)
     p->exact = true;
     for (uint32_t f = 0; f < p->groups->n_families; f++)
         p->exact = p->exact && (!p->cut->n_gone[f] || !p->groups->families[f].reason);
-    if (p->exact && !(proof.largest <= QN_PRUNE_EXACT))
-        return QN_FAIL(err, QN_E_VERIFY, QN_NO_OFFSET, "the cut model is off by %.3g of output '%s', and at most %g is allowed: nothing was written",
-                       proof.largest, proof.output ? proof.output : "?", QN_PRUNE_EXACT);
+    double allowed = QN_PRUNE_EXACT;
+    if (p->exact && !(proof.largest <= allowed)) {
+        qn_proof rounding;
+        QN_TRY(qn_prune_proof(p->env, p->graph, p->weights, NULL, p->mask, &p->feed, PROOF_RUNS, p->options->memory_bytes, &rounding, err));
+        p->rounding = rounding.largest;
+        allowed = fmin(fmax(allowed, ROUNDINGS * rounding.largest), ROUNDING_MOST);
+    }
+    if (p->exact && !(proof.largest <= allowed))
+        return QN_FAIL(err, QN_E_VERIFY, QN_NO_OFFSET, "the cut model is off by %.3g of output '%s', and at most %.3g is allowed: nothing was written",
+                       proof.largest, proof.output ? proof.output : "?", allowed);
     return QN_OK;
 }
 
@@ -375,7 +386,7 @@ static qn_code write_result(qn_prune *p, qn_err *err)
 {
     char *record = NULL;
     QN_TRY(qn_prune_record(p->env, p->cut, &record, err));
-    const qn_emit_options e = {.overwrite = true, .per_layer = p->options->per_layer, .record = record};
+    const qn_emit_options e = {.overwrite = true, .per_layer = p->options->per_layer, .any_loader = p->options->any_heads, .record = record};
     say(p, "writing");
     const qn_depth d = qn_prune_depth_of(p);
     const qn_code rc = qn_emit(p->env, p->graph, p->cut, &d, p->weights, p->work.result, &e, err);

@@ -31,7 +31,7 @@ typedef struct qn_prune_options {
     const char *const *keep;       /* patterns: families one of whose weights matches stay whole                            */
     unsigned n_keep;
     bool inexact, inner;           /* as in qn_groups_options                                                               */
-    bool per_layer;                /* as in qn_emit_options                                                                 */
+    bool per_layer, any_heads;     /* per_layer and any_loader of qn_emit_options                                           */
     bool cuts;                     /* groups go at all: else only what is below                                             */
     uint32_t drop_layers;          /* whole layers of a language model that go, those that it misses least                  */
     uint32_t drop_experts;         /* experts of every layer that go, by what they add to the stream                        */
@@ -40,7 +40,7 @@ typedef struct qn_prune_options {
     qn_recover_options recovery;
     const char *zeroed;            /* the model of full shape with zeros in place of what goes is written here too, or NULL  */
     bool overwrite, dry_run;
-    uint64_t measure_batches;      /* of the data, that end results are measured on; 0: all, at most 64                      */
+    uint64_t measure_batches;      /* of the data, that end results are measured on; 0: 64 batches or 1024 samples                      */
     uint64_t memory_bytes;         /* of the whole process; 0: no limit                                                     */
 } qn_prune_options;
 
@@ -75,6 +75,7 @@ typedef struct qn_prune {
     bool measured;
     /* proof: largest |sliced − zeroed| ÷ largest |zeroed|, over all outputs and runs; and how far the zeroed one is from the dense one */
     double proof, proof_change;
+    double rounding;                 /* how far the last bit of the weights moves the zeroed model: looked at when the proof is past QN_PRUNE_EXACT; else 0 */
     uint64_t proof_runs;
     bool exact;                      /* all that was cut is exact */
     uint64_t bytes_before, bytes_after; /* of files */

@@ -73,6 +73,7 @@ qn_code qn_prune_wish_put(qn_prune_wish *w, const char *key, const char *value, 
         const char *key;
         bool *to, turned;
     } flags[] = {{"refit", &w->no_refit, true}, {"gradual", &w->gradual, false}, {"inexact", &w->inexact, false}, {"inner", &w->inner, false},
+                 {"any_heads", &w->any_heads, false},
                  {"at_most", &w->at_most, false}};
     for (unsigned i = 0; i < sizeof choices / sizeof choices[0]; i++)
         if (strcmp(key, choices[i].key) == 0)

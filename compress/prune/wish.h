@@ -16,7 +16,7 @@ typedef struct qn_prune_wish {
     unsigned by, allocate, saliency; /* qn_budget_unit, qn_allocation, qn_saliency */
     uint32_t multiple, recover, generations, seed; /* recover: steps; 0: none     */
     uint32_t drop_layers, drop_experts;
-    bool no_refit, gradual, inexact, inner, per_layer, at_most;
+    bool no_refit, gradual, inexact, inner, per_layer, any_heads, at_most;
     const char *keep[QN_PRUNE_KEEP_MAX]; /* borrowed */
     unsigned n_keep;
 } qn_prune_wish;

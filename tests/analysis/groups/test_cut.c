@@ -29,7 +29,7 @@ static void set_up(void)
 {
     OK(qn_env_init(&env, &err));
     for (unsigned i = 0; i < 3; i++) {
-        values[i] = (qn_value){.name = "wbv" + i, .kind = QN_VALUE_WEIGHT, .dtype = QN_F32, .rank = rank[i], .dims = weight_dims[i], .tensor = i};
+        values[i] = (qn_value){.name = &"wbv"[i], .kind = QN_VALUE_WEIGHT, .dtype = QN_F32, .rank = rank[i], .dims = weight_dims[i], .tensor = i};
         tensors[i].n_bytes = 2 * (i == 0 ? 24 : i == 1 ? 4 : 5); /* half floats */
     }
     OK(qn_cut_new(&env, &groups, &cut, &err));
