@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { MODELS = 3, DENSE = 0, ZEROED = 1, SLICED = 2, OUTPUTS_MAX = 32 };
+enum { PARAMETERS_LEAST = 16, MODELS = 3, DENSE = 0, ZEROED = 1, SLICED = 2, OUTPUTS_MAX = 32 };
 
 struct proof {
     const qn_calibrate_feed *feed;
@@ -25,7 +25,10 @@ static qn_code read_moved(void *ctx, const qn_graph *g, uint32_t value, uint64_t
     for (unsigned k = 1; k < v->rank; k++)
         row *= (uint64_t)v->dims[k];
     float *w = dst;
-    for (uint64_t i = 0; i < n * row && v->dtype == QN_F32; i++) {
+    /* Exponents, scales and limits are no weights: 2.0000002 as a power means something else. */
+    if (v->dtype != QN_F32 || qn_value_elems(v) < PARAMETERS_LEAST)
+        return QN_OK;
+    for (uint64_t i = 0; i < n * row; i++) {
         if (!(fabsf(w[i]) < 1e30f)) /* a bound that means none: infinity is not near it */
             continue;
         const uint64_t bit = ((first * row + i + value) * 0x9E3779B97F4A7C15u) >> 63;
