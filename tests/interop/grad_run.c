@@ -76,6 +76,9 @@ static qn_code run(const qn_env *env, const char *model, const char *dir, qn_err
         rc = qn_graph_of_onnx(env, s, &g, err);
     if (rc == QN_OK)
         rc = qt_read_inputs(g, dir, feeds, err);
+    void *held[QT_TENSORS_MAX]; /* the feeds are given away, their data are ours */
+    for (unsigned i = 0; i < QT_TENSORS_MAX; i++)
+        held[i] = feeds[i].data;
     if (rc == QN_OK)
         rc = read_weights(g, dir, weights, &n, err);
     if (rc == QN_OK)
@@ -95,6 +98,8 @@ static qn_code run(const qn_env *env, const char *model, const char *dir, qn_err
     }
     if (rc == QN_OK)
         printf("loss %.9g\n", value);
+    for (unsigned i = 0; i < QT_TENSORS_MAX; i++)
+        free(held[i]);
     qn_grad_close(t);
     qn_graph_close(g);
     qn_source_close(s);
