@@ -127,7 +127,7 @@ qn_code qn_prune_text(qn_cli *cli, const qn_prune_facts *f, qn_err *err)
     qn_printable(name, sizeof name, p->options->dry_run ? p->input : p->output, strlen(p->options->dry_run ? p->input : p->output));
     qn_human_seconds(time, sizeof time, f->seconds);
     printf("%s: %" PRIu32 " families, %" PRIu64 " of %" PRIu64 " channels could be cut\n\n", name, p->groups->n_families, p->groups->n_free,
-           p->groups->n_channels);
+           p->groups->n_channels - p->groups->n_outputs);
     QN_TRY(print_families(cli, p, err));
     print_frozen(p);
     print_cost(p);
@@ -254,7 +254,7 @@ void qn_prune_json(const qn_prune_facts *f)
     qn_jw_text(&j, "by", f->by);
     qn_jw_real(&j, "share", p->plan.share);
     qn_jw_bool(&j, "reached", p->plan.reached);
-    qn_jw_u64(&j, "channels", p->groups->n_channels);
+    qn_jw_u64(&j, "channels", p->groups->n_channels - p->groups->n_outputs);
     qn_jw_u64(&j, "channels_free", p->groups->n_free);
     qn_jw_u64(&j, "norms_folded", p->n_folded_norms);
     json_cost(&j, "before", &p->cost_before, p->bytes_before);

@@ -72,3 +72,19 @@ printf '  %-52s %8s %11s %10s\n' "" bytes perplexity KLD
 row "as it is" "$model" "$(du -sb --apparent-size "$model" | cut -f1)"
 row "rounded to 3 bits, scales in groups of 32 (grid)" "$out/rounded.quern" "$size"
 row "the same size, with statistics and feedback (ect)" "$out/small.quern" "$(wc -c <"$out/small.quern")"
+
+echo
+net=testdata/mnist/mnist.onnx images=testdata/mnist
+echo "\$ quern prune $net --ratio 0.5 --by groups --inputs $images/calib.npz -o half.onnx"
+"$quern" prune "$net" --ratio 0.5 --by groups --inputs "$images/calib.npz" -o "$out/half.onnx" | sed "s|$out/||"
+for file in "$net" "$out/half.onnx"; do
+    echo "\$ quern eval ${file#"$out/"} --inputs $images/test.npz --labels $images/test-labels.npy"
+    "$quern" eval "$file" --inputs "$images/test.npz" --labels "$images/test-labels.npy" | sed -n 's/^  right/  right/p'
+done
+echo
+echo "\$ quern prune $model --ratio 0.1 --data $calib --documents -o pruned"
+"$quern" prune "$model" --ratio 0.1 --data "$calib" --documents -o "$out/pruned" | sed -n "s|$out/||; /parameters/,\$p"
+echo
+printf '  %-52s %8s %11s %10s\n' "" bytes perplexity KLD
+row "as it is" "$model" "$(du -sb --apparent-size "$model" | cut -f1)"
+row "a tenth of the parameters cut away, the rest refitted" "$out/pruned" "$(du -sb --apparent-size "$out/pruned" | cut -f1)"
