@@ -149,7 +149,7 @@ static const qn_example examples[] = {
     {"quern compress model/ --bits=3 --stats model.qstats -o model.quern", "approximate the weights with about 3 bits each"},
     {"quern compress model/ --size=40MB --stats model.qstats -o model.quern", "… with as many as fit in 40 MB"},
     {"quern compress model/ --recipe recipe.yaml --stats model.qstats -o model.quern", "… as a file says, tensor by tensor"},
-    {"quern compress model/ --prune=0.2 --bits=3 --data calibration.txt -o model.quern", "cut a fifth of the parameters away first"},
+    {"quern compress model/ --prune=0.2 --bits=3 --data text.txt -o m.quern", "cut a fifth of the parameters away first"},
     {NULL, NULL},
 };
 

@@ -219,7 +219,7 @@ static const qn_example examples[] = {
     {"quern prune net.onnx --ratio 0.5 --by macs --inputs images.npz", "half of the multiplications go; what is left is refitted"},
     {"quern prune model/ --ratio 0.2 --data calibration.txt", "a language model: FFN channels and key heads with their queries"},
     {"quern prune net.onnx --ratio 0.7 --inputs images.npz --recover=2000 --gradual", "trained while it shrinks, without labels"},
-    {"quern prune net.onnx --ratio 0.3 --inputs images.npz --keep 'head.*' --multiple 8 --dry-run", "what would go"},
+    {"quern prune net.onnx --ratio 0.3 --inputs images.npz --keep 'head.*' -n", "what would go"},
     {NULL, NULL},
 };
 

@@ -217,6 +217,8 @@ qn_code qn_prune_plan(qn_prune *p, qn_err *err)
     if (rc == QN_OK)
         rc = qn_allocate(p->env, p->graph, p->groups, &p->feed, p->measure, &o, &p->plan, err);
     qn_emit_loader_close(&loader);
+    if (rc == QN_OK && !(p->plan.share > 0))
+        p->plan.reached = false; /* a share so small that no group goes is no success */
     return rc;
 }
 
