@@ -109,3 +109,19 @@ bool qn_text_ends(const char *s, const char *tail)
     const size_t n = strlen(s), t = strlen(tail);
     return n >= t && strcmp(s + n - t, tail) == 0;
 }
+
+char *qn_path_last(const qn_alloc *alloc, const char *path, qn_err *err)
+{
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    size_t at = n;
+    while (at > 0 && path[at - 1] != '/')
+        at--;
+    char *last = qn_mem_get(alloc, n - at + 1, err);
+    if (!last)
+        return NULL;
+    memcpy(last, path + at, n - at);
+    last[n - at] = 0;
+    return last;
+}

@@ -19,5 +19,7 @@ char *qn_path_cat(const qn_alloc *alloc, const char *a, const char *b, qn_err *e
 char *qn_path_join(const qn_alloc *alloc, const char *dir, const char *name, qn_err *err) QN_MUST_CHECK;
 /* The folder of a path: "a/b" → "a", "b" → ".", "/b" → "/". Trailing slashes do not count. */
 char *qn_path_dir(const qn_alloc *alloc, const char *path, qn_err *err) QN_MUST_CHECK;
+/* The last name of a path, without trailing slashes: "a/b/" → "b". */
+char *qn_path_last(const qn_alloc *alloc, const char *path, qn_err *err) QN_MUST_CHECK;
 
 #endif

@@ -81,23 +81,14 @@ static qn_code calibrate(const qn_pruned *x, qn_cli *cli, const qn_data_args *da
 qn_code qn_pruned_open(qn_pruned *x, qn_cli *cli, const char *input, const char *out, const qn_pruned_options *o, qn_err *err)
 {
     const qn_fs *fs = cli->env.fs;
-    char name[256];
-    size_t n = strlen(input);
     *x = (qn_pruned){0};
-    while (n > 1 && input[n - 1] == '/')
-        n--;
-    size_t base = n;
-    while (base > 0 && input[base - 1] != '/')
-        base--;
-    if (n - base >= sizeof name)
-        return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "its last name is too long"), input);
-    memcpy(name, input + base, n - base);
-    name[n - base] = 0;
     QN_TRY(qn_tmptree_open(&x->tree, &cli->env, out, ".quern-pruned", err));
     const int made = fs->mkdir(fs->ctx, x->tree.data);
     if (made != 0)
         return qn_err_in_path(err, QN_FAIL_SYS(err, -made, "folder cannot be created"), x->tree.data);
-    x->path = qn_path_join(cli->env.alloc, x->tree.data, name, err);
+    char *name = qn_path_last(cli->env.alloc, input, err);
+    x->path = name ? qn_path_join(cli->env.alloc, x->tree.data, name, err) : NULL;
+    qn_mem_put(cli->env.alloc, name);
     if (!x->path)
         return QN_E_MEMORY;
     QN_TRY(prune(x, cli, input, o, err));

@@ -31,23 +31,14 @@ qn_code qn_prune_work_check(const qn_env *env, const char *out, bool folder, boo
 
 qn_code qn_prune_work_open(qn_prune_work *w, const qn_env *env, const char *out, qn_err *err)
 {
-    size_t n = strlen(out);
-    while (n > 1 && out[n - 1] == '/')
-        n--;
-    size_t base = n;
-    while (base > 0 && out[base - 1] != '/')
-        base--;
-    char name[256];
-    if (n - base >= sizeof name)
-        return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "its last name is too long"), out);
-    memcpy(name, out + base, n - base);
-    name[n - base] = 0;
     QN_TRY(qn_tmptree_open(&w->tree, env, out, ".quern-prune", err));
     const int made = env->fs->mkdir(env->fs->ctx, w->tree.data);
     if (made != 0)
         return qn_err_in_path(err, QN_FAIL_SYS(err, -made, "folder cannot be created"), w->tree.data);
     w->prepared = qn_path_join(env->alloc, w->tree.data, "prepared-model.onnx", err);
-    w->result = qn_path_join(env->alloc, w->tree.data, name, err);
+    char *name = qn_path_last(env->alloc, out, err);
+    w->result = name ? qn_path_join(env->alloc, w->tree.data, name, err) : NULL;
+    qn_mem_put(env->alloc, name);
     return w->prepared && w->result ? QN_OK : QN_E_MEMORY;
 }
 

@@ -122,3 +122,13 @@ Test(path, printable)
         cr_expect(strlen(out) < room && qn_utf8_is_valid(out, strlen(out)), "%zu: %s", room, out);
     }
 }
+
+Test(path, last_name)
+{
+    static const char *const cases[][2] = {{"a/b", "b"}, {"a/b/", "b"}, {"a", "a"}, {"a//", "a"}, {"/x/net.onnx", "net.onnx"}, {"", ""}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char *last = qn_path_last(NULL, cases[i][0], NULL);
+        cr_expect_str_eq(last, cases[i][1]);
+        qn_mem_put(NULL, last);
+    }
+}
