@@ -41,11 +41,11 @@ run eval blind.onnx --against zeroed.onnx --inputs "$data/mnist/test.npz"
 ok "… and computes the same" out_has 'same .* 100.000 %'
 run prune half.onnx --ratio 0.25 --by groups --inputs "$calib" -o quarter.onnx
 ok "a pruned model is pruned again" is 0
-run prune "$net" --ratio 0.5 --by groups --inputs "$calib" --recover=20 --keep 'Parameter5' -o kept.onnx
+run prune "$net" --ratio 0.5 --by groups --inputs "$calib" --recover=5 --keep 'Parameter5' -o kept.onnx
 ok "--keep and --recover" is 0
 ok "… that family is whole" out_has '8 of 8 '
-ok "… trained for 20 steps" out_has '^  training    20 steps'
-run prune "$net" --ratio 0.5 --by groups --inputs "$calib" --recover=20 --gradual -o gradual.onnx
+ok "… trained for 5 steps" out_has '^  training    5 steps'
+run prune "$net" --ratio 0.5 --by groups --inputs "$calib" --recover=20 --gradual --chunks 64 -o gradual.onnx
 ok "--gradual" is 0
 run prune "$net" --ratio 0.01 --at-most --sparsity 2:4 --inputs "$calib" -o sparse.onnx
 ok "--sparsity" is 0
@@ -81,13 +81,13 @@ ok "nothing is left of all that" sh -c '[ "$(ls | grep -c -e quern -e "^x")" -eq
 
 # ---- a language model ----
 lm=$data/stories260k-bf16
-run prune "$lm" --ratio 0.1 --data "$text" --documents -o lm
+run prune "$lm" --ratio 0.1 --data "$text" --documents --chunks 8 -o lm
 ok "a language model" is 0
 ok "… all layers keep the same width" sh -c '[ "$(grep " ffn " out | sed "s/.* ffn *\([0-9]* of 172\).*/\1/" | sort -u | wc -l)" -eq 1 ]'
 ok "… says so in its configuration" sh -c '! grep -q "\"intermediate_size\": 172" lm/config.json && [ -s lm/pruning.json ]'
 run eval lm --data "$data/tinystories-eval.txt" --documents --against "$lm"
 ok "… runs" is 0
-run prune "$lm" --drop-layers 1 --data "$text" --documents -o shallow
+run prune "$lm" --drop-layers 1 --data "$text" --documents --chunks 4 -o shallow
 ok "--drop-layers" is 0
 ok "… 4 of 5 layers stay" grep -q '"num_hidden_layers": 4' shallow/config.json
 run prune "$lm" --drop-layers 5 --data "$text" --documents -o x
@@ -100,7 +100,7 @@ ok "a folder that is no model is not replaced" fails 2 'is a folder without a co
 ok "… and is whole" [ "$(cat mine/thesis.txt)" = thesis ]
 
 # ---- together with the other passes ----
-run compress "$lm" --prune=0.1 --bits=4 --data "$text" --documents -o lm.quern
+run compress "$lm" --prune=0.1 --bits=4 --data "$text" --documents --chunks 8 -o lm.quern
 ok "compress --prune --bits" is 0
 ok "… the recipe says so" sh -c '"$0" inspect lm.quern --json | grep -q "prune 0.1 of params"' "$quern"
 run compress "$lm" --bits=4 -o whole.quern

@@ -18,8 +18,10 @@ except ImportError:
     print("skipped: python3-onnx or python3-numpy is not installed")
     sys.exit(77)
 
-TOOL, ONLY = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""
-MODELS = [p for p in sorted(glob.glob("/usr/share/libonnx-testdata/data/node/*/model.onnx")) if ONLY in p]
+WORDS = [a for a in sys.argv[2:] if not a.startswith("every=")]
+EVERY = max([1] + [int(a[6:]) for a in sys.argv[2:] if a.startswith("every=")])
+TOOL, ONLY = sys.argv[1], WORDS[0] if WORDS else ""
+MODELS = [p for p in sorted(glob.glob("/usr/share/libonnx-testdata/data/node/*/model.onnx")) if ONLY in p][::EVERY]
 if not MODELS:
     print("skipped: no models (libonnx-testdata)")
     sys.exit(77)
