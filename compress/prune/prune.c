@@ -7,7 +7,9 @@
 #include "compress/prune/record.h"
 #include "formats/onnx/onnx.h"
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { MEASURE_BATCHES = 64, MEASURE_ROWS = 1024, PROOF_RUNS = 4, ROUNDINGS = 4 };
 #define ROUNDING_MOST 1e-3 /* what no model may need, whatever its rounding */
@@ -139,6 +141,16 @@ static qn_code check_needs(const qn_prune *p, qn_err *err)
     return what ? QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "%s needs calibration data", what) : QN_OK;
 }
 
+/* A dry run leaves the output's folder alone: it may not be ours to write to. */
+static qn_code open_work(qn_prune *p, qn_err *err)
+{
+    char place[300];
+    if (!p->options->dry_run)
+        return qn_prune_work_open(&p->work, p->env, p->output, err);
+    (void)snprintf(place, sizeof place, "%.200s/quern-dry-%ld", p->env->tmp_dir ? p->env->tmp_dir : "/tmp", (long)getpid());
+    return qn_prune_work_open(&p->work, p->env, place, err);
+}
+
 qn_code qn_prune_open(qn_prune *p, const qn_env *env, const char *input, const char *output, const qn_prune_data *data,
                       const qn_prune_options *o, qn_err *err)
 {
@@ -150,7 +162,7 @@ qn_code qn_prune_open(qn_prune *p, const qn_env *env, const char *input, const c
         QN_TRY(qn_prune_work_check(env, output, p->original->is_dir, o->overwrite, err));
     QN_TRY(qn_err_in_path(err, qn_graph_open(env, p->original, &p->graph, err), input));
     QN_TRY(qn_err_in_path(err, qn_graph_check_runs(p->graph, err), input));
-    QN_TRY(qn_prune_work_open(&p->work, env, output, err));
+    QN_TRY(open_work(p, err));
     say(p, "preparing");
     QN_TRY(qn_err_in_path(err, prepare(p, err), input));
     if (data)
