@@ -71,11 +71,11 @@ run calibrate m --data "$text" --chunks 2 --context 128 -o two.qstats --json
 ok "--chunks" "$tool" json sequences=2 tokens=256 <out
 
 # ---- what errors cost ----
-run calibrate m --data "$text" --context 128 --sensitivity=4 -o s.qstats
+run calibrate m --data "$text" --context 128 --sensitivity=1 -o s.qstats
 ok "--sensitivity" out_has '^sensitivities of 36 weights$'
 run stats s.qstats
 ok "… stats shows them" out_has 'worst/rms  *sensitivity'
-run calibrate m --data "$text" --context 128 --sensitivity=4 --from m.qstats -o later.qstats -t 1 --json
+run calibrate m --data "$text" --context 128 --sensitivity=1 --from m.qstats -o later.qstats -t 1 --json
 ok "--from: later, into a file that was there" "$tool" json sensitivities=36 tensors=36 <out
 sensitivities() { "$quern" stats "$1" --json | grep -A1 '"name"\|"sensitivity' | grep -v '"input"'; }
 sensitivities s.qstats >a && sensitivities later.qstats >b
@@ -86,7 +86,7 @@ ok "… checksums" out_has 'right checksums'
 run calibrate m --data "$text" --chunks 2 --context 128 -o pair.qstats -q
 run stats --merge s.qstats pair.qstats -o sum.qstats
 ok "merging keeps them" sh -c "$quern stats sum.qstats | grep -q sensitivity"
-run calibrate m --data "$text" --sensitivity=4 --from two.qstats -o m.qstats
+run calibrate m --data "$text" --sensitivity=1 --from two.qstats -o m.qstats
 ok "an existing file is kept" fails 2 'm.qstats: .*--force'
 run calibrate m --data "$text" --from m.qstats -o x
 ok "--from alone" fails 2 'goes with --sensitivity'
@@ -108,7 +108,7 @@ run calibrate m --data "$text" --context 128 --through three.quern -o thr.qstats
 ok "--through what it made" is 0
 run stats thr.qstats
 ok "… says so" out_has 'through: [0-9a-f]*$'
-run calibrate m --data "$text" --context 128 --chunks 4 --through three.quern --sensitivity=2 -o thr.qstats -f
+run calibrate m --data "$text" --context 128 --chunks 4 --through three.quern --sensitivity=1 -o thr.qstats -f
 ok "… with sensitivities" out_has '^sensitivities of 36 weights$'
 copy other && printf '\1' | dd of=other/model.safetensors bs=1 seek=524990 conv=notrunc 2>/dev/null
 run calibrate other --data "$text" --context 128 --through three.quern -o x
