@@ -2,6 +2,7 @@
 #include "analysis/calibrate/noise.h"
 #include "base/err.h"
 #include "base/num.h"
+#include "base/random.h"
 #include <cblas.h>
 #include <lapacke.h>
 #include <math.h>
@@ -101,15 +102,6 @@ struct work {
     double scale;
 };
 
-/* SplitMix64 (Steele, Lea and Flood 2014). */
-static uint64_t mix(uint64_t *state)
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15ull;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-    return z ^ (z >> 31);
-}
-
 static uint64_t tile_of(const struct work *k, uint64_t tile, double **m, qn_err *err)
 {
     const uint64_t first = tile * TILE_ROWS, rows = qn_min_u64(TILE_ROWS, k->n_out - first);
@@ -157,7 +149,7 @@ static qn_code add(void *ctx, uint64_t tile, unsigned slot, qn_err *err)
         uint64_t state = k->seed + (tile * TILE_ROWS + r) * 0xd1342543de82ef95ull, bits = 0;
         for (uint64_t c = 0; c < n; c++, bits >>= 1) {
             if (c % 64 == 0)
-                bits = mix(&state);
+                bits = qn_random(&state);
             m[r * n + c] = s->root[c] == 0 ? 0 : (bits & 1 ? k->scale : -k->scale) / (s->factor ? 1 : s->root[c]);
         }
     }

@@ -201,6 +201,19 @@ qn_code qn_cut_zero(const qn_cut *c, uint32_t value, float *w, qn_err *err)
     return QN_OK;
 }
 
+qn_code qn_cut_zero_overlay(const qn_cut *c, qn_overlay *w, qn_err *err)
+{
+    const qn_graph *g = c->groups->graph;
+    for (uint32_t v = 0; v < g->n_values; v++) {
+        float *data;
+        if (g->values[v].kind != QN_VALUE_WEIGHT || g->values[v].dtype != QN_F32 || !qn_cut_touches(c, v))
+            continue;
+        QN_TRY(qn_overlay_edit(w, v, &data, err));
+        QN_TRY(qn_cut_zero(c, v, data, err));
+    }
+    return QN_OK;
+}
+
 qn_code qn_cut_take(const qn_cut *c, uint32_t value, unsigned elem_bytes, const void *full, void *out, int64_t out_dims[QN_ARRAY_RANK_MAX],
                     qn_err *err)
 {

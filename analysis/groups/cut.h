@@ -2,6 +2,7 @@
 #ifndef QN_ANALYSIS_GROUPS_CUT_H
 #define QN_ANALYSIS_GROUPS_CUT_H
 
+#include "analysis/exec/overlay.h"
 #include "analysis/groups/groups.h"
 
 typedef struct qn_cut {
@@ -26,6 +27,8 @@ qn_code qn_cut_axis(const qn_cut *c, uint32_t value, unsigned axis, uint8_t *kee
 bool qn_cut_touches(const qn_cut *c, uint32_t value);
 /* Sets what goes to 0 in the weight of full shape: row-major f32, as the graph has it. */
 qn_code qn_cut_zero(const qn_cut *c, uint32_t value, float *w, qn_err *err) QN_MUST_CHECK;
+/* The same in every weight of an overlay of the graph. */
+qn_code qn_cut_zero_overlay(const qn_cut *c, qn_overlay *w, qn_err *err) QN_MUST_CHECK;
 /* Copies what stays: elements of any width (bytes each) from full shape to cut shape; out_dims gets the new shape. */
 qn_code qn_cut_take(const qn_cut *c, uint32_t value, unsigned elem_bytes, const void *full, void *out, int64_t out_dims[QN_ARRAY_RANK_MAX],
                     qn_err *err) QN_MUST_CHECK;

@@ -2,6 +2,7 @@
  * has some units one level deeper and others one level up again, so that the budget stays met. Children are thinned out on growing parts of the data; their
  * parent is among those that are judged on all of them, so nothing gets worse. Weights are put together from the table's pieces. */
 #include "base/err.h"
+#include "base/random.h"
 #include "base/hash.h"
 #include "base/num.h"
 #include "compress/prune/allocate_impl.h"
@@ -33,10 +34,7 @@ struct evolution {
 
 static uint64_t draw(struct evolution *e, uint64_t n)
 {
-    uint64_t z = e->state += 0x9e3779b97f4a7c15u; /* splitmix64 (Steele et al. 2014) */
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return (z ^ z >> 31) % n;
+    return qn_random(&e->state) % n;
 }
 
 /* --- a model from pieces -------------------------------------------------------------------------------------------- */

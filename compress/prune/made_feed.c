@@ -1,16 +1,8 @@
 /* made_feed.c: made-up inputs. */
 #include "compress/prune/made_feed.h"
 #include "base/err.h"
+#include "base/random.h"
 #include <string.h>
-
-/* SplitMix64 (Steele, Lea and Flood 2014): every number a function of its place, so nothing needs a state. */
-static uint64_t number(uint64_t seed, uint64_t i)
-{
-    uint64_t z = seed + (i + 1) * 0x9E3779B97F4A7C15u;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-}
 
 /* Near enough to a normal: four uniform numbers of 16 bits, variance 1. */
 static float normal(uint64_t r)
@@ -29,7 +21,7 @@ static void fill(const qn_graph *g, const char *name, uint64_t seed, qn_array *a
         return;
     }
     for (uint64_t i = 0; i < a->n; i++) {
-        const uint64_t r = number(seed, i);
+        const uint64_t r = qn_random_at(seed + (i + 1) * QN_RANDOM_STEP); /* by its place: nothing needs a state */
         const uint64_t whole = g->n_vocab && !strcmp(name, "tokens") ? r % g->n_vocab : r >> 63;
         switch (a->dtype) {
         case QN_F32: ((float *)a->data)[i] = normal(r); break;

@@ -91,17 +91,6 @@ qn_code qn_moments_add(qn_moments *s, qn_team *team, const float *x, const float
     return rc;
 }
 
-void qn_moments_merge(qn_moments *to, const qn_moments *from)
-{
-    const uint64_t n = (uint64_t)to->d + 1;
-    for (uint64_t i = 0; i < n * n; i++)
-        to->g[i] += from->g[i];
-    for (uint64_t i = 0; i < n * to->m; i++)
-        to->c[i] += from->c[i];
-    to->n += from->n;
-    to->yy += from->yy;
-}
-
 bool qn_moments_finite(const qn_moments *s)
 {
     const uint64_t n = (uint64_t)s->d + 1;

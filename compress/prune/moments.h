@@ -20,7 +20,6 @@ qn_code qn_moments_new(qn_moments *s, const qn_alloc *alloc, uint32_t d, uint32_
 void qn_moments_release(qn_moments *s); /* a zeroed one is fine */
 /* Summed in f64, in tiles that do not depend on the number of threads. y: NULL when m is 0. */
 qn_code qn_moments_add(qn_moments *s, qn_team *team, const float *x, const float *y, uint64_t rows, qn_err *err) QN_MUST_CHECK;
-void qn_moments_merge(qn_moments *to, const qn_moments *from);
 bool qn_moments_finite(const qn_moments *s);
 uint64_t qn_moments_bytes(uint32_t d, uint32_t m);
 

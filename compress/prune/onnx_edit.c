@@ -150,11 +150,6 @@ qn_code qn_onnx_edit_remove(qn_onnx_edit *e, uint32_t node, qn_err *err)
     return QN_OK;
 }
 
-bool qn_onnx_edit_removed(const qn_onnx_edit *e, uint32_t node)
-{
-    return e->nodes[node].removed;
-}
-
 /* A list of names with room for `want`, as it is so far; those that are new are "". */
 static qn_code own_list(qn_onnx_edit *e, const char ***list, uint32_t *n, const char *const *old, uint32_t n_old, uint32_t want, qn_err *err)
 {

@@ -65,7 +65,6 @@ qn_code qn_onnx_edit_drop_attr(qn_onnx_edit *e, uint32_t node, const char *name,
 /* As it will be. */
 uint32_t qn_onnx_edit_count(const qn_onnx_edit *e, uint32_t node);
 const char *qn_onnx_edit_name(const qn_onnx_edit *e, uint32_t node, uint32_t k);
-bool qn_onnx_edit_removed(const qn_onnx_edit *e, uint32_t node);
 
 
 /* --- tensors --- */

@@ -41,6 +41,12 @@ qn_prune_options qn_prune_options_of(const qn_prune_wish *w, bool has_data, uint
     return o;
 }
 
+/* What all questions to emission have in common. */
+static qn_emit_options emit_options(const qn_prune *p)
+{
+    return (qn_emit_options){.per_layer = p->options->per_layer, .any_loader = p->options->any_heads};
+}
+
 /* ---- opening ---- */
 
 static bool is_onnx(const qn_prune *p)
@@ -98,7 +104,7 @@ static qn_code find_limits(qn_prune *p, qn_err *err)
     p->allowed = qn_mem_zeros(p->env->alloc, n, 1, err);
     if (!p->least || !p->class_of || !p->allowed)
         return QN_E_MEMORY;
-    const qn_emit_options e = {.per_layer = p->options->per_layer, .any_loader = p->options->any_heads};
+    const qn_emit_options e = emit_options(p);
     QN_TRY(qn_emit_constraints(p->graph, s, &e, p->class_of, p->allowed, err));
     for (uint32_t f = 0; f < s->n_families; f++)
         p->least[f] = p->allowed[f] ? 1 : s->families[f].n_groups;
@@ -221,7 +227,7 @@ qn_code qn_prune_plan(qn_prune *p, qn_err *err)
     o.class_of = p->class_of;
     say(p, "allocating");
     /* numbers of heads that a runtime would refuse are none of the choices */
-    const qn_emit_options e = {.per_layer = p->options->per_layer, .any_loader = p->options->any_heads};
+    const qn_emit_options e = emit_options(p);
     qn_emit_loader loader = {0};
     qn_code rc = qn_emit_loader_open(&loader, p->env, p->graph, p->groups, &e, err);
     o.allows = qn_emit_allows;
@@ -236,20 +242,6 @@ qn_code qn_prune_plan(qn_prune *p, qn_err *err)
 
 /* ---- running ---- */
 
-/* Zeros where groups go, on top of whatever the weights are. */
-static qn_code zero_gone(const qn_prune *p, qn_overlay *w, qn_err *err)
-{
-    for (uint32_t v = 0; v < p->graph->n_values; v++) {
-        const qn_value *value = &p->graph->values[v];
-        float *data;
-        if (value->kind != QN_VALUE_WEIGHT || value->dtype != QN_F32 || !qn_cut_touches(p->cut, v))
-            continue;
-        QN_TRY(qn_overlay_edit(w, v, &data, err));
-        QN_TRY(qn_cut_zero(p->cut, v, data, err));
-    }
-    return QN_OK;
-}
-
 static qn_code measure(qn_prune *p, const qn_overlay *w, qn_distance *out, qn_err *err)
 {
     return qn_measure_run(p->measure, w, 0, qn_measure_batches(p->measure), out, err);
@@ -260,7 +252,7 @@ static qn_code measure_zeroed(qn_prune *p, qn_err *err)
 {
     qn_overlay *w;
     QN_TRY(qn_overlay_new(p->env, p->graph, &w, err));
-    qn_code rc = zero_gone(p, w, err);
+    qn_code rc = qn_cut_zero_overlay(p->cut, w, err);
     if (rc == QN_OK)
         rc = measure(p, w, &p->zeroed, err);
     qn_overlay_free(w);
@@ -330,7 +322,8 @@ static qn_code write_zeroed(qn_prune *p, qn_err *err)
 {
     qn_cut *none;
     QN_TRY(qn_cut_new(p->env, p->groups, &none, err));
-    const qn_emit_options e = {.overwrite = p->options->overwrite, .per_layer = p->options->per_layer, .any_loader = p->options->any_heads};
+    qn_emit_options e = emit_options(p);
+    e.overwrite = p->options->overwrite;
     const qn_code rc = qn_emit(p->env, p->graph, none, NULL, p->weights, p->options->zeroed, &e, err);
     qn_cut_free(none);
     return rc;
@@ -400,7 +393,9 @@ static qn_code write_result(qn_prune *p, qn_err *err)
 {
     char *record = NULL;
     QN_TRY(qn_prune_record(p->env, p->cut, &record, err));
-    const qn_emit_options e = {.overwrite = true, .per_layer = p->options->per_layer, .any_loader = p->options->any_heads, .record = record};
+    qn_emit_options e = emit_options(p);
+    e.overwrite = true;
+    e.record = record;
     say(p, "writing");
     const qn_depth d = qn_prune_depth_of(p);
     const qn_code rc = qn_emit(p->env, p->graph, p->cut, &d, p->weights, p->work.result, &e, err);
@@ -412,7 +407,7 @@ qn_code qn_prune_run(qn_prune *p, qn_err *err)
 {
     QN_TRY(choose_and_train(p, err));
     qn_overlay_round(p->weights);
-    QN_TRY(zero_gone(p, p->weights, err));
+    QN_TRY(qn_cut_zero_overlay(p->cut, p->weights, err));
     QN_TRY(qn_cut_check(p->cut, err));
     QN_TRY(qn_cut_cost(p->cut, &p->cost_after, err));
     QN_TRY(write_result(p, err));

@@ -40,19 +40,6 @@ qn_code qn_recover_mask(qn_recover_run *r, qn_train_view *v, qn_err *err)
     return QN_OK;
 }
 
-/* Zeroes the cut in every weight, also in those that do not train. */
-static qn_code zero_all(const qn_recover_run *r, qn_err *err)
-{
-    for (uint32_t v = 0; v < r->graph->n_values; v++) {
-        float *w;
-        if (r->graph->values[v].kind != QN_VALUE_WEIGHT || r->graph->values[v].dtype != QN_F32 || !qn_cut_touches(r->cut, v))
-            continue;
-        QN_TRY(qn_overlay_edit(r->w, v, &w, err));
-        QN_TRY(qn_cut_zero(r->cut, v, w, err));
-    }
-    return QN_OK;
-}
-
 static void state_to_cut(qn_recover_run *r)
 {
     for (uint32_t f = 0, g = 0; f < r->cut->groups->n_families; f++)
@@ -179,7 +166,7 @@ static qn_code run(qn_recover_run *r, const qn_calibrate_feed *feed, qn_recovery
     QN_TRY(prepare(r, steps, err));
     if (o->gradual)
         QN_TRY(dense_cost(r, err));
-    QN_TRY(zero_all(r, err));
+    QN_TRY(qn_cut_zero_overlay(r->cut, r->w, err));
     const qn_train_options to = {
         .weights = r->weights, .n_weights = r->n_weights, .steps = steps, .batch = o->batch, .hold = o->gradual ? r->periods * r->length : 0,
         .rate = o->rate > 0 ? o->rate : r->graph->n_vocab ? RATE_LM : o->gradual ? RATE_GRADUAL : RATE,
@@ -195,7 +182,7 @@ static qn_code run(qn_recover_run *r, const qn_calibrate_feed *feed, qn_recovery
         state_to_cut(r);
         QN_TRY(qn_recover_reached(r, &out->reached, err));
     }
-    return zero_all(r, err);
+    return qn_cut_zero_overlay(r->cut, r->w, err);
 }
 
 qn_code qn_recover(const qn_env *env, const qn_graph *g, const qn_calibrate_feed *feed, qn_cut *cut, qn_overlay *w, const qn_recover_options *o,

@@ -1,5 +1,6 @@
 /* score.c: saliencies without an inverse: what one pass over weights and moments tells about each group. */
 #include "base/err.h"
+#include "base/random.h"
 #include "base/num.h"
 #include "compress/prune/repair_impl.h"
 #include <math.h>
@@ -119,13 +120,10 @@ static qn_code by_inputs(const qn_env *env, const qn_groups *s, qn_repair_plan *
     return rc;
 }
 
-/* splitmix64 (Steele, Lea and Flood 2014) of family and group: the same whatever else is scored. */
+/* Of family and group: the same whatever else is scored. */
 static double noise(uint64_t seed, uint32_t family, uint32_t group)
 {
-    uint64_t z = seed + 0x9e3779b97f4a7c15u * (((uint64_t)family << 32 | group) + 1);
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return (double)((z ^ z >> 31) >> 11) * 0x1p-53;
+    return (double)(qn_random_at(seed + QN_RANDOM_STEP * (((uint64_t)family << 32 | group) + 1)) >> 11) * 0x1p-53;
 }
 
 qn_code qn_saliency_score(const qn_env *env, const qn_groups *s, qn_repair_plan *p, const qn_repair_options *o, const qn_overlay *w,

@@ -2,6 +2,7 @@
  * Dean 2015, section 2: the factor keeps its size when T changes). */
 #include "compress/train/distill.h"
 #include "base/err.h"
+#include "base/random.h"
 #include "base/num.h"
 #include "compress/train/order.h"
 #include <inttypes.h>
@@ -334,7 +335,7 @@ qn_code qn_distill_draw(void *ctx, qn_pool *pool, const qn_array *outs, double *
         if (t->kind == QN_DISTILL_ERROR) {
             const float size = (float)sqrt(2 / t->square[k]);
             for (uint64_t i = 0; i < outs[k].n; i++)
-                d[i] = qn_train_random(&state) >> 63 ? size : -size;
+                d[i] = qn_random(&state) >> 63 ? size : -size;
             continue;
         }
         const uint64_t n = (uint64_t)outs[k].dims[outs[k].rank - 1];
@@ -342,7 +343,7 @@ qn_code qn_distill_draw(void *ctx, qn_pool *pool, const qn_array *outs, double *
         if (!q)
             return QN_E_MEMORY;
         for (uint64_t at = 0; at < outs[k].n; at += n)
-            draw_row(y + at, n, t->kind == QN_DISTILL_PROBS, t->unit, (double)(qn_train_random(&state) >> 11) * 0x1p-53, q, d + at);
+            draw_row(y + at, n, t->kind == QN_DISTILL_PROBS, t->unit, (double)(qn_random(&state) >> 11) * 0x1p-53, q, d + at);
         qn_mem_put(t->env->alloc, q);
     }
     return QN_OK;

@@ -3,22 +3,15 @@
 #include "base/alloc.h"
 #include "base/err.h"
 #include "base/num.h"
+#include "base/random.h"
 #include <string.h>
-
-uint64_t qn_train_random(uint64_t *state)
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
 
 static void shuffle(uint64_t *list, uint64_t n, uint64_t seed, uint64_t epoch)
 {
     uint64_t state = seed;
-    state = qn_train_random(&state) + epoch;
+    state = qn_random(&state) + epoch;
     for (uint64_t i = n; i > 1; i--) {
-        const uint64_t k = qn_train_random(&state) % i, t = list[i - 1]; /* the bias of % is below n / 2^64 */
+        const uint64_t k = qn_random(&state) % i, t = list[i - 1]; /* the bias of % is below n / 2^64 */
         list[i - 1] = list[k];
         list[k] = t;
     }

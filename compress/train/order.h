@@ -16,7 +16,4 @@ void qn_train_order_close(qn_train_order *r); /* zeroed is fine */
 /* The batch at a place that counts on through the epochs. */
 qn_code qn_train_order_at(qn_train_order *r, uint64_t place, uint64_t *batch, qn_err *err) QN_MUST_CHECK;
 
-/* 64 random bits: splitmix64 (Steele, Lea and Flood 2014). */
-uint64_t qn_train_random(uint64_t *state);
-
 #endif
