@@ -1,0 +1,42 @@
+/* span.h: moves on one row of a span: what coders of every layout share.
+ *
+ * e = t − r, g = M e, loss = eᵀ g. Moving r_j by d changes the loss by d² M_jj − 2 d g_j, and g by − d M_j. */
+#ifndef QN_COMPRESS_BLOCKS_SPAN_H
+#define QN_COMPRESS_BLOCKS_SPAN_H
+
+#include "compress/blocks/block.h"
+
+typedef struct qn_span {
+    const qn_span_metric *m;
+    const float *t; /* targets               */
+    float *r;       /* what they are now       */
+    float *g;       /* M (t − r)              */
+} qn_span;
+
+/* g from t and r. O(n²), or O(n) where nothing is fed back. */
+void qn_span_begin(qn_span *s);
+double qn_span_loss(const qn_span *s);
+/* r_j := v, g follows. */
+void qn_span_put(qn_span *s, uint32_t j, float v);
+/* Change in loss if r_j were v. */
+static inline float qn_span_change(const qn_span *s, uint32_t j, float v)
+{
+    const float d = v - s->r[j];
+    return d * (d * s->m->diag[j] - 2 * s->g[j]);
+}
+
+/* Rounding one column after the other in m->order, each with the errors of those before fed in: u_j is where column j should be, given all r before;
+ * `pick(ctx, j, u)` returns the level it takes. r is filled, g is right afterwards. The same as the engine's own feedback inside a group. */
+typedef float (*qn_span_pick)(void *ctx, uint32_t j, float u);
+void qn_span_round(qn_span *s, qn_span_pick pick, void *ctx);
+
+/* Coordinate descent: columns in m->order again and again, each to the level nearest to where the loss is least given all others, until a sweep moves
+ * nothing or `sweeps` are done. Returns how many columns were moved. */
+uint32_t qn_span_descend(qn_span *s, qn_span_pick pick, void *ctx, unsigned sweeps);
+
+/* Least squares over k factors: r = Σ_b x_b u_b, u: (k, n). Solves min over x of (t − r)ᵀ M (t − r), with a ridge of 1e-6 of the mean diagonal; x_b of a u_b that is
+ * all zero, or unseen, stays as given. k ≤ QN_SPAN_FACTORS. False when the system has no answer: x is as it was. `work`: k × n floats. */
+enum { QN_SPAN_FACTORS = 32 };
+bool qn_span_fit(const qn_span_metric *m, const float *t, const float *u, uint32_t k, float *x, float *work);
+
+#endif
