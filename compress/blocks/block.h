@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "base/ggml.h"
+#include "compress/ekern_span.h"
 
 enum { QN_SPAN_MAX = 256 };
 
@@ -23,6 +24,7 @@ typedef struct qn_span_metric {
     const float *diag;   /* M_jj; equal to weight where m is NULL. Never NULL                                             */
     const uint16_t *order; /* the order in which columns are rounded one after the other: column order[0] first              */
     const float *feed;     /* (n, n) by that order: feed[a · n + b], a < b, is L̃ for an error in order[a] and the target of order[b]; NULL with m */
+    const qn_span_kern *kern; /* NULL: plain C, which gives the same                                                      */
 } qn_span_metric;
 
 /* A type. `encode` writes n / block whole blocks and what they decode to: r is bit for bit what qn_ggml_f32 gives (the caller checks that). It must be

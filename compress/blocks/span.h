@@ -28,6 +28,8 @@ static inline float qn_span_change(const qn_span *s, uint32_t j, float v)
 /* Rounding one column after the other in m->order, each with the errors of those before fed in: u_j is where column j should be, given all r before;
  * `pick(ctx, j, u)` returns the level it takes. r is filled, g is right afterwards. The same as the engine's own feedback inside a group. */
 typedef float (*qn_span_pick)(void *ctx, uint32_t j, float u);
+/* The same without g, which is half of the work: returns the loss. For trying scales. */
+double qn_span_feed(qn_span *s, qn_span_pick pick, void *ctx);
 void qn_span_round(qn_span *s, qn_span_pick pick, void *ctx);
 
 /* Coordinate descent: columns in m->order again and again, each to the level nearest to where the loss is least given all others, until a sweep moves
