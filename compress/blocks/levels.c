@@ -188,6 +188,16 @@ static void redecode(struct work *k)
         k->r[j] = decode(k->l, k->now.code[j], k->now.d[j >> k->block_log2], k->now.m[j >> k->block_log2]);
 }
 
+/* Codes one by one to where the loss is least; pick() also notes those that are not taken, so they are read from r afterwards. */
+static void descend(struct work *k, qn_span *s)
+{
+    (void)qn_span_descend(s, pick, k, SWEEPS);
+    for (uint32_t j = 0; j < k->m->n; j++) {
+        const uint32_t b = j >> k->block_log2;
+        k->now.code[j] = (uint8_t)nearest(k->l, (k->r[j] - k->now.m[b]) * k->inverse[b]);
+    }
+}
+
 /* All scales together, for the codes as they are. */
 static void fit(struct work *k, qn_span *s)
 {
@@ -304,11 +314,11 @@ static void improve(struct work *k, qn_span *s)
     qn_span_begin(s);
     for (unsigned i = 0; i < ROUNDS && k->loss > 0; i++) {
         const double before = k->loss;
-        (void)qn_span_descend(s, pick, k, SWEEPS);
+        descend(k, s);
         if (!k->l->next)
             fit(k, s);
         try_blocks(k, s);
-        (void)qn_span_descend(s, pick, k, SWEEPS);
+        descend(k, s);
         qn_span_begin(s); /* without the rounding of sums */
         const double loss = qn_span_loss(s);
         if (!(loss < k->loss))

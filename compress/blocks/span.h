@@ -33,7 +33,7 @@ double qn_span_feed(qn_span *s, qn_span_pick pick, void *ctx);
 void qn_span_round(qn_span *s, qn_span_pick pick, void *ctx);
 
 /* Coordinate descent: columns in m->order again and again, each to the level nearest to where the loss is least given all others, until a sweep moves
- * nothing or `sweeps` are done. Returns how many columns were moved. */
+ * nothing or `sweeps` are done. pick() is also asked for moves that are then not made: codes that it notes are to be read from r again. Returns how many columns were moved. */
 uint32_t qn_span_descend(qn_span *s, qn_span_pick pick, void *ctx, unsigned sweeps);
 
 /* Least squares over k factors: r = Σ_b x_b u_b, u: (k, n). Solves min over x of (t − r)ᵀ M (t − r), with a ridge of 1e-6 of the mean diagonal; x_b of a u_b that is
