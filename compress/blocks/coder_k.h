@@ -10,7 +10,7 @@
 enum {
     QN_K_PARTS = 16,   /* most parts                                                         */
     QN_K_WIDTH = 32,   /* widest part; parts × width = 256                                       */
-    QN_K_LANES = 16,   /* pairs of scale and minimum that are tried together                      */
+    QN_K_LANES = 32,   /* pairs of scale and minimum that are tried together                      */
     QN_K_LEVELS = 512  /* entries of a table of levels: entry i holds the level nearest to [i / 2 − 128, (i + 1) / 2 − 128) */
 };
 
@@ -33,7 +33,7 @@ typedef struct qn_k_fields {
 /* --- coder_k_solve.c --------------------------------------------------------------------------------------------------------- */
 
 /* Chooses all fields for one span, and r, what they decode to. */
-enum { QN_K_SCRATCH_BYTES = 80 << 10 };
+enum { QN_K_SCRATCH_BYTES = 96 << 10 };
 void qn_k_solve(const qn_k_layout *y, const qn_span_metric *m, const float *t, qn_k_fields *f, float *r, void *scratch);
 
 /* --- coder_k_lanes.c: QN_K_LANES pairs of one part at a time ------------------------------------------------------------------ */
@@ -43,7 +43,7 @@ typedef struct qn_k_part {
     const float *t;      /* (n): targets                                                                           */
     const float *u;      /* (n): with the errors of other parts fed in                                                   */
     const float *weight; /* (n)                                                                                         */
-    const float *feed;   /* (n, n): row i has what errors 0 … i − 1 of the part do to target i; NULL: nothing is fed back   */
+    const float *feed;   /* (n, n): row k has what error k does to targets k + 1 … n − 1; NULL: nothing is fed back   */
 } qn_k_part;
 
 typedef struct qn_k_lanes {
@@ -52,19 +52,13 @@ typedef struct qn_k_lanes {
     float level[QN_K_WIDTH][QN_K_LANES], e[QN_K_WIDTH][QN_K_LANES]; /* e: t − r */
 } qn_k_lanes;
 
-/* Rounds the part's columns one after the other; loss: Σ weight (u_j − r_j)² where u_j has the errors before it fed in. */
-void qn_k_round(const qn_k_layout *y, const qn_k_part *p, qn_k_lanes *l);
-
-/* One pair fitted to x in real numbers: from ranges that are a little narrower than that of x on either side, by turns of rounding and
- * weighted least squares. offset ≥ 0, or 0 where the type has none. The pair with the least loss; its curvature for the rounding that follows. */
+/* One pair fitted to numbers; its curvature, for the rounding that follows. */
 typedef struct qn_k_pair {
     float scale, offset;
     float ll, l, w; /* Σ weight l², Σ weight l, Σ weight */
     float loss;
 } qn_k_pair;
-qn_k_pair qn_k_guess(const qn_k_layout *y, uint32_t n, const float *x, const float *weight, float sign);
 
-/* Levels of the part chosen again, all other parts as they are: coordinate descent from `start`. */
 typedef struct qn_k_block {
     uint32_t n;
     const float *m;     /* (n, n): M of the part                      */
@@ -72,8 +66,20 @@ typedef struct qn_k_block {
     const float *r;     /* (n): as it is                                */
     const float *start; /* (n): levels as they are                      */
 } qn_k_block;
-/* l->loss: what the loss changes by; l->level: the new ones; l->e is r_new − r. */
-void qn_k_move(const qn_k_layout *y, const qn_k_block *b, unsigned sweeps, qn_k_lanes *l);
+
+/* All variants give the same bits. */
+typedef struct qn_k_kern {
+    /* Rounds the part's columns one after the other; loss: Σ weight (u_j − r_j)² where u_j has the errors before it fed in. */
+    void (*round)(const qn_k_layout *y, const qn_k_part *p, qn_k_lanes *l);
+    /* One pair fitted to x in real numbers: from ranges that are a little narrower than that of x on either side, or, without minima, a little
+     * narrower or wider (and of both signs, where scales have both), by turns of rounding and weighted least squares. offset ≥ 0, or 0 where the
+     * type has none. The pair with the least loss. */
+    qn_k_pair (*guess)(const qn_k_layout *y, uint32_t n, const float *x, const float *weight);
+    /* Levels of the part chosen again, all other parts as they are: coordinate descent from `start`. l->loss: what the loss changes by; l->level:
+     * the new ones; l->e: r_new − r. */
+    void (*move)(const qn_k_layout *y, const qn_k_block *b, unsigned sweeps, qn_k_lanes *l);
+} qn_k_kern;
+const qn_k_kern *qn_k_kern_for(unsigned cpu);
 
 /* --- coder_k.c: layouts, fields → bytes ----------------------------------------------------------------------------------------- */
 
@@ -85,12 +91,5 @@ void qn_k_pack_q4(const qn_k_fields *f, uint8_t *block);
 void qn_k_pack_q5(const qn_k_fields *f, uint8_t *block);
 void qn_k_pack_q6(const qn_k_fields *f, uint8_t *block);
 void qn_k_pack_iq4(const qn_k_fields *f, uint8_t *block);
-
-/* Level nearest to x. */
-static inline float qn_k_level(const qn_k_layout *y, float x)
-{
-    x = x < y->lo ? y->lo : x > y->hi ? y->hi : x;
-    return y->table ? y->table[(int)(2 * x + QN_K_LEVELS / 2)] : (x + 12582912.0f) - 12582912.0f;
-}
 
 #endif

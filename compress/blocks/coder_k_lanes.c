@@ -1,19 +1,23 @@
-/* coder_k_lanes.c: see coder_k.h. Plain loops over lanes that compilers make vector code of; a lane's sums have one order. */
+/* coder_k_lanes.c: see coder_k.h. Plain loops over lanes that compilers make vector code of, compiled for several processors; a lane's sums
+ * have one order. */
+#include "base/cpu.h"
 #include "compress/blocks/coder_k.h"
 #include <string.h>
 
 enum { L = QN_K_LANES };
 
+#define INLINE static inline __attribute__((always_inline))
+
 #define EACH for (unsigned c = 0; c < L; c++)
 
-static inline void inverse(const float *scale, float *inv)
+INLINE void inverse(const float *scale, float *inv)
 {
     EACH
         inv[c] = scale[c] == 0 ? 0 : 1 / scale[c];
 }
 
 /* Levels nearest to x, in place. */
-static inline void nearest(const qn_k_layout *y, float *x)
+INLINE void nearest(const qn_k_layout *y, float *x)
 {
     const float lo = y->lo, hi = y->hi;
     EACH {
@@ -29,58 +33,64 @@ static inline void nearest(const qn_k_layout *y, float *x)
     }
 }
 
-void qn_k_round(const qn_k_layout *y, const qn_k_part *p, qn_k_lanes *l)
+INLINE void round_part(const qn_k_layout *y, const qn_k_part *p, qn_k_lanes *l)
 {
-    float inv[L], loss[L], u[L], x[L];
+    float inv[L], loss[L], u[QN_K_WIDTH][L], x[L];
+    const uint32_t n = p->n;
     inverse(l->scale, inv);
     EACH
         loss[c] = 0;
-    for (uint32_t i = 0; i < p->n; i++) {
+    for (uint32_t i = 0; i < n; i++)
         EACH
-            u[c] = p->u[i];
-        for (uint32_t k = 0; p->feed && k < i; k++) {
-            const float f = p->feed[(size_t)i * p->n + k];
-            EACH
-                u[c] += f * l->e[k][c];
-        }
+            u[i][c] = p->u[i];
+    for (uint32_t i = 0; i < n; i++) {
         EACH
-            x[c] = (u[c] + l->offset[c]) * inv[c];
+            x[c] = (u[i][c] + l->offset[c]) * inv[c];
         nearest(y, x);
         const float t = p->t[i], w = p->weight[i];
+        float *restrict e = l->e[i];
         EACH {
-            const float r = l->scale[c] * x[c] - l->offset[c], off = u[c] - r;
+            const float r = l->scale[c] * x[c] - l->offset[c], off = u[i][c] - r;
             l->level[i][c] = x[c];
-            l->e[i][c] = t - r;
+            e[c] = t - r;
             loss[c] += w * (off * off);
+        }
+        for (uint32_t k = i + 1; p->feed && k < n; k++) {
+            const float f = p->feed[(size_t)i * n + k];
+            float *restrict to = u[k];
+            EACH
+                to[c] += f * e[c];
         }
     }
     memcpy(l->loss, loss, sizeof loss);
 }
 
-/* Where the search for a range starts: this share of the range is cut off below and above. */
-static void ranges(const qn_k_layout *y, float least, float most, float sign, float *scale, float *offset)
+/* Ranges to begin with. */
+INLINE void ranges(const qn_k_layout *y, float least, float most, float *scale, float *offset)
 {
     const float span = y->hi - y->lo;
-    if (y->min_hi) {
+    if (y->min_hi) { /* some of it is cut off below and above */
         least = least < 0 ? least : 0;
         const float step = 0.5f / span;
         EACH {
-            const float a = least + (most - least) * step * (float)(c % 4), b = most - (most - least) * step * (float)(c / 4);
+            const float a = least + (most - least) * step * (float)(c % 4), b = most - (most - least) * step * (float)(c / 4 % 8);
             scale[c] = (b - a) / span;
             offset[c] = -a;
         }
         return;
     }
     /* The largest at the end of the levels, or beyond or within it. */
-    const float size = most > -least ? most : -least, end = (most > -least) == (sign > 0) ? y->hi : -y->lo;
+    const bool up = most > -least;
+    const float size = up ? most : -least;
     EACH {
-        const float reach = end * (0.8f + 0.035f * (float)c);
-        scale[c] = sign * size / (reach > 0 ? reach : 1);
+        const bool turned = y->scale_lo < 0 && c >= L / 2;
+        const float end = up == !turned ? y->hi : -y->lo, reach = (end > 0 ? end : 1) * (0.8f + 0.035f * (float)(c % (L / 2)));
+        scale[c] = (turned ? -size : size) / reach;
         offset[c] = 0;
     }
 }
 
-qn_k_pair qn_k_guess(const qn_k_layout *y, uint32_t n, const float *x, const float *weight, float sign)
+INLINE qn_k_pair guess_pair(const qn_k_layout *y, uint32_t n, const float *x, const float *weight)
 {
     float least = x[0], most = x[0], w = 0;
     for (uint32_t i = 0; i < n; i++) {
@@ -92,7 +102,7 @@ qn_k_pair qn_k_guess(const qn_k_layout *y, uint32_t n, const float *x, const flo
     if (!(w > 0) || (least == 0 && most == 0))
         return best;
     float scale[L], offset[L], inv[L], l1[L], l2[L], xl[L], lv[L], loss[L];
-    ranges(y, least, most, sign, scale, offset);
+    ranges(y, least, most, scale, offset);
     float sx = 0, xx = 0;
     for (uint32_t i = 0; i < n; i++) {
         sx += weight[i] * x[i];
@@ -135,7 +145,7 @@ qn_k_pair qn_k_guess(const qn_k_layout *y, uint32_t n, const float *x, const flo
     return (qn_k_pair){.scale = scale[at], .offset = offset[at], .ll = l2[at], .l = l1[at], .w = w, .loss = loss[at] > 0 ? loss[at] : 0};
 }
 
-void qn_k_move(const qn_k_layout *y, const qn_k_block *b, unsigned sweeps, qn_k_lanes *l)
+INLINE void move_levels(const qn_k_layout *y, const qn_k_block *b, unsigned sweeps, qn_k_lanes *l)
 {
     float inv[L], g[QN_K_WIDTH][L], x[L], d[L];
     const uint32_t n = b->n;
@@ -183,4 +193,37 @@ void qn_k_move(const qn_k_layout *y, const qn_k_block *b, unsigned sweeps, qn_k_
         EACH
             d[c] -= l->e[i][c] * (b->g[i] + g[i][c]);
     memcpy(l->loss, d, sizeof d);
+}
+
+#define VARIANT(name, attributes)                                                                                       \
+    attributes static void round_##name(const qn_k_layout *y, const qn_k_part *p, qn_k_lanes *l)                          \
+    {                                                                                                                     \
+        round_part(y, p, l);                                                                                              \
+    }                                                                                                                     \
+    attributes static qn_k_pair guess_##name(const qn_k_layout *y, uint32_t n, const float *x, const float *weight)       \
+    {                                                                                                                     \
+        return guess_pair(y, n, x, weight);                                                                               \
+    }                                                                                                                     \
+    attributes static void move_##name(const qn_k_layout *y, const qn_k_block *b, unsigned sweeps, qn_k_lanes *l)         \
+    {                                                                                                                     \
+        move_levels(y, b, sweeps, l);                                                                                     \
+    }                                                                                                                     \
+    static const qn_k_kern kern_##name = {round_##name, guess_##name, move_##name};
+
+VARIANT(c, )
+#if defined(__x86_64__) && defined(__GNUC__)
+VARIANT(avx2, __attribute__((target("avx2"))))
+VARIANT(avx512, __attribute__((target("avx512f,avx512vl,avx512dq,prefer-vector-width=512"))))
+#endif
+
+const qn_k_kern *qn_k_kern_for(unsigned cpu)
+{
+#if defined(__x86_64__) && defined(__GNUC__)
+    if (cpu & QN_CPU_AVX512)
+        return &kern_avx512;
+    if (cpu & QN_CPU_AVX2)
+        return &kern_avx2;
+#endif
+    (void)cpu;
+    return &kern_c;
 }

@@ -21,10 +21,11 @@ struct answer {
 struct work {
     const qn_k_layout *y;
     const qn_span_metric *m;
+    const qn_k_kern *kern;
     struct answer now, best;
     float t[QN_SPAN_MAX]; /* by column */
     float tv[QN_SPAN_MAX], wv[QN_SPAN_MAX], u[QN_SPAN_MAX]; /* by visit                                            */
-    float feed[QN_SPAN_MAX * QN_K_WIDTH]; /* inside each part: by visit, row i what errors of its first i do to its i-th */
+    float feed[QN_SPAN_MAX * QN_K_WIDTH]; /* inside each part: by visit, row k what its k-th error does to those that follow in it */
     float part_m[QN_K_WIDTH * QN_K_WIDTH];
     float g[QN_SPAN_MAX], start[QN_K_WIDTH];
     qn_k_lanes lanes;
@@ -53,7 +54,7 @@ static int whole(float x, int lo, int hi)
 
 /* --- d and dmin --------------------------------------------------------------------------------------------------------------- */
 
-enum { STEPS = 40 };
+enum { STEPS = 28 };
 
 /* The half of which whole multiples lo … hi come nearest to x, distances weighed: rank 0 the best, 1 the next, … */
 static uint16_t common(const float *x, const float *weight, uint32_t n, int lo, int hi, unsigned rank)
@@ -70,9 +71,8 @@ static uint16_t common(const float *x, const float *weight, uint32_t n, int lo, 
     float loss[4] = {INFINITY, INFINITY, INFINITY, INFINITY};
     for (int k = 0; k < STEPS * (lo < 0 ? 2 : 1); k++) {
         const bool flip = k >= STEPS; /* the largest meets lo */
-        const float end = (float)(flip == (most > -least) ? -lo : hi), sign = flip ? -1 : 1;
-        const float top = end > 0 ? end : 1;
-        const uint16_t h = to_half(sign * size / (top * (1.04f - 0.4f * (float)(k % STEPS) / STEPS)));
+        const float end = (float)(flip == (most > -least) ? -lo : hi), step = (float)(hi + 1) / 64;
+        const uint16_t h = to_half((flip ? -size : size) / ((end > 0 ? end : 1) + step * (float)(2 - k % STEPS)));
         const float d = half(h), inv = 1 / d;
         float sum = 0;
         for (uint32_t i = 0; i < n; i++) {
@@ -94,17 +94,6 @@ static uint16_t common(const float *x, const float *weight, uint32_t n, int lo, 
         }
     }
     return at[rank] || !rank ? at[rank] : at[0];
-}
-
-static qn_k_pair fit_part(const qn_k_layout *y, uint32_t n, const float *x, const float *weight)
-{
-    qn_k_pair a = qn_k_guess(y, n, x, weight, 1);
-    if (y->scale_lo < 0) {
-        const qn_k_pair b = qn_k_guess(y, n, x, weight, -1);
-        if (b.loss < a.loss)
-            a = b;
-    }
-    return a;
 }
 
 /* Scale and minimum of one part from a pair of real ones. */
@@ -164,7 +153,7 @@ static void try_pairs(struct work *w, const qn_k_part *p, float d, float dmin, c
         w->lanes.scale[c] = d * (float)s[c];
         w->lanes.offset[c] = dmin * (float)m[c];
     }
-    qn_k_round(y, p, &w->lanes);
+    w->kern->round(y, p, &w->lanes);
     unsigned at = 0;
     for (unsigned c = 1; c < QN_K_LANES; c++)
         at = w->lanes.loss[c] < w->lanes.loss[at] ? c : at;
@@ -179,14 +168,13 @@ static void try_pairs(struct work *w, const qn_k_part *p, float d, float dmin, c
     }
 }
 
+/* Pairs near (scale0, min0); without minima, those of the other sign too. */
 static void around(const qn_k_layout *y, int scale0, int min0, int *scale, int *min)
 {
     for (int c = 0; c < QN_K_LANES; c++) {
-        scale[c] = y->min_hi ? scale0 + c % 5 - 2 : scale0 + c - 8;
-        min[c] = y->min_hi ? min0 + c / 5 - 1 : 0;
+        scale[c] = y->min_hi ? scale0 + c % 6 - 3 : c < 16 ? scale0 + c - 8 : c - 24 - scale0;
+        min[c] = y->min_hi ? min0 + c / 6 - 2 : 0;
     }
-    if (y->min_hi)
-        scale[15] = scale0, min[15] = min0 + 2;
 }
 
 static void search_part(struct work *w, const qn_k_part *p, float d, float dmin, int scale0, int min0, bool wide, struct best_pair *b)
@@ -197,16 +185,12 @@ static void search_part(struct work *w, const qn_k_part *p, float d, float dmin,
     around(y, scale0, min0, scale, min);
     try_pairs(w, p, d, dmin, scale, min, b);
     if (wide) {
-        const qn_k_pair g = fit_part(y, p->n, p->u, p->weight);
+        const qn_k_pair g = w->kern->guess(y, p->n, p->u, p->weight);
         int16_t s;
         uint8_t m;
         round_pair(y, &g, d, dmin, &s, &m);
         if (s != scale0 || m != min0) {
             around(y, s, m, scale, min);
-            try_pairs(w, p, d, dmin, scale, min, b);
-        }
-        if (y->scale_lo < 0) {
-            around(y, -b->scale, b->min, scale, min);
             try_pairs(w, p, d, dmin, scale, min, b);
         }
     }
@@ -313,7 +297,7 @@ static float move_part(struct work *w, uint32_t k, float d, float dmin)
         w->lanes.offset[c] = dmin * (float)min[c];
     }
     const qn_k_block b = {n, w->part_m, w->g + j0, w->now.r + j0, w->start};
-    qn_k_move(y, &b, 2, &w->lanes);
+    w->kern->move(y, &b, 2, &w->lanes);
     unsigned at = 0;
     for (unsigned c = 1; c < QN_K_LANES; c++)
         at = w->lanes.loss[c] < w->lanes.loss[at] ? c : at;
@@ -354,6 +338,7 @@ static void prepare(struct work *w, const qn_k_layout *y, const qn_span_metric *
 {
     w->y = y;
     w->m = m;
+    w->kern = qn_k_kern_for(0);
     for (uint32_t j = 0; j < m->n; j++)
         w->t[j] = t[j] > LARGEST ? LARGEST : t[j] < -LARGEST ? -LARGEST : t[j];
     for (uint32_t v = 0; v < m->n; v++) {
@@ -363,7 +348,7 @@ static void prepare(struct work *w, const qn_k_layout *y, const qn_span_metric *
     for (uint32_t v0 = 0; m->feed && v0 < m->n; v0 += y->width)
         for (uint32_t i = 0; i < y->width; i++)
             for (uint32_t k = 0; k < i; k++)
-                w->feed[(size_t)(v0 + i) * y->width + k] = m->feed[(size_t)(v0 + k) * m->n + v0 + i];
+                w->feed[(size_t)(v0 + k) * y->width + i] = m->feed[(size_t)(v0 + k) * m->n + v0 + i];
 }
 
 void qn_k_solve(const qn_k_layout *y, const qn_span_metric *m, const float *t, qn_k_fields *f, float *r, void *scratch)
@@ -372,7 +357,7 @@ void qn_k_solve(const qn_k_layout *y, const qn_span_metric *m, const float *t, q
     qn_k_pair pair[QN_K_PARTS];
     prepare(w, y, m, t);
     for (uint32_t v0 = 0; v0 < m->n; v0 += y->width)
-        pair[m->order[v0] / y->width] = fit_part(y, y->width, w->tv + v0, w->wv + v0);
+        pair[m->order[v0] / y->width] = w->kern->guess(y, y->width, w->tv + v0, w->wv + v0);
     w->best.loss = INFINITY;
     qn_k_fields from = {0};
     for (unsigned rank = 0; rank < 3; rank++) {
