@@ -1,6 +1,9 @@
-/* metric.c: see metric.h. M_ab = Σ_j L_jj² L̃_aj L̃_bj over the columns j of a span that are visited after a and b, L̃_jj = 1. */
+/* metric.c: see metric.h. M_ab = Σ_j L_jj² L̃_aj L̃_bj over the columns j of a span that are visited after a and b, L̃_jj = 1.
+ *
+ * The order inside a span does not matter to M, so it is chosen anew, as blocks want it (qn_span_order): weights and feed are then those of M alone. */
 #include "compress/blocks/metric.h"
 #include "base/err.h"
+#include "compress/blocks/span.h"
 #include <math.h>
 
 struct room {
@@ -83,6 +86,8 @@ qn_code qn_span_metrics_fed(qn_span_metrics *out, const qn_ldl *l, uint32_t span
             break;
         }
         of_group(l, v0, n, at * span, b, b + (size_t)most * most, &r);
+        if (!qn_span_order(n, r.m, r.diag, r.order, r.feed, r.weight, b))
+            r.m = r.feed = NULL; /* not positive definite in f32: as if nothing could be fed back inside the span */
         publish(&m[at], &r, n, kern);
     }
     qn_mem_put(l->alloc, b);

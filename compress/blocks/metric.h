@@ -8,7 +8,7 @@
 /* Spans of `span` columns, the last one may be shorter; n_spans = ⌈cols / span⌉. */
 typedef struct qn_span_metrics {
     uint32_t span, n_spans;
-    const qn_span_metric *at; /* (n_spans), by place in the tensor */
+    qn_span_metric *at;  /* (n_spans), by place in the tensor */
 } qn_span_metrics;
 
 /* With M, for groups of `span` columns as in the ldl, which has a full factor. From `arena`. QN_E_MEMORY, QN_E_BUG. */

@@ -38,6 +38,21 @@ struct state {
     bool finite;
 };
 
+static qn_code prepare(const qn_block_coder *c, const qn_span_metrics *all, qn_arena *arena, qn_err *err)
+{
+    for (uint32_t i = 0; i < all->n_spans; i++) {
+        void *to = all->at[i].m ? qn_arena_get(arena, c->prepared_bytes, 64, err) : NULL;
+        if (!all->at[i].m)
+            continue;
+        if (!to)
+            return QN_E_MEMORY;
+        memset(to, 0, c->prepared_bytes);
+        c->prepare(&all->at[i], to);
+        all->at[i].prepared = to;
+    }
+    return QN_OK;
+}
+
 static qn_code blocks_begin(const qn_quantizer *q, const qn_quant_layer *layer, qn_arena *arena, const void **plan, qn_err *err)
 {
     const blocks *k = q->self;
@@ -49,6 +64,8 @@ static qn_code blocks_begin(const qn_quantizer *q, const qn_quant_layer *layer, 
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "%s: rows of %u, blocks hold %u", k->coder->name, layer->cols, k->per);
     if (layer->ldl && layer->ldl->feed)
         QN_TRY(qn_span_metrics_fed(&p->fed, layer->ldl, q->group_cols, k->kern, arena, err));
+    if (k->coder->prepare)
+        QN_TRY(prepare(k->coder, &p->fed, arena, err));
     const double *alone = p->fed.n_spans ? layer->ldl->diagonal : layer->weight;
     *plan = p;
     return qn_span_metrics_plain(&p->plain, alone, layer->cols, q->group_cols, k->kern, arena, err);

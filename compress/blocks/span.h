@@ -13,6 +13,11 @@ typedef struct qn_span {
     float *g;       /* M (t − r)              */
 } qn_span;
 
+/* Makes order, feed and weight of a metric from its m and diag (n each, feed n × n; entries that qn_span_metric does not name are left alone). Runs of
+ * 32 columns that begin at a multiple of 32 stay together, in them those of 16: coders choose the scale of a run when its turn comes. Of the runs,
+ * and of the columns in them, the largest come first. False when m is not positive definite in its live columns. work: n × n. */
+bool qn_span_order(uint32_t n, const float *m, const float *diag, uint16_t *order, float *feed, float *weight, double *work);
+
 /* g from t and r. O(n²), or O(n) where nothing is fed back. */
 void qn_span_begin(qn_span *s);
 double qn_span_loss(const qn_span *s);
