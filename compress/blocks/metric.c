@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "compress/blocks/span.h"
 #include <math.h>
+#include <string.h>
 
 struct room {
     float *m, *feed, *weight, *diag;
@@ -66,6 +67,13 @@ static void of_group(const qn_ldl *l, uint32_t v0, uint32_t n, uint32_t col0, do
     multiply(b, n, r);
 }
 
+/* M is not positive definite in f32: as if nothing could be fed back inside the span. */
+static void alone(struct room *r, uint32_t n)
+{
+    r->m = r->feed = NULL;
+    memcpy(r->weight, r->diag, n * sizeof *r->weight);
+}
+
 qn_code qn_span_metrics_fed(qn_span_metrics *out, const qn_ldl *l, uint32_t span, const qn_span_kern *kern, qn_arena *arena, qn_err *err)
 {
     const uint32_t n_spans = (l->n - 1) / span + 1, most = span < l->n ? span : l->n;
@@ -87,7 +95,7 @@ qn_code qn_span_metrics_fed(qn_span_metrics *out, const qn_ldl *l, uint32_t span
         }
         of_group(l, v0, n, at * span, b, b + (size_t)most * most, &r);
         if (!qn_span_order(n, r.m, r.diag, r.order, r.feed, r.weight, b))
-            r.m = r.feed = NULL; /* not positive definite in f32: as if nothing could be fed back inside the span */
+            alone(&r, n);
         publish(&m[at], &r, n, kern);
     }
     qn_mem_put(l->alloc, b);
