@@ -78,7 +78,8 @@ qn_code qn_span_metrics_fed(qn_span_metrics *out, const qn_ldl *l, uint32_t span
 {
     const uint32_t n_spans = (l->n - 1) / span + 1, most = span < l->n ? span : l->n;
     qn_span_metric *m = qn_arena_get(arena, n_spans * sizeof *m, 64, err);
-    if (!m)
+    uint32_t *v0s = m ? qn_arena_get(arena, n_spans * sizeof *v0s, 8, err) : NULL;
+    if (!v0s)
         return QN_E_MEMORY;
     if (!l->feed || l->n_groups != n_spans || span > QN_SPAN_MAX)
         return QN_BUG(err, "blocks: %u groups of %u columns, the factor has %u", n_spans, span, l->n_groups);
@@ -97,9 +98,10 @@ qn_code qn_span_metrics_fed(qn_span_metrics *out, const qn_ldl *l, uint32_t span
         if (!qn_span_order(n, r.m, r.diag, r.order, r.feed, r.weight, b))
             alone(&r, n);
         publish(&m[at], &r, n, kern);
+        v0s[at] = v0;
     }
     qn_mem_put(l->alloc, b);
-    *out = (qn_span_metrics){span, n_spans, m};
+    *out = (qn_span_metrics){span, n_spans, v0s, m};
     return rc;
 }
 
@@ -121,6 +123,6 @@ qn_code qn_span_metrics_plain(qn_span_metrics *out, const double *weight, uint32
         }
         publish(&m[s], &r, n, kern);
     }
-    *out = (qn_span_metrics){span, n_spans, m};
+    *out = (qn_span_metrics){span, n_spans, NULL, m};
     return QN_OK;
 }
