@@ -4,7 +4,7 @@
 
 #include "compress/blocks/iq.h"
 
-enum { TABLE = 88, KEEP = 16 };
+enum { TABLE = 96 };
 #define FAR 3e38f
 
 typedef struct choice { /* of one unit */
@@ -21,7 +21,8 @@ typedef struct work {
     const qn_iq_prepared *p;
     const float *t;
     bool plain;            /* as if nothing were fed back            */
-    unsigned keep, rounds;
+    bool again;            /* scale codes start from what they are      */
+    unsigned wide, rounds;
     float floor;           /* weight of a column that has none        */
     float d;               /* of f.d                                 */
     qn_iq_fields f;
