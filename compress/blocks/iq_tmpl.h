@@ -66,12 +66,14 @@ TARGET static inline uint64_t scan(const qn_iq_index *x, const tables *t, bool o
     return best;
 }
 
-/* The cheapest point; with an odd number of minuses against that of the targets when `odd`. low1, low2: the cheapest halves. Exact: a first half is
- * skipped only when it costs too much with the cheapest second half there is. */
-TARGET static inline uint64_t search(const qn_iq_index *x, const tables *t, bool odd, unsigned low1, unsigned low2)
+/* The cheapest point, if there is one below `above`; with an odd number of minuses against that of the targets when `odd`. low1, low2: the cheapest halves.
+ * Exact: a first half is skipped only when it costs too much with the cheapest second half there is. */
+TARGET static inline uint64_t search(const qn_iq_index *x, const tables *t, bool odd, unsigned low1, unsigned low2, float above)
 {
     const float *t1 = t->cost[0], least = t->cost[1][low2];
-    uint64_t best = scan(x, t, odd, low1, key(FAR, 0));
+    if (t1[low1] + least >= above)
+        return key(above, 0);
+    uint64_t best = scan(x, t, odd, low1, key(above, 0));
     const float limit = qn_bits_f32((uint32_t)(best >> 16));
     uint8_t some[QN_IQ_HALVES + 1];
     unsigned n = 0;
@@ -89,8 +91,8 @@ TARGET static inline uint64_t search(const qn_iq_index *x, const tables *t, bool
 
 /* ---- units ---- */
 
-static inline void put_part(const qn_iq_kind *k, const qn_iq_index *x, uint64_t found, bool odd, unsigned part, const float (*flip)[8], unsigned signs,
-                            float shift, choice *o)
+static inline void put_part(const qn_iq_kind *k, const qn_iq_index *x, uint64_t found, bool odd, unsigned part, const float (*flip)[8],
+                            unsigned signs, float shift, choice *o)
 {
     const unsigned point = x->point[found & 0xffff], packed = k->grid[point], mask = (1u << k->bits) - 1, from = part * k->values;
     unsigned at = 0, s = signs >> from & ((1u << k->values) - 1);
@@ -110,8 +112,8 @@ static inline void put_part(const qn_iq_kind *k, const qn_iq_index *x, uint64_t 
         o->c[from + i] = s >> i & 1 ? -o->c[from + i] : o->c[from + i];
 }
 
-/* The choice nearest to x, where column i weighs a[i]. below: the shift. */
-TARGET static void nearest(const qn_iq_kind *k, const qn_iq_index *index, const float *x, const float *a, bool below, choice *out)
+/* The choice nearest to x, where column i weighs a[i]. below: the shift. False when none costs less than `above`. */
+TARGET static bool nearest(const qn_iq_kind *k, const qn_iq_index *index, const float *x, const float *a, bool below, float above, choice *out)
 {
     float cost[8][8], flip[8][8];
     uint8_t low[8];
@@ -145,32 +147,37 @@ TARGET static void nearest(const qn_iq_kind *k, const qn_iq_index *index, const 
         fill(k, cost, false, t.cost);
         if (odd)
             fill(k, flip, true, t.flip);
-        const uint64_t found = odd ? search(index, &t, true, low1, low2) : search(index, &t, false, low1, low2);
+        const uint64_t found = odd ? search(index, &t, true, low1, low2, above) : search(index, &t, false, low1, low2, above);
         out->cost = qn_bits_f32((uint32_t)(found >> 16));
         put_part(k, index, found, odd, 0, flip, signs, shift, out);
-        return;
+        return out->cost < above;
     }
-    /* Two points with eight signs: each with both parities, then the better pair. */
+    /* Two points with eight signs: each for itself; where these would make an odd number of minuses, also with one turned, in either. */
     uint64_t found[2][2];
     const bool odd = __builtin_parity(signs);
     for (unsigned part = 0; part < 2; part++) {
         const unsigned low1 = low[4 * part] + 8u * low[4 * part + 1], low2 = low[4 * part + 2] + 8u * low[4 * part + 3];
         fill(k, cost + 4 * part, false, t.cost);
-        found[part][0] = search(index, &t, false, low1, low2);
-        fill(k, flip + 4 * part, true, t.flip);
-        found[part][1] = search(index, &t, true, low1, low2);
+        found[part][0] = search(index, &t, false, low1, low2, above);
+        if (odd) {
+            fill(k, flip + 4 * part, true, t.flip);
+            found[part][1] = search(index, &t, true, low1, low2, above);
+        }
     }
-    float sum[2];
-    for (unsigned o = 0; o < 2; o++)
+    unsigned turn[2] = {0, 0};
+    float sum[2] = {0};
+    for (unsigned o = 0; o <= odd; o++)
         sum[o] = qn_bits_f32((uint32_t)(found[0][o] >> 16)) + qn_bits_f32((uint32_t)(found[1][o ^ odd] >> 16));
-    const unsigned o = sum[1] < sum[0];
-    out->cost = sum[o];
-    put_part(k, index, found[0][o], o, 0, flip, signs, 0, out);
-    put_part(k, index, found[1][o ^ odd], o ^ odd, 1, flip, signs, 0, out);
+    if (odd)
+        turn[sum[0] < sum[1]] = 1;
+    out->cost = sum[turn[0]];
+    for (unsigned part = 0; part < 2; part++)
+        put_part(k, index, found[part][turn[part]], turn[part], part, flip, signs, 0, out);
+    return out->cost < above;
 }
 
-/* δᵀ A δ − 2 δᵀ b for δ = c − p; left: b − A δ. */
-TARGET static inline float exact(const float *c, const float *p, const float *b, const float *m, size_t stride, unsigned unit, float *left)
+/* δᵀ A δ − 2 δᵀ b for δ = c − p. */
+TARGET static inline float exact(const float *c, const float *p, const float *b, const float *m, size_t stride, unsigned unit)
 {
     float d[8], y[8] = {0}, sum = 0;
     for (unsigned i = 0; i < unit; i++)
@@ -183,10 +190,8 @@ TARGET static inline float exact(const float *c, const float *p, const float *b,
         for (unsigned j = 0; j < 4; j++)
             for (unsigned i = 0; i < 4; i++)
                 y[i] += d[j] * m[j * stride + i];
-    for (unsigned i = 0; i < unit; i++) {
+    for (unsigned i = 0; i < unit; i++)
         sum += d[i] * (y[i] - 2 * b[i]);
-        left[i] = b[i] - y[i];
-    }
     return sum;
 }
 
@@ -194,35 +199,26 @@ TARGET static inline float exact(const float *c, const float *p, const float *b,
 #define EACH_SIDE(side, k, below) \
     for (unsigned side = (below) > 0; side <= ((below) < 0 ? (k)->signs == QN_IQ_SHIFT : (unsigned)(below)); side++)
 
-/* The best c that is found for δᵀ A δ − 2 δᵀ b, δ = c − p: the nearest by A's diagonal as seen from p, then `rounds` − 1 times as seen from the best so
- * far: all that one column changes is exact then. */
-TARGET static void choose(const work *w, const float *p, const float *b, const float *m, size_t stride, int below, unsigned rounds, choice *best)
+/* A good c for δᵀ A δ − 2 δᵀ b, δ = c − p: the nearest by A's diagonal as seen from p. That is exact for what one column changes, so that it is a step of
+ * descent where p is what there is: with `better`, only c that the diagonal takes for better than p. Its cost is then that of all of A, FAR where there is none. */
+TARGET static void choose(const work *w, const float *p, const float *b, const float *m, size_t stride, int below, bool better, choice *best)
 {
     const qn_iq_kind *k = w->k;
     const unsigned unit = k->unit;
-    float a[8], x[8];
+    float a[8], x[8], above = 0;
     best->cost = FAR;
     for (unsigned i = 0; i < unit; i++) {
-        a[i] = m[i * stride + i] > w->floor ? m[i * stride + i] : w->floor;
-        x[i] = p[i] + b[i] / a[i];
+        const float step = b[i] / (a[i] = m[i * stride + i] > w->floor ? m[i * stride + i] : w->floor);
+        x[i] = p[i] + step;
+        above += b[i] * step;
     }
-    for (unsigned round = 0; round < rounds; round++) {
-        bool better = false;
-        float next[8], left[8];
-        EACH_SIDE(side, k, below) {
-            choice c;
-            nearest(k, w->index, x, a, side, &c);
-            c.cost = exact(c.c, p, b, m, stride, unit, left);
-            if (c.cost >= best->cost)
-                continue;
+    EACH_SIDE(side, k, below) {
+        choice c;
+        if (!nearest(k, w->index, x, a, side, better ? above : FAR, &c))
+            continue;
+        c.cost = exact(c.c, p, b, m, stride, unit);
+        if (c.cost < best->cost)
             *best = c;
-            memcpy(next, left, sizeof next);
-            better = true;
-        }
-        if (!better || round + 1 == rounds)
-            break;
-        for (unsigned i = 0; i < unit; i++)
-            x[i] = best->c[i] + next[i] / a[i];
     }
 }
 
@@ -232,8 +228,7 @@ TARGET static void choose_alone(const work *w, const float *p, const float *a, i
     best->cost = FAR;
     EACH_SIDE(side, w->k, below) {
         choice c;
-        nearest(w->k, w->index, p, a, side, &c);
-        if (c.cost < best->cost)
+        if (nearest(w->k, w->index, p, a, side, best->cost, &c))
             *best = c;
     }
 }
@@ -284,7 +279,7 @@ TARGET static float try_sub(work *w, uint32_t j0, const float *u, unsigned s, in
             }
             choose_alone(w, x, a, below, o);
         } else {
-            choose(w, x, none, w->p->metric + (size_t)(j0 + j) * unit, unit, below, w->rounds, o);
+            choose(w, x, none, w->p->metric + (size_t)(j0 + j) * unit, unit, below, false, o);
         }
         loss += square * o->cost;
         if (loss >= limit)
@@ -308,17 +303,6 @@ TARGET static unsigned guess(const work *w, uint32_t j0, const float *u)
     }
     const float s = ((float)sqrt(sum / weight) * w->k->typical / w->d - w->k->scale0) / w->k->scale1 + 0.5f;
     return s > (float)w->k->top ? w->k->top : s > 0 ? (unsigned)s : 0;
-}
-
-/* +1 where a larger scale suits r better, else −1. */
-TARGET static int growing(const work *w, uint32_t j0, const float *u, const float *r)
-{
-    float with = 0, square = 0;
-    for (uint32_t j = 0; j < w->k->sub; j++) {
-        with += w->m->diag[j0 + j] * u[j] * r[j];
-        square += w->m->diag[j0 + j] * r[j] * r[j];
-    }
-    return with > square ? 1 : -1;
 }
 
 /* All columns, with w->d: c, r, and the fields. Scale codes are tried from a guess on, the way that least squares points to, as long as it gets better. */
@@ -483,7 +467,7 @@ TARGET static unsigned sweep_units(work *w)
         choice o;
         for (unsigned i = 0; i < unit; i++)
             b[i] = w->g[j + i] * inverse;
-        choose(w, w->c + j, b, w->m->m + (size_t)j * QN_IQ_COLS + j, QN_IQ_COLS, k->shared_shift ? w->f.below[j / 8] : -1, 1, &o);
+        choose(w, w->c + j, b, w->m->m + (size_t)j * QN_IQ_COLS + j, QN_IQ_COLS, k->shared_shift ? w->f.below[j / 8] : -1, true, &o);
         if (!(o.cost < 0))
             continue;
         take(w, j, &o);
@@ -491,6 +475,69 @@ TARGET static unsigned sweep_units(work *w)
             r[i] = scale * o.c[i];
         move(w, j, unit, r);
         moved++;
+    }
+    return moved;
+}
+
+/* A sub-block with another scale code or shift: its points are kept, then each unit may go where that suits it better. Taken if the loss falls. */
+TARGET static bool retry(work *w, uint32_t b, unsigned s, unsigned below)
+{
+    const qn_iq_kind *k = w->k;
+    const uint32_t j0 = b * k->sub, unit = k->unit;
+    const float *m = w->m->m + (size_t)j0 * QN_IQ_COLS + j0;
+    const float scale = scale_of(w, s), inverse = 1 / scale;
+    const float shift = !k->shared_shift ? 0 : ((float)w->f.below[j0 / 8] - (float)below) * 0.25f;
+    float g[32], c[32], r[32], y[32] = {0}, change = 0;
+    choice o[8];
+    bool moved[8];
+    for (uint32_t j = 0; j < k->sub; j++) {
+        c[j] = w->c[j0 + j] + shift;
+        r[j] = scale * c[j];
+    }
+    for (uint32_t j = 0; j < k->sub; j++)
+        axpy(y, m + (size_t)j * QN_IQ_COLS, r[j] - w->r[j0 + j], k->sub);
+    for (uint32_t j = 0; j < k->sub; j++) {
+        g[j] = w->g[j0 + j] - y[j];
+        change += (r[j] - w->r[j0 + j]) * (y[j] - 2 * w->g[j0 + j]);
+    }
+    for (uint32_t j = 0, u = 0; j < k->sub; j += unit, u++) {
+        float at[8];
+        for (unsigned i = 0; i < unit; i++)
+            at[i] = g[j + i] * inverse;
+        choose(w, c + j, at, m + (size_t)j * QN_IQ_COLS + j, QN_IQ_COLS, k->shared_shift ? (int)below : -1, true, &o[u]);
+        moved[u] = o[u].cost < 0;
+        if (!moved[u])
+            continue;
+        change += scale * scale * o[u].cost;
+        for (unsigned i = 0; i < unit; i++) {
+            axpy(g, m + (size_t)(j + i) * QN_IQ_COLS, r[j + i] - scale * o[u].c[i], k->sub);
+            r[j + i] = scale * o[u].c[i];
+        }
+    }
+    if (!(change < 0))
+        return false;
+    w->f.scale[b] = (uint8_t)s;
+    memcpy(w->c + j0, c, k->sub * sizeof *c);
+    if (k->shared_shift)
+        memset(w->f.below + j0 / 8, (int)below, k->sub / 8);
+    for (uint32_t j = 0, u = 0; j < k->sub; j += unit, u++)
+        if (moved[u])
+            take(w, j0 + j, &o[u]);
+    move(w, j0, k->sub, r);
+    return true;
+}
+
+TARGET static unsigned sweep_retries(work *w)
+{
+    const qn_iq_kind *k = w->k;
+    unsigned moved = 0;
+    for (uint32_t b = 0; b < QN_IQ_COLS / k->sub; b++) {
+        if (k->shared_shift)
+            moved += retry(w, b, w->f.scale[b], !w->f.below[b * k->sub / 8]);
+        if (w->f.scale[b] < k->top && retry(w, b, w->f.scale[b] + 1u, w->f.below[b * k->sub / 8]))
+            moved++;
+        else if (w->f.scale[b] > 0)
+            moved += retry(w, b, w->f.scale[b] - 1u, w->f.below[b * k->sub / 8]);
     }
     return moved;
 }
@@ -518,7 +565,6 @@ TARGET void ENCODE(const qn_iq_kind *k, const qn_span_metric *m, const float *t,
     w->m = m;
     w->p = m->m ? m->prepared : NULL;
     w->t = t;
-    w->rounds = (unsigned)QN_IQ_TUNE(1, 2);
     double diag = 0;
     float most = 0;
     for (uint32_t j = 0; j < QN_IQ_COLS; j++)
@@ -539,17 +585,19 @@ TARGET void ENCODE(const qn_iq_kind *k, const qn_span_metric *m, const float *t,
     kept best = {.loss = INFINITY};
     set_d(w, d0);
     if (w->d > 0)
-        for (unsigned start = 0; start < (unsigned)QN_IQ_TUNE(3, 2); start++) {
-            w->wide = (unsigned)(start ? QN_IQ_TUNE(7,2): QN_IQ_TUNE(6,2));
+        for (unsigned start = 0; start < (unsigned)QN_IQ_TUNE(3, 1); start++) {
+            w->wide = (unsigned)QN_IQ_TUNE(6, 2);
             w->again = start && QN_IQ_TUNE(5, 0) > 0;
             pass(w);
             fit_d(w);
             keep_if_better(w, &best);
         }
     if (w->d > 0 && m->m)
-        for (unsigned sweep = 0; sweep < (unsigned)QN_IQ_TUNE(4, 3); sweep++) {
+        for (unsigned sweep = 0; sweep < (unsigned)QN_IQ_TUNE(4, 5); sweep++) {
             sweep_scales(w);
-            const unsigned moved = sweep_units(w);
+            unsigned moved = sweep_units(w);
+            if (sweep < (unsigned)QN_IQ_TUNE(8, 3))
+                moved += sweep_retries(w);
             fit_d(w);
             keep_if_better(w, &best);
             if (!moved)
