@@ -259,11 +259,9 @@ static void extend(struct work *w, uint32_t v0, const struct step *s, struct pat
     to->min[k] = (uint8_t)s->min;
     for (uint32_t i = 0; i < y->width; i++) {
         to->level[m->order[v0 + i]] = s->level[i];
-        if (m->feed) {
-            const float *feed = m->feed + (size_t)(v0 + i) * m->n;
-            for (uint32_t v = v0 + y->width; v < m->n; v++)
-                to->u[v] += s->e[i] * feed[v];
-        }
+        const uint32_t after = v0 + y->width;
+        if (m->feed && after < m->n)
+            (m->kern ? m->kern->add : qn_span_add_c)(to->u + after, m->feed + (size_t)(v0 + i) * m->n + after, s->e[i], m->n - after);
     }
 }
 
@@ -401,7 +399,7 @@ static void prepare(struct work *w, const qn_k_layout *y, const qn_span_metric *
 {
     w->y = y;
     w->m = m;
-    w->kern = qn_k_kern_for(0);
+    w->kern = m->kern ? m->kern->k : qn_k_kern_for(0);
     for (uint32_t j = 0; j < m->n; j++)
         w->t[j] = t[j] > LARGEST ? LARGEST : t[j] < -LARGEST ? -LARGEST : t[j];
     for (uint32_t v = 0; v < m->n; v++) {
@@ -423,12 +421,12 @@ void qn_k_solve(const qn_k_layout *y, const qn_span_metric *m, const float *t, q
         pair[m->order[v0] / y->width] = w->kern->guess(y, y->width, w->tv + v0, w->wv + v0);
     w->best.loss = INFINITY;
     qn_k_fields from = {0};
-    for (unsigned rank = 0; rank < 3; rank++) {
+    for (unsigned rank = 0; rank < /*@RANK*/3; rank++) {
         choose(y, pair, rank, &from);
         pass(w, &from, true, 1);
         keep(w);
     }
-    for (unsigned turn = 0; turn < 3; turn++) {
+    for (unsigned turn = 0; turn < /*@TURN*/3; turn++) {
         from = w->best.f;
         refit(w, &from);
         pass(w, &from, false, 1);
@@ -438,9 +436,9 @@ void qn_k_solve(const qn_k_layout *y, const qn_span_metric *m, const float *t, q
     if (m->m) {
         from = w->best.f;
         refit(w, &from);
-        pass(w, &from, false, 4);
+        pass(w, &from, false, /*@B*/4);
         keep(w);
-        polish(w, 3);
+        polish(w, /*@POL*/3);
     }
     evaluate(w, &w->best);
     *f = w->best.f;
