@@ -32,6 +32,11 @@ typedef struct qn_levels_answer {
 void qn_levels_encode(const qn_levels *l, const qn_span_metric *m, const float *t, qn_levels_answer *a, float *r, void *scratch);
 #define QN_LEVELS_SCRATCH ((size_t)64 << 10)
 
+/* Its variants, which give the same. */
+void qn_levels_encode_c(const qn_levels *l, const qn_span_metric *m, const float *t, qn_levels_answer *a, float *r, void *scratch);
+void qn_levels_encode_avx2(const qn_levels *l, const qn_span_metric *m, const float *t, qn_levels_answer *a, float *r, void *scratch);
+void qn_levels_encode_avx512(const qn_levels *l, const qn_span_metric *m, const float *t, qn_levels_answer *a, float *r, void *scratch);
+
 /* To the nearest binary16, never beyond its range. */
 float qn_levels_half(float d);
 
