@@ -123,6 +123,16 @@ def write_model(a, head_bytes, head, tensors, to):
             f.write(np.ascontiguousarray(tensors[name]).tobytes())
 
 
+PARTS = {"attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj",
+         "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj"}
+
+
+def model_name(name):
+    """Names of GGUF, as the file has them, to those of the folder."""
+    block, layer, part = (name.split(".") + ["", ""])[:3]
+    return f"model.layers.{layer}.{PARTS[part]}.weight" if block == "blk" and part in PARTS else name
+
+
 def read_imatrix(a):
     """The older format: entries of name, calls, values; values are sums over the calls."""
     path = a.work / "imatrix.dat"
@@ -134,40 +144,24 @@ def read_imatrix(a):
         name = raw[at + 4:at + 4 + n].decode()
         calls, count = struct.unpack_from("<ii", raw, at + 4 + n)
         at += 12 + n
-        out[name] = (np.frombuffer(raw, np.float32, count, at) / max(calls, 1)).astype(np.float32)
+        out[model_name(name)] = (np.frombuffer(raw, np.float32, count, at) / max(calls, 1)).astype(np.float32)
         at += 4 * count
     return out
 
 
-def read_dump(raw):
-    at, out = 0, {}
+def read_dump(raw, length):
+    at = 0
     while at < len(raw):
         end = raw.index(b"\n", at)
-        name, kind, rows, cols = raw[at:end].decode().split(" ")
-        out[name] = (kind, int(rows), int(cols), end + 1)
-        # the length follows from the type, which the caller knows
+        name, _, rows, cols = raw[at:end].decode().split(" ")
         at = end + 1
-        yield name, kind, int(rows), int(cols), at
-        at += LENGTH[0](int(rows), int(cols))
-
-
-LENGTH = [None]
+        yield name, int(rows), int(cols), at
+        at += length(int(rows), int(cols))
 
 
 def divergence(a, model):
     out = run(a.build / "cli/quern", "eval", model, "--against", a.model, "--data", a.text, "--context", a.context, "--chunks", a.chunks, "--json")
-    return json.loads(out)["against"]["kl"]["mean"] if False else find_kl(json.loads(out))
-
-
-def find_kl(j):
-    for key, v in j.items():
-        if isinstance(v, dict):
-            r = find_kl(v)
-            if r is not None:
-                return r
-        elif key in ("kld", "mean_kl", "kl", "kld_mean", "divergence"):
-            return float(v)
-    return None
+    return json.loads(out)["reference"]["kl"]["value"]
 
 
 # --- a type -----------------------------------------------------------------------------------------------------------
@@ -181,22 +175,19 @@ def one_type(a, so, name, model, imatrix):
     recipe.write_text("\n".join(lines) + "\n")
     packed = a.work / f"{name}.quern"
     stats = [] if a.no_imatrix else [f"--stats={a.stats}"]
-    began = time.process_time()
     run(a.build / "cli/quern", "compress", a.model, "-o", packed, "--force", f"--recipe={recipe}", *stats)
     raw = run(a.build / "bench/blocks", "dump", packed)
-    LENGTH[0] = lambda rows, cols: rows * so.ggml_row_size(TYPES[name], cols)
+    length = lambda rows, cols: rows * so.ggml_row_size(TYPES[name], cols)
     run(a.build / "cli/quern", "decompress", packed, "-o", a.work / "back", "--force")
     back = read_safetensors(a.work / "back/model.safetensors")[2]
     ours, theirs, n_bytes, n_weights, took = dict(tensors), dict(tensors), 0, 0, 0.0
     so.ggml_quantize_init(TYPES[name])
-    for tensor, kind, rows, cols, at in read_dump(raw):
+    for tensor, rows, cols, at in read_dump(raw, length):
         w = np.ascontiguousarray(tensors[tensor])
-        size = LENGTH[0](rows, cols)
+        size = length(rows, cols)
         ours[tensor] = decode(so, name, np.frombuffer(raw, np.uint8, size, at), w.shape)
         if ours[tensor].tobytes() != back[tensor].tobytes():
-            same = np.array_equal(ours[tensor], back[tensor])
-            if not same:
-                sys.exit(f"gguf_types: {name}: {tensor} is decoded otherwise by the peer's library")
+            sys.exit(f"gguf_types: {name}: {tensor} is decoded otherwise by the peer's library")
         im = None if a.no_imatrix else np.ascontiguousarray(imatrix[tensor])
         if im is None and name in NEEDS_IMATRIX:
             im = np.ones(cols, np.float32)

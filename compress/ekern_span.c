@@ -28,7 +28,7 @@ __attribute__((target("avx512f,avx512vl,avx512dq,prefer-vector-width=512"))) sta
 
 void qn_ekern_span_init(qn_span_kern *k, unsigned cpu)
 {
-    *k = (qn_span_kern){qn_span_add_c, qn_k_kern_for(cpu)};
+    *k = (qn_span_kern){.add = qn_span_add_c, .cpu = cpu, .k = qn_k_kern_for(cpu)};
 #if defined(__x86_64__) && defined(__GNUC__)
     if (cpu & QN_CPU_AVX2)
         k->add = add_avx2;

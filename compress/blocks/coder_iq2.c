@@ -44,7 +44,7 @@ static void pack_s(const qn_iq_fields *f, uint8_t *b)
 
 static const qn_iq_kind iq2_xxs = {
     .grid = qn_grid_iq2_xxs, .points = 256, .bits = 2, .values = 8, .unit = 8, .sub = 32, .top = 15, .signs = QN_IQ_EVEN,
-    .scale0 = 0.125f, .scale1 = 0.25f, .typical = 0.055f, .level = {8, 25, 43}, .pack = pack_xxs, .decode = qn_block_iq2_xxs,
+    .scale0 = 0.125f, .scale1 = 0.25f, .typical = 0.0445f, .level = {8, 25, 43}, .pack = pack_xxs, .decode = qn_block_iq2_xxs,
 };
 
 static void encode_iq2_xxs(const qn_span_metric *m, const float *t, uint8_t *blocks, float *r, void *scratch)
@@ -56,7 +56,7 @@ const qn_block_coder qn_coder_iq2_xxs = {"iq2_xxs", QN_IQ2_XXS, QN_IQ_SCRATCH, e
 
 static const qn_iq_kind iq2_xs = {
     .grid = qn_grid_iq2_xs, .points = 512, .bits = 2, .values = 8, .unit = 8, .sub = 16, .top = 15, .signs = QN_IQ_EVEN,
-    .scale0 = 0.125f, .scale1 = 0.25f, .typical = 0.055f, .level = {8, 25, 43}, .pack = pack_xs, .decode = qn_block_iq2_xs,
+    .scale0 = 0.125f, .scale1 = 0.25f, .typical = 0.0445f, .level = {8, 25, 43}, .pack = pack_xs, .decode = qn_block_iq2_xs,
 };
 
 static void encode_iq2_xs(const qn_span_metric *m, const float *t, uint8_t *blocks, float *r, void *scratch)
@@ -68,7 +68,7 @@ const qn_block_coder qn_coder_iq2_xs = {"iq2_xs", QN_IQ2_XS, QN_IQ_SCRATCH, enco
 
 static const qn_iq_kind iq2_s = {
     .grid = qn_grid_iq2_s, .points = 1024, .bits = 2, .values = 8, .unit = 8, .sub = 16, .top = 15, .signs = QN_IQ_FREE,
-    .scale0 = 0.125f, .scale1 = 0.25f, .typical = 0.055f, .level = {8, 25, 43}, .pack = pack_s, .decode = qn_block_iq2_s,
+    .scale0 = 0.125f, .scale1 = 0.25f, .typical = 0.0445f, .level = {8, 25, 43}, .pack = pack_s, .decode = qn_block_iq2_s,
 };
 
 static void encode_iq2_s(const qn_span_metric *m, const float *t, uint8_t *blocks, float *r, void *scratch)

@@ -22,10 +22,8 @@ typedef enum qn_iq_signs {
 typedef struct qn_iq_index {
     uint16_t halves;                    /* numbers a half may have: 81 or 64                          */
     uint16_t begin[QN_IQ_HALVES + 1];   /* entries of first half h are begin[h] … begin[h + 1] − 1     */
-    struct {
-        uint16_t second, point;         /* second half; index of the point in the type's grid         */
-    } entry[QN_IQ_POINTS];
-    uint16_t first[QN_IQ_POINTS];       /* by entry: its first half                                   */
+    uint8_t second[QN_IQ_POINTS];       /* by entry: its second half                                  */
+    uint16_t point[QN_IQ_POINTS];       /* by entry: its index in the type's grid                     */
 } qn_iq_index;
 
 /* What a block says. */

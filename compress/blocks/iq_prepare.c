@@ -40,9 +40,8 @@ static void make_all(void)
         memcpy(x->begin, at, sizeof at);
         for (unsigned p = 0; p < sets[g].points; p++) {
             const unsigned h = half_of(sets[g].grid[p], bits, values, 0), e = at[h]++;
-            x->entry[e].second = (uint16_t)half_of(sets[g].grid[p], bits, values, 1);
-            x->entry[e].point = (uint16_t)p;
-            x->first[e] = (uint16_t)h;
+            x->second[e] = (uint8_t)half_of(sets[g].grid[p], bits, values, 1);
+            x->point[e] = (uint16_t)p;
         }
     }
 }

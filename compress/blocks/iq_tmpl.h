@@ -6,13 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- the nearest points of a set ---- */
-
-typedef struct hit {
-    float cost;
-    uint16_t first, second, point;
-    bool odd;
-} hit;
+/* ---- the nearest point of a set ---- */
 
 typedef struct tables { /* by half: what its levels cost; what the cheapest change of sign among them costs */
     float cost[2][TABLE], flip[2][TABLE];
@@ -26,180 +20,164 @@ TARGET static inline void pair8(const float *x, const float *y, bool least, floa
             t[8 * b + a] = least ? (x[a] < y[b] ? x[a] : y[b]) : x[a] + y[b];
 }
 
-/* Three levels each, of four columns. */
+/* Three levels each, of four columns; writes some floats more. */
 TARGET static inline void quad3(const float (*x)[8], bool least, float *t)
 {
-    float p[2][9];
+    float p[2][24];
     for (unsigned k = 0; k < 2; k++)
         for (unsigned b = 0; b < 3; b++)
-            for (unsigned a = 0; a < 3; a++) {
+            for (unsigned a = 0; a < 4; a++) {
                 const float u = x[2 * k][a], v = x[2 * k + 1][b];
                 p[k][3 * b + a] = least ? (u < v ? u : v) : u + v;
             }
     for (unsigned b = 0; b < 9; b++)
-        for (unsigned a = 0; a < 9; a++)
+        for (unsigned a = 0; a < 12; a++)
             t[9 * b + a] = least ? (p[0][a] < p[1][b] ? p[0][a] : p[1][b]) : p[0][a] + p[1][b];
 }
 
 TARGET static inline void fill(const qn_iq_kind *k, const float (*x)[8], bool least, float (*t)[TABLE])
 {
-    for (unsigned h = 0; h < 2; h++) {
-        if (k->values == 8) {
-            quad3(x + 4 * h, least, t[h]);
-            for (unsigned i = 81; i < TABLE; i++)
-                t[h][i] = FAR;
-        } else {
-            pair8(x[2 * h], x[2 * h + 1], least, t[h]);
-            for (unsigned i = 64; i < TABLE; i++)
-                t[h][i] = FAR;
-        }
+    if (k->values == 8) {
+        quad3(x, least, t[0]);
+        quad3(x + 4, least, t[1]);
+    } else {
+        pair8(x[0], x[1], least, t[0]);
+        pair8(x[2], x[3], least, t[1]);
     }
 }
 
-TARGET static inline float least_of(const float *t)
+/* A point's cost in the upper half, its entry in the lower: comparing these picks the cheaper one, and the first of equal ones, without a branch. */
+static inline uint64_t key(float cost, unsigned entry)
 {
-    float m[8];
-    for (unsigned l = 0; l < 8; l++)
-        m[l] = t[l];
-    for (unsigned i = 8; i < TABLE; i += 8)
-        for (unsigned l = 0; l < 8; l++)
-            m[l] = t[i + l] < m[l] ? t[i + l] : m[l];
-    for (unsigned s = 4; s; s /= 2)
-        for (unsigned l = 0; l < s; l++)
-            m[l] = m[l + s] < m[l] ? m[l + s] : m[l];
-    return m[0];
+    return (uint64_t)qn_f32_bits(cost) << 16 | entry;
 }
 
-/* The `keep` cheapest points, cheapest first; with an odd number of minuses against that of the targets when `odd`. Exact: a first half is skipped
- * only when it costs too much with the cheapest second half there is. */
-TARGET static unsigned search(const qn_iq_index *x, const tables *t, bool odd, unsigned keep, hit *out)
+TARGET static inline uint64_t scan(const qn_iq_index *x, const tables *t, bool odd, unsigned h, uint64_t best)
 {
-    const float *t1 = t->cost[0], *t2 = t->cost[1], *f1 = t->flip[0], *f2 = t->flip[1];
-    const float low1 = least_of(t1), low2 = least_of(t2);
-    float limit = FAR;
-    unsigned n = 0, h0 = 0;
-    while (t1[h0] > low1)
-        h0++;
-    for (unsigned k = 0; k <= x->halves; k++) {
-        const unsigned h = k ? k - 1 : h0;
-        if (t1[h] + low2 >= limit || (k && h == h0))
-            continue;
-        for (unsigned e = x->begin[h]; e < x->begin[h + 1]; e++) {
-            const unsigned second = x->entry[e].second;
-            float c = t1[h] + t2[second];
-            if (odd)
-                c += f1[h] < f2[second] ? f1[h] : f2[second];
-            if (c >= limit)
-                continue;
-            unsigned at = n < keep ? n++ : keep - 1;
-            for (; at > 0 && out[at - 1].cost > c; at--)
-                out[at] = out[at - 1];
-            out[at] = (hit){.cost = c, .first = (uint16_t)h, .second = (uint16_t)second, .point = x->entry[e].point, .odd = odd};
-            if (n == keep)
-                limit = out[keep - 1].cost;
-        }
+    const float t1 = t->cost[0][h], f1 = t->flip[0][h];
+    for (unsigned e = x->begin[h]; e < x->begin[h + 1]; e++) {
+        const unsigned second = x->second[e];
+        float c = t1 + t->cost[1][second];
+        if (odd)
+            c += f1 < t->flip[1][second] ? f1 : t->flip[1][second];
+        const uint64_t now = key(c, e);
+        best = now < best ? now : best;
     }
-    return n;
+    return best;
+}
+
+/* The cheapest point, if there is one below `above`; with an odd number of minuses against that of the targets when `odd`. low1, low2: the cheapest halves.
+ * Exact: a first half is skipped only when it costs too much with the cheapest second half there is. */
+TARGET static inline uint64_t search(const qn_iq_index *x, const tables *t, bool odd, unsigned low1, unsigned low2, float above)
+{
+    const float *t1 = t->cost[0], least = t->cost[1][low2];
+    if (t1[low1] + least >= above)
+        return key(above, 0);
+    uint64_t best = scan(x, t, odd, low1, key(above, 0));
+    const float limit = qn_bits_f32((uint32_t)(best >> 16));
+    uint8_t some[QN_IQ_HALVES + 1];
+    unsigned n = 0;
+    for (unsigned h = 0; h < x->halves; h++) {
+        some[n] = (uint8_t)h;
+        n += t1[h] + least < limit;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        const unsigned h = some[i];
+        if (h != low1 && t1[h] + least <= qn_bits_f32((uint32_t)(best >> 16)))
+            best = scan(x, t, odd, h, best);
+    }
+    return best;
 }
 
 /* ---- units ---- */
 
-static void put_part(const qn_iq_kind *k, const hit *h, unsigned part, const float (*flip)[8], unsigned signs, float shift, choice *o)
+static inline void put_part(const qn_iq_kind *k, const qn_iq_index *x, uint64_t found, bool odd, unsigned part, const float (*flip)[8],
+                            unsigned signs, float shift, choice *o)
 {
-    const unsigned packed = k->grid[h->point], mask = (1u << k->bits) - 1, from = part * k->values;
-    unsigned least = 0, at = 0;
+    const unsigned point = x->point[found & 0xffff], packed = k->grid[point], mask = (1u << k->bits) - 1, from = part * k->values;
+    unsigned at = 0, s = signs >> from & ((1u << k->values) - 1);
+    float least = FAR;
     for (unsigned i = 0; i < k->values; i++) {
         const unsigned l = packed >> k->bits * i & mask;
         o->c[from + i] = k->level[l] + shift;
-        if (h->odd && (i == 0 || flip[from + i][l] < flip[from + at][least])) {
+        if (odd && flip[from + i][l] < least) {
             at = i;
-            least = l;
+            least = flip[from + i][l];
         }
     }
-    if (k->signs == QN_IQ_SHIFT) {
-        o->index[part] = h->point;
-        return;
-    }
-    unsigned s = signs >> from & ((1u << k->values) - 1);
-    if (h->odd)
-        s ^= 1u << at;
-    for (unsigned i = 0; i < k->values; i++)
-        if (s >> i & 1)
-            o->c[from + i] = -o->c[from + i];
-    o->index[part] = h->point;
+    s ^= (unsigned)odd << at;
+    o->index[part] = (uint16_t)point;
     o->signs = (uint8_t)(o->signs | s << from);
+    for (unsigned i = 0; i < k->values; i++)
+        o->c[from + i] = s >> i & 1 ? -o->c[from + i] : o->c[from + i];
 }
 
-/* The `keep` (at most KEEP) choices nearest to x, where column i weighs a[i]; cheapest first. below: the shift. */
-TARGET static unsigned nearest(const qn_iq_kind *k, const qn_iq_index *index, const float *x, const float *a, bool below, unsigned keep, choice *out)
+/* The choice nearest to x, where column i weighs a[i]. below: the shift. False when none costs less than `above`. */
+TARGET static bool nearest(const qn_iq_kind *k, const qn_iq_index *index, const float *x, const float *a, bool below, float above, choice *out)
 {
     float cost[8][8], flip[8][8];
-    const unsigned unit = k->unit, levels = k->values == 8 ? 3 : 8;
-    const float shift = k->signs != QN_IQ_SHIFT ? 0 : below ? -0.125f : 0.125f;
+    uint8_t low[8];
+    const unsigned unit = k->unit, levels = k->values == 8 ? 4 : 8, base = k->values == 8 ? 3 : 8, half = k->values / 2;
+    const bool no_signs = k->signs == QN_IQ_SHIFT;
+    const float shift = !no_signs ? 0 : below ? -0.125f : 0.125f;
     unsigned signs = 0;
     for (unsigned i = 0; i < unit; i++) {
-        const bool minus = k->signs != QN_IQ_SHIFT && x[i] < 0;
+        const bool minus = !no_signs && x[i] < 0;
         const float v = minus ? -x[i] : x[i];
         signs |= (unsigned)minus << i;
+        unsigned at = 0;
         for (unsigned l = 0; l < levels; l++) {
             const float e = v - (k->level[l] + shift);
             cost[i][l] = a[i] * e * e;
             flip[i][l] = 4 * a[i] * v * k->level[l];
         }
+        for (unsigned l = 1; l < base; l++)
+            at = cost[i][l] < cost[i][at] ? l : at;
+        low[i] = (uint8_t)at;
     }
     tables t;
+    *out = (choice){.below = below};
     if (k->unit == k->values) {
         const bool odd = k->signs == QN_IQ_EVEN && __builtin_parity(signs);
-        hit h[KEEP];
+        unsigned low1 = 0, low2 = 0;
+        for (unsigned i = half; i-- > 0;) {
+            low1 = low1 * base + low[i];
+            low2 = low2 * base + low[half + i];
+        }
         fill(k, cost, false, t.cost);
         if (odd)
             fill(k, flip, true, t.flip);
-        const unsigned n = search(index, &t, odd, keep, h);
-        for (unsigned i = 0; i < n; i++) {
-            out[i] = (choice){.cost = h[i].cost, .below = below};
-            put_part(k, &h[i], 0, flip, signs, shift, &out[i]);
-        }
-        return n;
+        const uint64_t found = odd ? search(index, &t, true, low1, low2, above) : search(index, &t, false, low1, low2, above);
+        out->cost = qn_bits_f32((uint32_t)(found >> 16));
+        put_part(k, index, found, odd, 0, flip, signs, shift, out);
+        return out->cost < above;
     }
-    /* Two points with eight signs: each with both parities, then the pairs. */
-    hit h[2][2][2];
+    /* Two points with eight signs: each for itself; where these would make an odd number of minuses, also with one turned, in either. */
+    uint64_t found[2][2];
     const bool odd = __builtin_parity(signs);
-    const unsigned each = keep > 1 ? 2 : 1;
     for (unsigned part = 0; part < 2; part++) {
+        const unsigned low1 = low[4 * part] + 8u * low[4 * part + 1], low2 = low[4 * part + 2] + 8u * low[4 * part + 3];
         fill(k, cost + 4 * part, false, t.cost);
-        fill(k, flip + 4 * part, true, t.flip);
-        for (unsigned o = 0; o < 2; o++)
-            search(index, &t, o, each, h[part][o]);
+        found[part][0] = search(index, &t, false, low1, low2, above);
+        if (odd) {
+            fill(k, flip + 4 * part, true, t.flip);
+            found[part][1] = search(index, &t, true, low1, low2, above);
+        }
     }
-    struct {
-        float cost;
-        uint8_t a, b, o;
-    } pair[KEEP];
-    unsigned n = 0;
-    for (unsigned o = 0; o < 2; o++)
-        for (unsigned b = 0; b < each; b++)
-            for (unsigned c = 0; c < each; c++) {
-                const float sum = h[0][o][b].cost + h[1][o ^ odd][c].cost;
-                if (n == keep && sum >= pair[n - 1].cost)
-                    continue;
-                unsigned at = n < keep ? n++ : keep - 1;
-                for (; at > 0 && pair[at - 1].cost > sum; at--)
-                    pair[at] = pair[at - 1];
-                pair[at].cost = sum;
-                pair[at].a = (uint8_t)b;
-                pair[at].b = (uint8_t)c;
-                pair[at].o = (uint8_t)o;
-            }
-    for (unsigned i = 0; i < n; i++) {
-        out[i] = (choice){.cost = pair[i].cost};
-        put_part(k, &h[0][pair[i].o][pair[i].a], 0, flip, signs, 0, &out[i]);
-        put_part(k, &h[1][pair[i].o ^ odd][pair[i].b], 1, flip, signs, 0, &out[i]);
-    }
-    return n;
+    unsigned turn[2] = {0, 0};
+    float sum[2] = {0};
+    for (unsigned o = 0; o <= odd; o++)
+        sum[o] = qn_bits_f32((uint32_t)(found[0][o] >> 16)) + qn_bits_f32((uint32_t)(found[1][o ^ odd] >> 16));
+    if (odd)
+        turn[sum[0] < sum[1]] = 1;
+    out->cost = sum[turn[0]];
+    for (unsigned part = 0; part < 2; part++)
+        put_part(k, index, found[part][turn[part]], turn[part], part, flip, signs, 0, out);
+    return out->cost < above;
 }
 
-/* δᵀ A δ − 2 δᵀ b for δ = c − p; left: b − A δ. */
-TARGET static inline float exact(const float *c, const float *p, const float *b, const float *m, size_t stride, unsigned unit, float *left)
+/* δᵀ A δ − 2 δᵀ b for δ = c − p. */
+TARGET static inline float exact(const float *c, const float *p, const float *b, const float *m, size_t stride, unsigned unit)
 {
     float d[8], y[8] = {0}, sum = 0;
     for (unsigned i = 0; i < unit; i++)
@@ -212,47 +190,35 @@ TARGET static inline float exact(const float *c, const float *p, const float *b,
         for (unsigned j = 0; j < 4; j++)
             for (unsigned i = 0; i < 4; i++)
                 y[i] += d[j] * m[j * stride + i];
-    for (unsigned i = 0; i < unit; i++) {
+    for (unsigned i = 0; i < unit; i++)
         sum += d[i] * (y[i] - 2 * b[i]);
-        left[i] = b[i] - y[i];
-    }
     return sum;
 }
 
-/* The best c that is found for δᵀ A δ − 2 δᵀ b, δ = c − p: the nearest ones by A's diagonal as seen from p, tried with all of A, then again as seen from
- * the best of them. Its cost includes nothing of p. */
-TARGET static void choose(const work *w, const float *p, const float *b, const float *m, size_t stride, int below, unsigned rounds, choice *best)
+/* The shifts that are open: both, or the one of the sub-block. */
+#define EACH_SIDE(side, k, below) \
+    for (unsigned side = (below) > 0; side <= ((below) < 0 ? (k)->signs == QN_IQ_SHIFT : (unsigned)(below)); side++)
+
+/* A good c for δᵀ A δ − 2 δᵀ b, δ = c − p: the nearest by A's diagonal as seen from p. That is exact for what one column changes, so that it is a step of
+ * descent where p is what there is: with `better`, only c that the diagonal takes for better than p. Its cost is then that of all of A, FAR where there is none. */
+TARGET static void choose(const work *w, const float *p, const float *b, const float *m, size_t stride, int below, bool better, choice *best)
 {
     const qn_iq_kind *k = w->k;
     const unsigned unit = k->unit;
-    float a[8], x[8], left[KEEP][8];
-    choice c[KEEP];
+    float a[8], x[8], above = 0;
     best->cost = FAR;
     for (unsigned i = 0; i < unit; i++) {
-        a[i] = m[i * stride + i] > w->floor ? m[i * stride + i] : w->floor;
-        x[i] = p[i] + b[i] / a[i];
+        const float step = b[i] / (a[i] = m[i * stride + i] > w->floor ? m[i * stride + i] : w->floor);
+        x[i] = p[i] + step;
+        above += b[i] * step;
     }
-    for (unsigned round = 0; round < rounds; round++) {
-        bool better = false;
-        float next[8];
-        for (unsigned side = 0; side < 2; side++) {
-            if (below >= 0 ? side != (unsigned)below : side == 1 && k->signs != QN_IQ_SHIFT)
-                continue;
-            const unsigned n = nearest(k, w->index, x, a, side, w->keep, c);
-            for (unsigned i = 0; i < n; i++) {
-                const float cost = exact(c[i].c, p, b, m, stride, unit, left[i]);
-                if (cost >= best->cost)
-                    continue;
-                *best = c[i];
-                best->cost = cost;
-                memcpy(next, left[i], sizeof next);
-                better = true;
-            }
-        }
-        if (!better || round + 1 == rounds)
-            break;
-        for (unsigned i = 0; i < unit; i++)
-            x[i] = best->c[i] + next[i] / a[i];
+    EACH_SIDE(side, k, below) {
+        choice c;
+        if (!nearest(k, w->index, x, a, side, better ? above : FAR, &c))
+            continue;
+        c.cost = exact(c.c, p, b, m, stride, unit);
+        if (c.cost < best->cost)
+            *best = c;
     }
 }
 
@@ -260,11 +226,9 @@ TARGET static void choose(const work *w, const float *p, const float *b, const f
 TARGET static void choose_alone(const work *w, const float *p, const float *a, int below, choice *best)
 {
     best->cost = FAR;
-    for (unsigned side = 0; side < 2; side++) {
+    EACH_SIDE(side, w->k, below) {
         choice c;
-        if (below >= 0 ? side != (unsigned)below : side == 1 && w->k->signs != QN_IQ_SHIFT)
-            continue;
-        if (nearest(w->k, w->index, p, a, side, 1, &c) && c.cost < best->cost)
+        if (nearest(w->k, w->index, p, a, side, best->cost, &c))
             *best = c;
     }
 }
@@ -315,7 +279,7 @@ TARGET static float try_sub(work *w, uint32_t j0, const float *u, unsigned s, in
             }
             choose_alone(w, x, a, below, o);
         } else {
-            choose(w, x, none, w->p->metric + (size_t)(j0 + j) * unit, unit, below, w->rounds, o);
+            choose(w, x, none, w->p->metric + (size_t)(j0 + j) * unit, unit, below, false, o);
         }
         loss += square * o->cost;
         if (loss >= limit)
@@ -341,7 +305,7 @@ TARGET static unsigned guess(const work *w, uint32_t j0, const float *u)
     return s > (float)w->k->top ? w->k->top : s > 0 ? (unsigned)s : 0;
 }
 
-/* All columns, with w->d: c, r, and the fields. */
+/* All columns, with w->d: c, r, and the fields. Scale codes are tried from a guess on, the way that least squares points to, as long as it gets better. */
 TARGET static float pass(work *w)
 {
     const qn_iq_kind *k = w->k;
@@ -351,24 +315,22 @@ TARGET static float pass(work *w)
         const uint32_t j0 = b * k->sub;
         float u[32], r[2][32], best = FAR;
         choice o[2][8];
-        unsigned now = 0, at = 0, side_at = 0;
+        unsigned now = 0, at = 0;
         for (uint32_t j = 0; j < k->sub; j++)
             u[j] = w->t[j0 + j] + fed[j0 + j];
-        const unsigned s0 = guess(w, j0, u);
-        for (unsigned side = 0; side < (k->shared_shift ? 2u : 1u); side++)
-            for (unsigned way = 0; way < 2; way++)
-                for (unsigned s = way && s0 == 0 ? k->top + 1u : s0 - way; s <= k->top; s += way ? -1u : 1u) {
-                    const float loss = try_sub(w, j0, u, s, k->shared_shift ? (int)side : -1, best, o[now], r[now]);
-                    if (loss < best) {
-                        best = loss;
-                        at = s;
-                        side_at = side;
-                        now ^= 1;
-                    } else if (way || s > s0) {
-                        break;
-                    }
+        const unsigned s0 = w->again ? w->f.scale[b] : guess(w, j0, u);
+        for (unsigned side = 0; side < (k->shared_shift ? 2u : 1u); side++) {
+            const int below = k->shared_shift ? (int)side : -1;
+            const unsigned wide = w->plain ? 0 : w->wide, first = s0 > wide ? s0 - wide : 0, last = s0 + wide < k->top ? s0 + wide : k->top;
+            for (unsigned s = first; s <= last; s++) {
+                const float loss = try_sub(w, j0, u, s, below, best, o[now], r[now]);
+                if (loss < best) {
+                    best = loss;
+                    at = s;
+                    now ^= 1;
                 }
-        (void)side_at;
+            }
+        }
         w->f.scale[b] = (uint8_t)at;
         total += best;
         for (unsigned i = 0; i < units; i++)
@@ -505,7 +467,7 @@ TARGET static unsigned sweep_units(work *w)
         choice o;
         for (unsigned i = 0; i < unit; i++)
             b[i] = w->g[j + i] * inverse;
-        choose(w, w->c + j, b, w->m->m + (size_t)j * QN_IQ_COLS + j, QN_IQ_COLS, k->shared_shift ? w->f.below[j / 8] : -1, 1, &o);
+        choose(w, w->c + j, b, w->m->m + (size_t)j * QN_IQ_COLS + j, QN_IQ_COLS, k->shared_shift ? w->f.below[j / 8] : -1, true, &o);
         if (!(o.cost < 0))
             continue;
         take(w, j, &o);
@@ -513,6 +475,69 @@ TARGET static unsigned sweep_units(work *w)
             r[i] = scale * o.c[i];
         move(w, j, unit, r);
         moved++;
+    }
+    return moved;
+}
+
+/* A sub-block with another scale code or shift: its points are kept, then each unit may go where that suits it better. Taken if the loss falls. */
+TARGET static bool retry(work *w, uint32_t b, unsigned s, unsigned below)
+{
+    const qn_iq_kind *k = w->k;
+    const uint32_t j0 = b * k->sub, unit = k->unit;
+    const float *m = w->m->m + (size_t)j0 * QN_IQ_COLS + j0;
+    const float scale = scale_of(w, s), inverse = 1 / scale;
+    const float shift = !k->shared_shift ? 0 : ((float)w->f.below[j0 / 8] - (float)below) * 0.25f;
+    float g[32], c[32], r[32], y[32] = {0}, change = 0;
+    choice o[8];
+    bool moved[8];
+    for (uint32_t j = 0; j < k->sub; j++) {
+        c[j] = w->c[j0 + j] + shift;
+        r[j] = scale * c[j];
+    }
+    for (uint32_t j = 0; j < k->sub; j++)
+        axpy(y, m + (size_t)j * QN_IQ_COLS, r[j] - w->r[j0 + j], k->sub);
+    for (uint32_t j = 0; j < k->sub; j++) {
+        g[j] = w->g[j0 + j] - y[j];
+        change += (r[j] - w->r[j0 + j]) * (y[j] - 2 * w->g[j0 + j]);
+    }
+    for (uint32_t j = 0, u = 0; j < k->sub; j += unit, u++) {
+        float at[8];
+        for (unsigned i = 0; i < unit; i++)
+            at[i] = g[j + i] * inverse;
+        choose(w, c + j, at, m + (size_t)j * QN_IQ_COLS + j, QN_IQ_COLS, k->shared_shift ? (int)below : -1, true, &o[u]);
+        moved[u] = o[u].cost < 0;
+        if (!moved[u])
+            continue;
+        change += scale * scale * o[u].cost;
+        for (unsigned i = 0; i < unit; i++) {
+            axpy(g, m + (size_t)(j + i) * QN_IQ_COLS, r[j + i] - scale * o[u].c[i], k->sub);
+            r[j + i] = scale * o[u].c[i];
+        }
+    }
+    if (!(change < 0))
+        return false;
+    w->f.scale[b] = (uint8_t)s;
+    memcpy(w->c + j0, c, k->sub * sizeof *c);
+    if (k->shared_shift)
+        memset(w->f.below + j0 / 8, (int)below, k->sub / 8);
+    for (uint32_t j = 0, u = 0; j < k->sub; j += unit, u++)
+        if (moved[u])
+            take(w, j0 + j, &o[u]);
+    move(w, j0, k->sub, r);
+    return true;
+}
+
+TARGET static unsigned sweep_retries(work *w)
+{
+    const qn_iq_kind *k = w->k;
+    unsigned moved = 0;
+    for (uint32_t b = 0; b < QN_IQ_COLS / k->sub; b++) {
+        if (k->shared_shift)
+            moved += retry(w, b, w->f.scale[b], !w->f.below[b * k->sub / 8]);
+        if (w->f.scale[b] < k->top && retry(w, b, w->f.scale[b] + 1u, w->f.below[b * k->sub / 8]))
+            moved++;
+        else if (w->f.scale[b] > 0)
+            moved += retry(w, b, w->f.scale[b] - 1u, w->f.below[b * k->sub / 8]);
     }
     return moved;
 }
@@ -540,8 +565,6 @@ TARGET void ENCODE(const qn_iq_kind *k, const qn_span_metric *m, const float *t,
     w->m = m;
     w->p = m->m ? m->prepared : NULL;
     w->t = t;
-    w->keep = (unsigned)QN_IQ_TUNE(0, 4);
-    w->rounds = (unsigned)QN_IQ_TUNE(1, 2);
     double diag = 0;
     float most = 0;
     for (uint32_t j = 0; j < QN_IQ_COLS; j++)
@@ -562,15 +585,19 @@ TARGET void ENCODE(const qn_iq_kind *k, const qn_span_metric *m, const float *t,
     kept best = {.loss = INFINITY};
     set_d(w, d0);
     if (w->d > 0)
-        for (unsigned start = 0; start < (unsigned)QN_IQ_TUNE(3, 2); start++) {
+        for (unsigned start = 0; start < (unsigned)QN_IQ_TUNE(3, 1); start++) {
+            w->wide = (unsigned)QN_IQ_TUNE(6, 2);
+            w->again = start && QN_IQ_TUNE(5, 0) > 0;
             pass(w);
             fit_d(w);
             keep_if_better(w, &best);
         }
     if (w->d > 0 && m->m)
-        for (unsigned sweep = 0; sweep < (unsigned)QN_IQ_TUNE(4, 3); sweep++) {
+        for (unsigned sweep = 0; sweep < (unsigned)QN_IQ_TUNE(4, 5); sweep++) {
             sweep_scales(w);
-            const unsigned moved = sweep_units(w);
+            unsigned moved = sweep_units(w);
+            if (sweep < (unsigned)QN_IQ_TUNE(8, 3))
+                moved += sweep_retries(w);
             fit_d(w);
             keep_if_better(w, &best);
             if (!moved)
@@ -578,7 +605,7 @@ TARGET void ENCODE(const qn_iq_kind *k, const qn_span_metric *m, const float *t,
         }
     /* Never worse than rounding every unit for itself. */
     if (w->d > 0 && m->m) {
-        w->plain = true;
+        w->plain = w->again = true;
         pass(w);
         fit_d(w);
         keep_if_better(w, &best);

@@ -4,7 +4,7 @@
 
 #include "compress/blocks/iq.h"
 
-enum { TABLE = 88, KEEP = 16 };
+enum { TABLE = 96 };
 #define FAR 3e38f
 
 typedef struct choice { /* of one unit */
@@ -21,7 +21,8 @@ typedef struct work {
     const qn_iq_prepared *p;
     const float *t;
     bool plain;            /* as if nothing were fed back            */
-    unsigned keep, rounds;
+    bool again;            /* scale codes start from what they are      */
+    unsigned wide;
     float floor;           /* weight of a column that has none        */
     float d;               /* of f.d                                 */
     qn_iq_fields f;
@@ -33,5 +34,9 @@ extern float qn_iq_tune[16];
 #define QN_IQ_TUNE(i, v) (qn_iq_tune[i] != 0 ? qn_iq_tune[i] - 1 : (v))
 
 void qn_iq_encode_c(const qn_iq_kind *k, const qn_span_metric *m, const float *t, uint8_t *block, float *r, void *scratch);
+#if defined(__x86_64__) && defined(__GNUC__)
+void qn_iq_encode_avx2(const qn_iq_kind *k, const qn_span_metric *m, const float *t, uint8_t *block, float *r, void *scratch);
+void qn_iq_encode_avx512(const qn_iq_kind *k, const qn_span_metric *m, const float *t, uint8_t *block, float *r, void *scratch);
+#endif
 
 #endif
