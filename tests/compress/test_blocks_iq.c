@@ -93,9 +93,9 @@ Test(blocks_iq, packing_is_what_the_decoder_reads)
 /* The cheapest of all points for each sign parity that is wanted of the part: −1 for any. */
 static double brute_part(const qn_iq_kind *k, const float *x, const float *a, double shift, int odd, double *c)
 {
-    double best = INFINITY;
+    double best = (double)INFINITY;
     for (unsigned p = 0; p < k->points; p++) {
-        double sum = 0, turn = INFINITY, v[8];
+        double sum = 0, turn = (double)INFINITY, v[8];
         unsigned minus = 0, at = 0;
         for (unsigned i = 0; i < k->values; i++) {
             const bool neg = k->points != 2048 && x[i] < 0;
@@ -127,7 +127,7 @@ static double brute(const qn_iq_kind *k, const float *x, const float *a, double 
         return brute_part(k, x, a, shift, -1, c);
     if (k->values == 8)
         return brute_part(k, x, a, shift, 0, c);
-    double best = INFINITY;
+    double best = (double)INFINITY;
     for (int odd = 0; odd < 2; odd++) {
         double v[16];
         const double sum = brute_part(k, x, a, shift, odd, v) + brute_part(k, x + 4, a + 4, shift, odd, v + 4);
@@ -278,7 +278,7 @@ static double plain_sub(const qn_iq_kind *k, const float *t, const float *w, dou
     double loss = 0;
     for (unsigned j = 0; j < k->sub; j += k->unit) {
         float x[8], a[8];
-        double c[16], best = INFINITY;
+        double c[16], best = (double)INFINITY;
         for (unsigned i = 0; i < k->unit; i++) {
             x[i] = (float)((double)t[j + i] / scale);
             a[i] = w[j + i] > 0 ? w[j + i] : 1e-6f;
@@ -298,7 +298,7 @@ static void plain(const qn_iq_kind *k, const float *t, const float *w, float *r)
     const unsigned n = N / k->sub;
     for (unsigned b = 0; b < n; b++) {
         const float *x = t + b * k->sub;
-        double size = 0, best = INFINITY;
+        double size = 0, best = (double)INFINITY;
         for (unsigned i = 0; i < k->sub; i++)
             size = fmax(size, fabs((double)x[i]));
         scale[b] = 1e-9;
