@@ -1,6 +1,7 @@
 /* ekern_span.c: see ekern_span.h. One loop, compiled for several processors. */
 #include "compress/ekern_span.h"
 #include "base/cpu.h"
+#include "compress/blocks/coder_k.h"
 
 static inline __attribute__((always_inline)) void add(float *restrict to, const float *restrict row, float by, uint32_t n)
 {
@@ -27,13 +28,11 @@ __attribute__((target("avx512f,avx512vl,avx512dq,prefer-vector-width=512"))) sta
 
 void qn_ekern_span_init(qn_span_kern *k, unsigned cpu)
 {
-    k->add = qn_span_add_c;
-    k->cpu = cpu;
+    *k = (qn_span_kern){.add = qn_span_add_c, .cpu = cpu, .k = qn_k_kern_for(cpu)};
 #if defined(__x86_64__) && defined(__GNUC__)
     if (cpu & QN_CPU_AVX2)
         k->add = add_avx2;
     if (cpu & QN_CPU_AVX512)
         k->add = add_avx512;
 #endif
-    (void)cpu;
 }

@@ -9,6 +9,7 @@
 typedef struct qn_span_kern {
     void (*add)(float *to, const float *row, float by, uint32_t n); /* to[i] += by · row[i]; they do not overlap */
     unsigned cpu; /* QN_CPU_…: for coders that have variants of their own               */
+    const struct qn_k_kern *k;                                      /* compress/blocks/coder_k.h                 */
 } qn_span_kern;
 
 void qn_ekern_span_init(qn_span_kern *k, unsigned cpu);

@@ -139,7 +139,7 @@ const qn_k_layout qn_k_layout_iq4 = {.parts = 8, .width = 32, .scale_lo = -32, .
         qn_k_solve(&layout, m, t, &f, r, scratch);                                                                               \
         pack(&f, blocks);                                                                                                        \
     }                                                                                                                            \
-    const qn_block_coder qn_coder_##name_ = {#name_, type, QN_K_SCRATCH_BYTES, encode_##name_};
+    const qn_block_coder qn_coder_##name_ = {.name = #name_, .dtype = type, .scratch_bytes = QN_K_SCRATCH_BYTES, .encode = encode_##name_};
 
 CODER(q2_k, QN_Q2_K, qn_k_layout_q2, 84, qn_k_pack_q2)
 CODER(q3_k, QN_Q3_K, qn_k_layout_q3, 110, qn_k_pack_q3)

@@ -33,7 +33,7 @@ typedef struct qn_k_fields {
 /* --- coder_k_solve.c --------------------------------------------------------------------------------------------------------- */
 
 /* Chooses all fields for one span, and r, what they decode to. */
-enum { QN_K_SCRATCH_BYTES = 96 << 10 };
+enum { QN_K_SCRATCH_BYTES = 120 << 10 };
 void qn_k_solve(const qn_k_layout *y, const qn_span_metric *m, const float *t, qn_k_fields *f, float *r, void *scratch);
 
 /* --- coder_k_lanes.c: QN_K_LANES pairs of one part at a time ------------------------------------------------------------------ */

@@ -18,13 +18,37 @@ struct answer {
     double loss;
 };
 
+enum { PATHS = 8 };
+
+/* The parts so far, and where they leave the others. */
+struct path {
+    float u[QN_SPAN_MAX]; /* by visit */
+    float loss;
+    int16_t scale[QN_K_PARTS];
+    uint8_t min[QN_K_PARTS];
+    int8_t level[QN_SPAN_MAX];
+};
+
+/* What one part of one path may become. */
+struct step {
+    float loss; /* of the path so far, with it */
+    unsigned path;
+    int scale, min;
+    int8_t level[QN_K_WIDTH];
+    float e[QN_K_WIDTH];
+};
+
 struct work {
     const qn_k_layout *y;
     const qn_span_metric *m;
     const qn_k_kern *kern;
     struct answer now, best;
+    struct path path_room[2][PATHS], *paths;
+    struct step step[PATHS];
+    uint8_t rank[PATHS];
+    unsigned n_steps;
     float t[QN_SPAN_MAX]; /* by column */
-    float tv[QN_SPAN_MAX], wv[QN_SPAN_MAX], u[QN_SPAN_MAX]; /* by visit                                            */
+    float tv[QN_SPAN_MAX], wv[QN_SPAN_MAX]; /* by visit */
     float feed[QN_SPAN_MAX * QN_K_WIDTH]; /* inside each part: by visit, row k what its k-th error does to those that follow in it */
     float part_m[QN_K_WIDTH * QN_K_WIDTH];
     float g[QN_SPAN_MAX], start[QN_K_WIDTH];
@@ -136,14 +160,36 @@ static void choose(const qn_k_layout *y, const qn_k_pair *pair, unsigned rank, q
 
 /* --- a pass ----------------------------------------------------------------------------------------------------------------- */
 
+/* Puts what lane c is among the best, least loss first. */
+static void put_step(struct work *w, const qn_k_part *p, unsigned path, float loss, int scale, int min, unsigned c, unsigned most)
+{
+    struct step *s = w->step;
+    unsigned at = w->n_steps;
+    for (unsigned i = 0; i < w->n_steps; i++)
+        if (s[w->rank[i]].path == path && s[w->rank[i]].scale == scale && s[w->rank[i]].min == min)
+            return;
+    while (at > 0 && loss < s[w->rank[at - 1]].loss)
+        at--;
+    if (at == most)
+        return;
+    const unsigned room = w->n_steps < most ? w->n_steps++ : w->rank[most - 1];
+    memmove(w->rank + at + 1, w->rank + at, (w->n_steps - 1 - at) * sizeof *w->rank);
+    w->rank[at] = (uint8_t)room;
+    s[room] = (struct step){.loss = loss, .path = path, .scale = scale, .min = min};
+    for (uint32_t i = 0; i < p->n; i++) {
+        s[room].level[i] = (int8_t)w->lanes.level[i][c];
+        s[room].e[i] = w->lanes.e[i][c];
+    }
+}
+
 struct best_pair {
     float loss;
     int scale, min;
-    float level[QN_K_WIDTH], e[QN_K_WIDTH];
 };
 
-/* Sixteen pairs: scale0 + ds … and min0 + dm …, those out of range at its end. */
-static void try_pairs(struct work *w, const qn_k_part *p, float d, float dmin, const int *scale, const int *min, struct best_pair *b)
+/* All pairs of a batch, those out of range at its end; b: the best of this path so far. */
+static void try_pairs(struct work *w, const qn_k_part *p, float d, float dmin, const int *scale, const int *min, unsigned path, unsigned most,
+                      struct best_pair *b)
 {
     const qn_k_layout *y = w->y;
     int s[QN_K_LANES], m[QN_K_LANES];
@@ -154,17 +200,13 @@ static void try_pairs(struct work *w, const qn_k_part *p, float d, float dmin, c
         w->lanes.offset[c] = dmin * (float)m[c];
     }
     w->kern->round(y, p, &w->lanes);
-    unsigned at = 0;
-    for (unsigned c = 1; c < QN_K_LANES; c++)
-        at = w->lanes.loss[c] < w->lanes.loss[at] ? c : at;
-    if (!(w->lanes.loss[at] < b->loss))
-        return;
-    b->loss = w->lanes.loss[at];
-    b->scale = s[at];
-    b->min = m[at];
-    for (uint32_t i = 0; i < p->n; i++) {
-        b->level[i] = w->lanes.level[i][at];
-        b->e[i] = w->lanes.e[i][at];
+    const float before = w->paths[path].loss;
+    for (unsigned c = 0; c < QN_K_LANES; c++) {
+        if (w->lanes.loss[c] < b->loss)
+            *b = (struct best_pair){w->lanes.loss[c], s[c], m[c]};
+        const float loss = before + w->lanes.loss[c];
+        if (w->n_steps < most || loss < w->step[w->rank[w->n_steps - 1]].loss)
+            put_step(w, p, path, loss, s[c], m[c], c, most);
     }
 }
 
@@ -177,13 +219,13 @@ static void around(const qn_k_layout *y, int scale0, int min0, int *scale, int *
     }
 }
 
-static void search_part(struct work *w, const qn_k_part *p, float d, float dmin, int scale0, int min0, bool wide, struct best_pair *b)
+static void search_part(struct work *w, const qn_k_part *p, float d, float dmin, int scale0, int min0, bool wide, unsigned path, unsigned most)
 {
     const qn_k_layout *y = w->y;
     int scale[QN_K_LANES], min[QN_K_LANES];
-    b->loss = INFINITY;
+    struct best_pair b = {.loss = INFINITY};
     around(y, scale0, min0, scale, min);
-    try_pairs(w, p, d, dmin, scale, min, b);
+    try_pairs(w, p, d, dmin, scale, min, path, most, &b);
     if (wide) {
         const qn_k_pair g = w->kern->guess(y, p->n, p->u, p->weight);
         int16_t s;
@@ -191,50 +233,69 @@ static void search_part(struct work *w, const qn_k_part *p, float d, float dmin,
         round_pair(y, &g, d, dmin, &s, &m);
         if (s != scale0 || m != min0) {
             around(y, s, m, scale, min);
-            try_pairs(w, p, d, dmin, scale, min, b);
+            try_pairs(w, p, d, dmin, scale, min, path, most, &b);
         }
     }
     for (unsigned k = 0; y->min_hi && k < 3; k++) {
-        const int s = b->scale, m = b->min;
+        const int s = b.scale, m = b.min;
         if (s == scale0 && m == min0)
             break;
         around(y, s, m, scale, min);
-        try_pairs(w, p, d, dmin, scale, min, b);
+        try_pairs(w, p, d, dmin, scale, min, path, most, &b);
         scale0 = s;
         min0 = m;
     }
 }
 
-/* From the whole numbers in `from`, with d and dmin as they are there; the answer in w->now. */
-static void pass(struct work *w, const qn_k_fields *from, bool wide)
+/* Path `to` is one of the paths before, and the step. */
+static void extend(struct work *w, uint32_t v0, const struct step *s, struct path *to, const struct path *from)
+{
+    const qn_k_layout *y = w->y;
+    const qn_span_metric *m = w->m;
+    const uint32_t k = m->order[v0] / y->width;
+    *to = *from;
+    to->loss = s->loss;
+    to->scale[k] = (int16_t)s->scale;
+    to->min[k] = (uint8_t)s->min;
+    for (uint32_t i = 0; i < y->width; i++) {
+        to->level[m->order[v0 + i]] = s->level[i];
+        const uint32_t after = v0 + y->width;
+        if (m->feed && after < m->n)
+            (m->kern ? m->kern->add : qn_span_add_c)(to->u + after, m->feed + (size_t)(v0 + i) * m->n + after, s->e[i], m->n - after);
+    }
+}
+
+/* From the whole numbers in `from`, with d and dmin as they are there, keeping the `most` best paths from part to part; the answer in w->now. */
+static void pass(struct work *w, const qn_k_fields *from, bool wide, unsigned most)
 {
     const qn_k_layout *y = w->y;
     const qn_span_metric *m = w->m;
     const float d = half(from->d), dmin = half(from->dmin);
-    double loss = 0;
-    w->now.f = *from;
-    memcpy(w->u, w->tv, m->n * sizeof *w->u);
+    unsigned n_paths = 1;
+    w->paths = w->path_room[0];
+    w->paths[0].loss = 0;
+    memcpy(w->paths[0].u, w->tv, m->n * sizeof *w->tv);
     for (uint32_t v0 = 0; v0 < m->n; v0 += y->width) {
         const uint32_t k = m->order[v0] / y->width;
-        const qn_k_part p = {y->width, w->tv + v0, w->u + v0, w->wv + v0, m->feed ? w->feed + (size_t)v0 * y->width : NULL};
-        struct best_pair b;
-        search_part(w, &p, d, dmin, from->scale[k], from->min[k], wide, &b);
-        w->now.f.scale[k] = (int16_t)b.scale;
-        w->now.f.min[k] = (uint8_t)b.min;
-        loss += (double)b.loss;
-        const float scale = d * (float)b.scale, offset = dmin * (float)b.min;
-        for (uint32_t i = 0; i < y->width; i++) {
-            const uint32_t j = m->order[v0 + i];
-            w->now.f.level[j] = (int8_t)b.level[i];
-            w->now.r[j] = scale * b.level[i] - offset;
-            if (m->feed) {
-                const float *feed = m->feed + (size_t)(v0 + i) * m->n;
-                for (uint32_t v = v0 + y->width; v < m->n; v++)
-                    w->u[v] += b.e[i] * feed[v];
-            }
+        struct path *next = w->path_room[w->paths == w->path_room[0]];
+        w->n_steps = 0;
+        for (unsigned i = 0; i < n_paths; i++) {
+            const qn_k_part p = {y->width, w->tv + v0, w->paths[i].u + v0, w->wv + v0, m->feed ? w->feed + (size_t)v0 * y->width : NULL};
+            search_part(w, &p, d, dmin, from->scale[k], from->min[k], wide, i, most);
         }
+        n_paths = w->n_steps;
+        for (unsigned i = 0; i < n_paths; i++) {
+            const struct step *s = &w->step[w->rank[i]];
+            extend(w, v0, s, &next[i], &w->paths[s->path]);
+        }
+        w->paths = next;
     }
-    w->now.loss = loss;
+    const struct path *p = w->paths;
+    w->now.f = *from;
+    memcpy(w->now.f.scale, p->scale, sizeof p->scale);
+    memcpy(w->now.f.min, p->min, sizeof p->min);
+    memcpy(w->now.f.level, p->level, sizeof p->level);
+    w->now.loss = (double)p->loss;
 }
 
 static bool keep(struct work *w)
@@ -338,7 +399,7 @@ static void prepare(struct work *w, const qn_k_layout *y, const qn_span_metric *
 {
     w->y = y;
     w->m = m;
-    w->kern = qn_k_kern_for(0);
+    w->kern = m->kern ? m->kern->k : qn_k_kern_for(0);
     for (uint32_t j = 0; j < m->n; j++)
         w->t[j] = t[j] > LARGEST ? LARGEST : t[j] < -LARGEST ? -LARGEST : t[j];
     for (uint32_t v = 0; v < m->n; v++) {
@@ -360,20 +421,26 @@ void qn_k_solve(const qn_k_layout *y, const qn_span_metric *m, const float *t, q
         pair[m->order[v0] / y->width] = w->kern->guess(y, y->width, w->tv + v0, w->wv + v0);
     w->best.loss = INFINITY;
     qn_k_fields from = {0};
-    for (unsigned rank = 0; rank < 3; rank++) {
+    for (unsigned rank = 0; rank < /*@RANK*/3; rank++) {
         choose(y, pair, rank, &from);
-        pass(w, &from, true);
+        pass(w, &from, true, 1);
         keep(w);
     }
-    for (unsigned turn = 0; turn < 3; turn++) {
+    for (unsigned turn = 0; turn < /*@TURN*/3; turn++) {
         from = w->best.f;
         refit(w, &from);
-        pass(w, &from, false);
+        pass(w, &from, false, 1);
         if (!keep(w))
             break;
     }
-    if (m->m)
-        polish(w, 3);
+    if (m->m) {
+        from = w->best.f;
+        refit(w, &from);
+        pass(w, &from, false, /*@B*/4);
+        keep(w);
+        polish(w, /*@POL*/3);
+    }
+    evaluate(w, &w->best);
     *f = w->best.f;
     memcpy(r, w->best.r, m->n * sizeof *r);
 }

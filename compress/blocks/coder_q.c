@@ -2,7 +2,6 @@
 #include "base/half.h"
 #include "base/num.h"
 #include "compress/blocks/levels.h"
-#include <float.h>
 
 enum { N = 32 };
 
@@ -95,9 +94,9 @@ static void encode_q8_0(const qn_span_metric *m, const float *t, uint8_t *to, fl
     }
 }
 
-const qn_block_coder qn_coder_q4_0 = {"q4_0", QN_Q4_0, QN_LEVELS_SCRATCH, encode_q4_0};
-const qn_block_coder qn_coder_q4_1 = {"q4_1", QN_Q4_1, QN_LEVELS_SCRATCH, encode_q4_1};
-const qn_block_coder qn_coder_q5_0 = {"q5_0", QN_Q5_0, QN_LEVELS_SCRATCH, encode_q5_0};
-const qn_block_coder qn_coder_q5_1 = {"q5_1", QN_Q5_1, QN_LEVELS_SCRATCH, encode_q5_1};
-const qn_block_coder qn_coder_q8_0 = {"q8_0", QN_Q8_0, QN_LEVELS_SCRATCH, encode_q8_0};
-const qn_block_coder qn_coder_iq4_nl = {"iq4_nl", QN_IQ4_NL, QN_LEVELS_SCRATCH, encode_iq4_nl};
+const qn_block_coder qn_coder_q4_0 = {"q4_0", QN_Q4_0, QN_LEVELS_SCRATCH, encode_q4_0, 0, NULL};
+const qn_block_coder qn_coder_q4_1 = {"q4_1", QN_Q4_1, QN_LEVELS_SCRATCH, encode_q4_1, 0, NULL};
+const qn_block_coder qn_coder_q5_0 = {"q5_0", QN_Q5_0, QN_LEVELS_SCRATCH, encode_q5_0, 0, NULL};
+const qn_block_coder qn_coder_q5_1 = {"q5_1", QN_Q5_1, QN_LEVELS_SCRATCH, encode_q5_1, 0, NULL};
+const qn_block_coder qn_coder_q8_0 = {"q8_0", QN_Q8_0, QN_LEVELS_SCRATCH, encode_q8_0, 0, NULL};
+const qn_block_coder qn_coder_iq4_nl = {"iq4_nl", QN_IQ4_NL, QN_LEVELS_SCRATCH, encode_iq4_nl, 0, NULL};
