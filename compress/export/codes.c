@@ -6,6 +6,7 @@
 #include "base/half.h"
 #include "base/num.h"
 #include "formats/quern/source.h"
+#include "runtime/fp8.h"
 #include "runtime/grid.h"
 #include "runtime/rowdup.h"
 #include "runtime/turn.h"
@@ -106,6 +107,7 @@ static qn_code open_blocks(const struct view *v, qn_dtype *type, const uint8_t *
 static qn_codes_kind kind_of(unsigned codec)
 {
     switch (codec) {
+    case QN_CODEC_FP8: return QN_CODES_FP8;
     case QN_CODEC_GRID: return QN_CODES_GRID;
     case CODEC_BLOCKS: return QN_CODES_BLOCKS;
     case QN_CODEC_VQ: return QN_CODES_VQ;
@@ -133,6 +135,13 @@ static qn_code describe(const struct eye *e, const struct view *v, qn_codes *c, 
         c->zero = zero[g.head.zero];
         if (g.head.columnwise)
             c->kind = QN_CODES_OTHER;
+    } else if (c->kind == QN_CODES_FP8) {
+        const qn_dec_ctx cx = context(e, v->depth);
+        qn_fp8_parts p;
+        QN_TRY(qn_fp8_open(&cx, &v->block, v->bytes, v->n_bytes, &p, err));
+        c->bits = 8;
+        c->group = p.groups.group;
+        c->zero = QN_ZERO_LEVEL;
     } else if (c->kind == QN_CODES_BLOCKS) {
         const uint8_t *rows;
         size_t row_bytes;
@@ -148,7 +157,7 @@ static bool goes_on(const qn_codes *all, const qn_codes *one, bool last)
         return false;
     if (!one->turned)
         return one->cols == all->cols && one->group == all->group;
-    if (one->kind != QN_CODES_GRID || one->rows != all->rows)
+    if ((one->kind != QN_CODES_GRID && one->kind != QN_CODES_FP8) || one->rows != all->rows)
         return false;
     return (last ? one->group <= all->group && (one->group == all->group || one->group == one->cols) : one->group == all->group) &&
            all->cols % all->group == 0;
@@ -234,6 +243,21 @@ qn_code qn_codes_open(qn_codes *c, qn_source *src, uint64_t tensor, qn_arena *sc
     const qn_code rc = open_chunks(&e, c, n_elems, t, err);
     eye_close(&e);
     return rc == QN_OK ? QN_OK : qn_err_in_tensor(err, rc, t->name);
+}
+
+bool qn_codes_approximated(qn_source *src, uint64_t tensor)
+{
+    const qn_reader *r = qn_quern_source_reader(src);
+    const uint64_t object = src->tensors[tensor].object;
+    if (!r || object == QN_NO_OBJECT)
+        return false;
+    const qn_index *ix = qn_reader_index(r);
+    for (uint64_t i = ix->objects[object].first_chunk; i < ix->objects[object + 1].first_chunk; i++) {
+        const qn_index_chunk *k = &ix->chunks[i];
+        if (qn_codec_is_lossy(k->codec == QN_CODEC_SHARED ? ix->chunks[k->off].codec : k->codec))
+            return true;
+    }
+    return false;
 }
 
 /* --- reading ------------------------------------------------------------------------------------------------------- */
@@ -326,11 +350,35 @@ static qn_code take_grid(void *ctx, const struct eye *e, const struct view *v, c
     return QN_OK;
 }
 
+static qn_code take_fp8(void *ctx, const struct eye *e, const struct view *v, const struct part *p, qn_err *err)
+{
+    const struct grid_out *o = ctx;
+    const qn_codes *c = o->c;
+    const qn_dec_ctx cx = context(e, v->depth);
+    qn_fp8_parts f;
+    QN_TRY(qn_fp8_open(&cx, &v->block, v->bytes, v->n_bytes, &f, err));
+    const uint32_t groups = qn_codes_groups(c), group0 = p->col0 / c->group;
+    for (uint32_t i = 0; i < p->n; i++) {
+        const uint32_t row = v->map ? v->map[p->from + i] : p->from + i;
+        const size_t at = (size_t)row * f.groups.per_row, to = (size_t)(p->to + i) * groups + group0;
+        if (o->codes)
+            memcpy(o->codes + (size_t)(p->to + i) * c->cols + p->col0, f.codes + (size_t)row * v->block.cols, v->block.cols);
+        for (uint32_t k = 0; k < f.groups.per_row; k++) {
+            if (o->scales)
+                o->scales[to + k] = qn_bits_f32(qn_load32(f.scales + 4 * (at + k)));
+            if (o->zeros)
+                o->zeros[to + k] = 0;
+        }
+    }
+    return QN_OK;
+}
+
 qn_code qn_codes_grid(const qn_codes *c, uint64_t row0, uint32_t n, uint8_t *codes, float *scales, float *zeros, qn_arena *scratch, qn_err *err)
 {
     struct grid_out o = {.c = c, .codes = codes, .scales = scales, .zeros = zeros};
-    QN_TRY(in_range(c, QN_CODES_GRID, row0, n, err));
-    return each_chunk(c, row0, n, take_grid, &o, scratch, err);
+    const bool fp8 = c->kind == QN_CODES_FP8;
+    QN_TRY(in_range(c, fp8 ? QN_CODES_FP8 : QN_CODES_GRID, row0, n, err));
+    return each_chunk(c, row0, n, fp8 ? take_fp8 : take_grid, &o, scratch, err);
 }
 
 static qn_code take_blocks(void *ctx, const struct eye *e, const struct view *v, const struct part *p, qn_err *err)

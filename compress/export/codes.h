@@ -10,6 +10,7 @@
 
 typedef enum qn_codes_kind {
     QN_CODES_DENSE,  /* decoded weights are all there is           */
+    QN_CODES_FP8,    /* E4M3 numbers and a scale a group, read as GRID: bits 8, zeros 0 */
     QN_CODES_GRID,   /* integers, a scale and maybe a zero a group   */
     QN_CODES_BLOCKS, /* ggml blocks                                  */
     QN_CODES_VQ, QN_CODES_TRELLIS, QN_CODES_OTHER /* approximated, but by a codec that is only decoded */
@@ -37,13 +38,16 @@ typedef struct qn_codes {
 /* Looks at a tensor of any source (of one that is no .quern: DENSE). Reads all of its payloads. QN_E_INPUT for a damaged one. */
 qn_code qn_codes_open(qn_codes *c, qn_source *src, uint64_t tensor, qn_arena *scratch, qn_err *err) QN_MUST_CHECK;
 
+/* Is any chunk of a tensor of a .quern an approximation? From the index alone. */
+bool qn_codes_approximated(qn_source *src, uint64_t tensor);
+
 /* Groups of a row. */
 static inline uint32_t qn_codes_groups(const qn_codes *c)
 {
     return (c->cols - 1) / c->group + 1;
 }
 
-/* GRID: rows [row0, row0 + n) over all parts: codes (n, cols), one a byte; scales, zeros (n, qn_codes_groups) as f32, the scale with its
+/* GRID and FP8: rows [row0, row0 + n) over all parts: codes (n, cols), one a byte; scales, zeros (n, qn_codes_groups) as f32, the scale with its
  * exponent applied; each of the three may be NULL. Zeros are given also where they are not stored. Thread-safe with a scratch of one's own, which is
  * as it was afterwards. */
 qn_code qn_codes_grid(const qn_codes *c, uint64_t row0, uint32_t n, uint8_t *codes, float *scales, float *zeros, qn_arena *scratch, qn_err *err) QN_MUST_CHECK;
