@@ -3,5 +3,6 @@
 
 const qn_export_target *const qn_export_targets[] = {
     &qn_export_dfloat11,
+    &qn_export_npz,
     NULL,
 };
