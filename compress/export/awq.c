@@ -94,18 +94,12 @@ static void put_config(qn_text *t, const qn_quantized *q)
 static qn_code write(qn_export_job *j, qn_err *err)
 {
     qn_quantized q;
-    qn_hf_out_text config;
     QN_TRY(open_job(j, &q, err));
     QN_TRY(qn_quantized_look(&q, err));
     qn_text t = {.alloc = j->env->alloc};
     put_config(&t, &q);
-    qn_text_add(&t, "", 1);
-    const qn_code rc = t.failed ? QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "out of memory")
-                                : qn_hf_out_config(j, &(qn_config_change){"quantization_config", t.p}, 1, &config, err);
-    qn_mem_put(j->env->alloc, t.p);
-    QN_TRY(rc);
     qn_export_say(j, "loads in vLLM, SGLang, TGI, LMDeploy and transformers; vLLM prefers compressed-tensors for new models");
-    return qn_quantized_write(&q, &config, 1, err);
+    return qn_quantized_write(&q, (const char *const[]){"quantization_config"}, 1, &t, NULL, err);
 }
 
 const qn_export_target qn_export_awq = {

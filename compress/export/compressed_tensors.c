@@ -249,20 +249,14 @@ static qn_code write(qn_export_job *j, qn_err *err)
 {
     qn_quantized q;
     enum form form;
-    qn_hf_out_text config;
     QN_TRY(open_job(j, &q, &form, err));
     QN_TRY(qn_quantized_look(&q, err));
     qn_text t = {.alloc = j->env->alloc};
     put_config(&t, &q, form);
-    qn_text_add(&t, "", 1);
-    qn_code rc = t.failed ? QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "out of memory")
-                          : qn_hf_out_config(j, &(qn_config_change){"quantization_config", t.p}, 1, &config, err);
-    qn_mem_put(j->env->alloc, t.p);
-    QN_TRY(rc);
     qn_export_say(j, "%s", form == PACK ? "loads in vLLM (weights only; widest with groups of 128 or rows) and transformers with compressed-tensors"
                            : form == INT8 ? "loads in vLLM, which quantizes inputs to int8 token by token, and in transformers with compressed-tensors"
                                           : "loads in vLLM, which quantizes inputs to fp8 token by token, and in transformers with compressed-tensors");
-    return qn_quantized_write(&q, &config, 1, err);
+    return qn_quantized_write(&q, (const char *const[]){"quantization_config"}, 1, &t, NULL, err);
 }
 
 const qn_export_target qn_export_compressed_tensors = {

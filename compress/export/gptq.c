@@ -189,22 +189,12 @@ static qn_code holds(qn_export_job *j, bool *yes, qn_err *err)
 static qn_code write(qn_export_job *j, qn_err *err)
 {
     qn_quantized q;
-    qn_hf_out_text texts[2];
     QN_TRY(open_job(j, &q, err));
     QN_TRY(qn_quantized_look(&q, err));
     qn_text t = {.alloc = j->env->alloc};
     put_config(&t, &q);
-    qn_text_add(&t, "", 1);
-    qn_code rc = t.failed ? QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "out of memory")
-                          : qn_hf_out_config(j, &(qn_config_change){"quantization_config", t.p}, 1, &texts[0], err);
-    const char *copy = rc == QN_OK ? qn_arena_str(j->arena, t.p, t.n - 1, err) : NULL;
-    texts[1] = (qn_hf_out_text){.path = "quantize_config.json", .text = copy, .n_bytes = t.n - 1};
-    qn_mem_put(j->env->alloc, t.p);
-    QN_TRY(rc);
-    if (!copy)
-        return QN_E_MEMORY;
     qn_export_say(j, "loads in vLLM, SGLang, exllama, and transformers with gptqmodel; vLLM prefers compressed-tensors for new models");
-    return qn_quantized_write(&q, texts, 2, err);
+    return qn_quantized_write(&q, (const char *const[]){"quantization_config"}, 1, &t, "quantize_config.json", err);
 }
 
 const qn_export_target qn_export_gptq = {

@@ -97,7 +97,6 @@ static qn_code write(qn_export_job *j, qn_err *err)
 {
     qn_quantized q;
     qn_scheme s;
-    qn_hf_out_text config;
     QN_TRY(open_job(j, &q, err));
     QN_TRY(qn_quantized_look(&q, err));
     (void)qn_quantized_schemes(&q, &s, 1);
@@ -107,13 +106,8 @@ static qn_code write(qn_export_job *j, qn_err *err)
     qn_text_adds(&t, ", \"bits\": ");
     qn_text_number(&t, s.bits);
     qn_text_adds(&t, ", \"mode\": \"affine\"}");
-    qn_text_add(&t, "", 1);
-    const qn_config_change c[] = {{"quantization", t.p}, {"quantization_config", t.p}};
-    const qn_code rc = t.failed ? QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "out of memory") : qn_hf_out_config(j, c, 2, &config, err);
-    qn_mem_put(j->env->alloc, t.p);
-    QN_TRY(rc);
     qn_export_say(j, "loads in mlx-lm and LM Studio, for models that mlx-lm knows by their config.json");
-    return qn_quantized_write(&q, &config, 1, err);
+    return qn_quantized_write(&q, (const char *const[]){"quantization", "quantization_config"}, 2, &t, NULL, err);
 }
 
 const qn_export_target qn_export_mlx = {

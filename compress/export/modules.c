@@ -3,6 +3,7 @@
 #include "base/half.h"
 #include "base/num.h"
 #include "compress/export/quantized.h"
+#include "formats/hf/config.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -132,7 +133,7 @@ qn_code qn_quantized_open(qn_quantized *q, qn_export_job *j, const qn_quantized_
     *q = (qn_quantized){.job = j, .format = f, .want = *want};
     if (!j->graph)
         return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "%s: which layers are linear is not known for this model", f->name);
-    if (!qn_hf_out_has_config(j->src))
+    if (!qn_config_exists(j->src))
         return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "%s: only for model folders with a config.json", f->name);
     if (w->bits > 0) {
         if (bits_given || f->fp8)

@@ -7,7 +7,7 @@
 #define QN_COMPRESS_EXPORT_QUANTIZED_H
 
 #include "compress/export/codes.h"
-#include "compress/export/hf_out.h"
+#include "compress/export/folder.h"
 #include "compress/lossy.h"
 
 enum { QN_MODULE_PARTS = 6 };
@@ -80,8 +80,9 @@ qn_code qn_quantized_plan(qn_quantized *q, qn_recipe *r, qn_err *err) QN_MUST_CH
 qn_code qn_quantized_holds(qn_quantized *q, bool *yes, qn_err *err) QN_MUST_CHECK;
 /* Looks at the codes of all modules: schemes are then what is there. QN_E_UNSUPPORTED, naming tensor and codec, for an approximation that the format cannot hold. */
 qn_code qn_quantized_look(qn_quantized *q, qn_err *err) QN_MUST_CHECK;
-/* After looking: writes the folder, and the report. */
-qn_code qn_quantized_write(qn_quantized *q, const qn_hf_out_text *texts, unsigned n_texts, qn_err *err) QN_MUST_CHECK;
+/* After looking: writes the folder, with `config` (JSON, which failed when there was no memory) under each of these keys of config.json, and as the file `extra` unless that is
+ * NULL. Releases config. */
+qn_code qn_quantized_write(qn_quantized *q, const char *const *keys, unsigned n_keys, qn_text *config, const char *extra, qn_err *err) QN_MUST_CHECK;
 
 /* Groups of a row. */
 static inline uint32_t qn_module_groups(const qn_module *m)

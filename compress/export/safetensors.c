@@ -5,7 +5,8 @@
 #include "base/half.h"
 #include "base/num.h"
 #include "compress/export/codes.h"
-#include "compress/export/hf_out.h"
+#include "compress/export/folder.h"
+#include "formats/hf/config.h"
 #include <math.h>
 #include <string.h>
 
@@ -142,17 +143,19 @@ static qn_code list(struct dense *d, qn_err *err)
 }
 
 /* What config.json calls the type: "dtype" in new ones, "torch_dtype" in most. */
-static qn_code config(struct dense *d, qn_hf_out_text *text, unsigned *n, qn_err *err)
+static qn_code config(const struct dense *d, qn_config_change *c, uint32_t *n, qn_err *err)
 {
-    qn_hf_out_text as_is;
-    const char *json = d->to == QN_F32 ? "\"float32\"" : d->to == QN_F16 ? "\"float16\"" : "\"bfloat16\"";
+    char *text = NULL;
+    uint64_t n_bytes;
     *n = 0;
-    if (!d->convert || !qn_hf_out_has_config(d->j->src))
+    if (!d->convert || !qn_config_exists(d->j->src))
         return QN_OK;
-    QN_TRY(qn_hf_out_config(d->j, NULL, 0, &as_is, err));
-    const char *key = strstr(as_is.text, "\"dtype\"") && !strstr(as_is.text, "\"torch_dtype\"") ? "dtype" : "torch_dtype";
+    QN_TRY(qn_config_text(d->j->src, &text, &n_bytes, err));
+    *c = (qn_config_change){strstr(text, "\"dtype\"") && !strstr(text, "\"torch_dtype\"") ? "dtype" : "torch_dtype",
+                            d->to == QN_F32 ? "\"float32\"" : d->to == QN_F16 ? "\"float16\"" : "\"bfloat16\""};
     *n = 1;
-    return qn_hf_out_config(d->j, &(qn_config_change){key, json}, 1, text, err);
+    qn_mem_put(d->j->src->env->alloc, text);
+    return QN_OK;
 }
 
 static qn_code plan(qn_export_job *j, qn_recipe *r, qn_err *err)
@@ -173,14 +176,14 @@ static qn_code holds(qn_export_job *j, bool *yes, qn_err *err)
 static qn_code write(qn_export_job *j, qn_err *err)
 {
     struct dense d = {.j = j};
-    qn_hf_out_text text;
-    unsigned n_texts;
+    qn_config_change change;
+    uint32_t n;
     QN_TRY(find_variant(&d, err));
     QN_TRY(list(&d, err));
-    QN_TRY(config(&d, &text, &n_texts, err));
-    qn_export_say(j, "%s", qn_hf_out_has_config(j->src) ? "loads wherever the model itself does: transformers, vLLM, SGLang, mlx-lm, candle"
+    QN_TRY(config(&d, &change, &n, err));
+    qn_export_say(j, "%s", qn_config_exists(j->src) ? "loads wherever the model itself does: transformers, vLLM, SGLang, mlx-lm, candle"
                                                         : "there is no config.json: programs that want one will not load the folder");
-    return qn_hf_out_write(j, &(qn_hf_out){.t = d.t, .n = d.n, .read = read_out, .ctx = &d, .texts = &text, .n_texts = n_texts}, err);
+    return qn_export_folder_write(j, &(qn_export_folder){.tensors = d.t, .n = d.n, .read = read_out, .ctx = &d, .changes = &change, .n_changes = n}, err);
 }
 
 const qn_export_target qn_export_safetensors = {
