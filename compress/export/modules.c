@@ -65,12 +65,19 @@ static qn_code list(qn_quantized *q, qn_err *err)
 
 /* --- what each is to be ------------------------------------------------------------------------------------------------ */
 
+/* One group is the whole row; where the model has one width of groups it is that. */
+static uint32_t group_of(const qn_quantized *q, const qn_module *m, uint32_t group)
+{
+    return group < m->cols ? group : q->format->one_group ? m->cols : UINT32_MAX;
+}
+
 /* Fewer columns for a scale where that many do not divide the row: half of them, and so on; then the row. False: nothing will do. */
 static bool choose(const qn_quantized *q, qn_module *m)
 {
     qn_scheme s = q->want;
     const char *why = q->format->refuses(m, &s);
     if (!why) {
+        s.group = q->format->one_group ? s.group : group_of(q, m, s.group);
         m->scheme = s;
         return true;
     }
@@ -79,6 +86,7 @@ static bool choose(const qn_quantized *q, qn_module *m)
         return false;
     for (s.group /= 2; s.group >= GROUP_MIN; s.group /= 2)
         if (!q->format->refuses(m, &s)) {
+            s.group = group_of(q, m, s.group);
             m->scheme = s;
             return true;
         }
@@ -252,7 +260,7 @@ static const char *scheme_of(const qn_quantized *q, const qn_module *m, qn_schem
         return q->format->fp8 ? "not fp8" : "not integers in groups of a row";
     if (!q->format->fp8 && c->zero == QN_ZERO_MIDDLE)
         return "zero is no level of its grid (see 'keepzero')";
-    *s = (qn_scheme){.bits = c->bits, .group = c->group >= c->cols ? UINT32_MAX : c->group, .asymmetric = c->zero == QN_ZERO_STORED};
+    *s = (qn_scheme){.bits = c->bits, .group = group_of(q, m, c->group), .asymmetric = c->zero == QN_ZERO_STORED};
     return q->format->refuses(m, s);
 }
 
@@ -316,7 +324,7 @@ static const qn_module *other_of_fused(const qn_quantized *q, const qn_module *m
 static bool as_asked(const qn_quantized *q, const qn_module *m)
 {
     const qn_scheme *a = &q->asked, *s = &m->scheme;
-    return (!a->bits || a->bits == s->bits) && (!a->group || a->group == s->group) &&
+    return (!a->bits || a->bits == s->bits) && (!a->group || a->group == s->group || group_of(q, m, a->group) == s->group) &&
            (!q->job->wish->asymmetric || (q->job->wish->asymmetric > 0) == s->asymmetric);
 }
 
