@@ -150,17 +150,19 @@ static qn_code describe(const struct eye *e, const struct view *v, qn_codes *c, 
     return QN_OK;
 }
 
-/* A turned tensor is cut between columns: groups go on from one chunk to the next only when each holds whole ones. */
-static bool goes_on(const qn_codes *all, const qn_codes *one, bool last)
+/* A turned tensor is cut between columns: groups go on from one chunk to the next only when each but the last holds whole ones. */
+static bool goes_on(const qn_codes *all, const qn_codes *one, bool first, bool last)
 {
     if (one->kind != all->kind || one->bits != all->bits || one->zero != all->zero || one->block != all->block || one->turned != all->turned)
         return false;
     if (!one->turned)
         return one->cols == all->cols && one->group == all->group;
-    if ((one->kind != QN_CODES_GRID && one->kind != QN_CODES_FP8) || one->rows != all->rows)
+    if (one->rows != all->rows)
         return false;
-    return (last ? one->group <= all->group && (one->group == all->group || one->group == one->cols) : one->group == all->group) &&
-           all->cols % all->group == 0;
+    const bool grouped = one->kind == QN_CODES_GRID || one->kind == QN_CODES_FP8;
+    if (!grouped || (first && last))
+        return true;
+    return (one->group == all->group || (last && one->group < all->group && one->group == one->cols)) && all->cols % all->group == 0;
 }
 
 /* How the rows of a matrix of so many columns lie in the dims: all one above the other, or in parts. False: they do not. */
@@ -209,7 +211,7 @@ static qn_code open_chunks(struct eye *e, qn_codes *c, uint64_t n_elems, const q
             c->codec = qn_codec_tab[v.codec].name;
         if (i == 0)
             first = one;
-        same = same && goes_on(&first, &one, i + 1 == n);
+        same = same && goes_on(&first, &one, i == 0, i + 1 == n);
         cols += one.cols;
     }
     const qn_codes was = *c;
@@ -381,23 +383,29 @@ qn_code qn_codes_grid(const qn_codes *c, uint64_t row0, uint32_t n, uint8_t *cod
     return each_chunk(c, row0, n, fp8 ? take_fp8 : take_grid, &o, scratch, err);
 }
 
+struct blocks_out {
+    const qn_codes *c;
+    uint8_t *bytes;
+};
+
 static qn_code take_blocks(void *ctx, const struct eye *e, const struct view *v, const struct part *p, qn_err *err)
 {
-    uint8_t *to = ctx;
+    const struct blocks_out *o = ctx;
+    const size_t all = (size_t)qn_bytes_of_elems(o->c->block, o->c->cols), at = (size_t)qn_bytes_of_elems(o->c->block, p->col0);
     const uint8_t *rows;
     size_t row_bytes;
     qn_dtype type;
     (void)e;
     QN_TRY(open_blocks(v, &type, &rows, &row_bytes, err));
     for (uint32_t i = 0; i < p->n; i++)
-        memcpy(to + (p->to + i) * row_bytes, rows + (v->map ? v->map[p->from + i] : p->from + i) * row_bytes, row_bytes);
+        memcpy(o->bytes + (p->to + i) * all + at, rows + (v->map ? v->map[p->from + i] : p->from + i) * row_bytes, row_bytes);
     return QN_OK;
 }
 
 qn_code qn_codes_blocks(const qn_codes *c, uint64_t row0, uint32_t n, uint8_t *bytes, qn_arena *scratch, qn_err *err)
 {
     QN_TRY(in_range(c, QN_CODES_BLOCKS, row0, n, err));
-    return each_chunk(c, row0, n, take_blocks, bytes, scratch, err);
+    return each_chunk(c, row0, n, take_blocks, &(struct blocks_out){c, bytes}, scratch, err);
 }
 
 /* --- decoded ------------------------------------------------------------------------------------------------------- */
