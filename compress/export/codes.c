@@ -119,7 +119,7 @@ static qn_codes_kind kind_of(unsigned codec)
 /* What one chunk alone says. */
 static qn_code describe(const struct eye *e, const struct view *v, qn_codes *c, qn_err *err)
 {
-    static const int zero[QN_GRID_ZEROS] = {QN_ZERO_LEVEL, QN_ZERO_MIDDLE, QN_ZERO_STORED};
+    static const qn_codes_zero zero[QN_GRID_ZEROS] = {QN_ZERO_LEVEL, QN_ZERO_MIDDLE, QN_ZERO_STORED};
     c->kind = kind_of(v->codec);
     c->rows = v->rows;
     c->cols = v->block.cols;
