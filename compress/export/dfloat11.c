@@ -159,7 +159,8 @@ static qn_code write_folder(struct out *x, qn_err *err)
     qn_df11_pick_config(&x->pick, x->j->src, &config);
     if (rc == QN_OK && config.failed)
         rc = QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "out of memory: a configuration wanted");
-    const qn_export_folder f = {.tensors = t, .n = n, .read = read_out, .ctx = x, .key = "dfloat11_config", .json = config.p};
+    const qn_config_change change = {"dfloat11_config", config.p};
+    const qn_export_folder f = {.tensors = t, .n = n, .read = read_out, .ctx = x, .changes = &change, .n_changes = 1};
     if (rc == QN_OK)
         rc = qn_export_folder_write(x->j, &f, err);
     qn_mem_put(env->alloc, config.p);

@@ -113,22 +113,27 @@ static void insert(qn_text *t, const char *text, uint64_t n, const char *key, co
 
 static qn_code config_text(const struct folder *x, qn_text *t, qn_err *err)
 {
+    const qn_alloc *alloc = x->j->src->env->alloc;
     qn_config c = {0};
     char *text = NULL;
     uint64_t n = 0;
-    if (!qn_config_exists(x->j->src)) {
-        insert(t, "{\n}\n", 4, x->f->key, x->f->json);
-        return QN_OK;
+    const bool there = qn_config_exists(x->j->src);
+    qn_code rc = there ? qn_config_text(x->j->src, &text, &n, err) : QN_OK;
+    if (rc == QN_OK && there)
+        rc = qn_config_open(&c, x->j->src, err);
+    qn_text_add(t, there ? text : "{\n}\n", there ? n : 4);
+    for (uint32_t i = 0; i < x->f->n_changes && rc == QN_OK && !t->failed; i++) {
+        const qn_config_change *change = &x->f->changes[i];
+        qn_text next = {.alloc = x->j->env->alloc};
+        if (there && json_object_get(c.root, change->key))
+            rc = qn_config_edit(t->p, t->n, change, 1, &next, err);
+        else
+            insert(&next, t->p, t->n, change->key, change->json);
+        qn_mem_put(t->alloc, t->p);
+        *t = next;
     }
-    const qn_config_change change = {x->f->key, x->f->json};
-    QN_TRY(qn_config_text(x->j->src, &text, &n, err));
-    qn_code rc = qn_config_open(&c, x->j->src, err);
-    if (rc == QN_OK && json_object_get(c.root, x->f->key))
-        rc = qn_config_edit(text, n, &change, 1, t, err);
-    else if (rc == QN_OK)
-        insert(t, text, n, x->f->key, x->f->json);
     qn_config_release(&c);
-    qn_mem_put(x->j->src->env->alloc, text);
+    qn_mem_put(alloc, text);
     return rc;
 }
 
@@ -176,7 +181,8 @@ static qn_code copy_files(struct folder *x, qn_err *err)
         weights[s->tensors[i].file] = 1;
     for (uint64_t i = 0; i < s->n_files && rc == QN_OK; i++) {
         const char *path = s->files[i].path;
-        if (!weights[i] && !qn_outdir_is_weights(path) && !qn_text_ends(path, ".index.json") && strcmp(path, "config.json"))
+        if (!weights[i] && !qn_outdir_is_weights(path) && !qn_text_ends(path, ".index.json") && strcmp(path, "config.json") &&
+            (!x->f->extra || strcmp(path, x->f->extra)))
             rc = copy_one(x, i, err);
     }
     qn_mem_put(x->j->env->alloc, weights);
@@ -194,6 +200,14 @@ static qn_code look_again(struct folder *x, qn_err *err)
     return QN_OK;
 }
 
+static qn_code write_extra(struct folder *x, qn_err *err)
+{
+    char *path = qn_path_join(x->j->env->alloc, x->root, x->f->extra, err);
+    const qn_code rc = path ? qn_outdir_text(x->j->env, path, x->f->extra_text, strlen(x->f->extra_text), err) : QN_E_MEMORY;
+    qn_mem_put(x->j->env->alloc, path);
+    return rc;
+}
+
 static qn_code write_all(struct folder *x, qn_err *err)
 {
     const qn_env *env = x->j->env;
@@ -201,7 +215,10 @@ static qn_code write_all(struct folder *x, qn_err *err)
     if (r < 0)
         return qn_err_in_path(err, QN_FAIL_SYS(err, -r, "folder cannot be created"), x->root);
     QN_TRY(copy_files(x, err));
-    QN_TRY(write_config(x, err));
+    if (x->f->n_changes || qn_config_exists(x->j->src))
+        QN_TRY(write_config(x, err));
+    if (x->f->extra)
+        QN_TRY(write_extra(x, err));
     QN_TRY(write_weights(x, err));
     return look_again(x, err);
 }
