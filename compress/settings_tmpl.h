@@ -12,6 +12,7 @@ QN_SETTING(keepzero, "keepzero", FLAG, 0, 1, "grid", "yes|no", "zero is one of t
 QN_SETTING(scalebits, "scalebits", COUNT, 2, 11, "grid", "N", "significant bits of a scale. Without it 5, which cost least where scales are compressed")
 QN_SETTING(states, "states", COUNT, 1, 256, "ect", "N", "states of the trellis, 1, 4, 8, … 256; more make it slower and smaller. Without it 256")
 QN_SETTING(vector, "vector", COUNT, 2, 16, "vq", "N", "weights of a column that are quantized together: 2, 4, 6, 8, 12 or 16. Without it 2, 4 or 8, whatever suits the layer")
+QN_SETTING(vptq, "vptq", FLAG, 0, 1, "vq", "yes|no", "one book for all columns and no scales of rows, as files of VPTQ hold them: for 'export --to vptq'")
 QN_SETTING(shells, "shells", FLAG, 0, 1, "pvq", "yes|no", "a number of pulses for each vector, entropy-coded, instead of a length: for weights with heavy tails")
 QN_SETTING(window, "window", COUNT, 10, 16, "trellis", "N", "bits of the string that a weight depends on; each one more doubles the time and makes the error smaller. Without it 12")
 QN_SETTING(sweeps, "sweeps", COUNT, 0, 20, "grid pvq", "N", "with statistics: go over the columns up to N times more, each with all others known")

@@ -1,11 +1,10 @@
 /* codes.c: see codes.h. A chunk is looked through to the payload that holds the approximation; what it says about rows and columns is put
  * against the tensor's dims. */
-#include "compress/export/codes.h"
+#include "compress/export/codes_impl.h"
 #include "base/err.h"
 #include "base/ggml.h"
 #include "base/half.h"
 #include "base/num.h"
-#include "formats/quern/source.h"
 #include "runtime/fp8.h"
 #include "runtime/grid.h"
 #include "runtime/rowdup.h"
@@ -15,28 +14,7 @@
 
 enum { CODEC_BLOCKS = 19 };
 
-/* One chunk: the payload of its rows, and which of them each row is. */
-struct view {
-    unsigned codec;
-    qn_block block;      /* of the innermost payload: cols are those of the matrix */
-    const uint8_t *bytes;
-    size_t n_bytes;
-    const uint32_t *map; /* NULL: rows are as they lie */
-    uint32_t rows;       /* of the chunk               */
-    bool turned;
-    unsigned depth;      /* for its decoder            */
-};
-
-/* What is needed to look at chunks. */
-struct eye {
-    qn_reader *reader;
-    qn_worker worker;
-    qn_kern kern;
-    qn_arena *scratch;
-    qn_arena_mark mark;
-};
-
-static void eye_open(struct eye *e, qn_source *src, qn_arena *scratch)
+static void eye_open(qn_codes_eye *e, qn_source *src, qn_arena *scratch)
 {
     e->reader = qn_quern_source_reader(src);
     e->scratch = scratch;
@@ -45,26 +23,21 @@ static void eye_open(struct eye *e, qn_source *src, qn_arena *scratch)
     qn_kern_init(&e->kern, src->env->cpu);
 }
 
-static void eye_close(struct eye *e)
+static void eye_close(qn_codes_eye *e)
 {
     qn_worker_release(&e->worker);
     qn_arena_rewind(e->scratch, e->mark);
 }
 
-static qn_dec_ctx context(const struct eye *e, unsigned depth)
-{
-    return (qn_dec_ctx){.kern = &e->kern, .scratch = e->scratch, .depth = depth};
-}
-
 /* What the chunk before left in scratch is gone. */
-static qn_code look(struct eye *e, uint64_t object, uint64_t chunk, struct view *v, qn_err *err)
+static qn_code look(qn_codes_eye *e, uint64_t object, uint64_t chunk, qn_codes_view *v, qn_err *err)
 {
     qn_payload p;
     qn_arena_rewind(e->scratch, e->mark);
     QN_TRY(qn_reader_payload(e->reader, &e->worker, object, chunk, &p, err));
-    *v = (struct view){.codec = p.codec, .block = p.block, .bytes = p.bytes, .n_bytes = p.n_bytes};
+    *v = (qn_codes_view){.codec = p.codec, .block = p.block, .bytes = p.bytes, .n_bytes = p.n_bytes};
     if (v->codec == QN_CODEC_TURN) {
-        const qn_dec_ctx cx = context(e, 0);
+        const qn_dec_ctx cx = qn_codes_context(e, 0);
         qn_turn_parts t;
         QN_TRY(qn_turn_open(&cx, &v->block, v->bytes, v->n_bytes, &t, err));
         v->codec = t.codec;
@@ -75,7 +48,7 @@ static qn_code look(struct eye *e, uint64_t object, uint64_t chunk, struct view 
     }
     v->rows = (v->block.n - 1) / v->block.cols + 1;
     if (v->codec == QN_CODEC_ROWS) {
-        const qn_dec_ctx cx = context(e, 0);
+        const qn_dec_ctx cx = qn_codes_context(e, 0);
         qn_rowdup_parts r;
         QN_TRY(qn_rowdup_open(&cx, &v->block, v->bytes, v->n_bytes, &r, err));
         v->codec = r.codec;
@@ -89,7 +62,7 @@ static qn_code look(struct eye *e, uint64_t object, uint64_t chunk, struct view 
 }
 
 /* The payload of BLOCKS: a type and whole rows of its blocks. */
-static qn_code open_blocks(const struct view *v, qn_dtype *type, const uint8_t **rows, size_t *row_bytes, qn_err *err)
+static qn_code open_blocks(const qn_codes_view *v, qn_dtype *type, const uint8_t **rows, size_t *row_bytes, qn_err *err)
 {
     const unsigned per = v->n_bytes ? qn_dtype_block_elems((qn_dtype)v->bytes[0]) : 0;
     if (!per || !qn_dtype_is_block((qn_dtype)v->bytes[0]) || v->block.cols % per)
@@ -117,7 +90,7 @@ static qn_codes_kind kind_of(unsigned codec)
 }
 
 /* What one chunk alone says. */
-static qn_code describe(const struct eye *e, const struct view *v, qn_codes *c, qn_err *err)
+static qn_code describe(const qn_codes_eye *e, const qn_codes_view *v, qn_codes *c, qn_err *err)
 {
     static const qn_codes_zero zero[QN_GRID_ZEROS] = {QN_ZERO_LEVEL, QN_ZERO_MIDDLE, QN_ZERO_STORED};
     c->kind = kind_of(v->codec);
@@ -127,7 +100,7 @@ static qn_code describe(const struct eye *e, const struct view *v, qn_codes *c, 
     if (c->kind != QN_CODES_DENSE && v->block.n % v->block.cols)
         c->kind = QN_CODES_OTHER;
     if (c->kind == QN_CODES_GRID) {
-        const qn_dec_ctx cx = context(e, v->depth);
+        const qn_dec_ctx cx = qn_codes_context(e, v->depth);
         qn_grid_parts g;
         QN_TRY(qn_grid_open(&cx, &v->block, v->bytes, v->n_bytes, &g, err));
         c->bits = g.head.bits;
@@ -136,7 +109,7 @@ static qn_code describe(const struct eye *e, const struct view *v, qn_codes *c, 
         if (g.head.columnwise)
             c->kind = QN_CODES_OTHER;
     } else if (c->kind == QN_CODES_FP8) {
-        const qn_dec_ctx cx = context(e, v->depth);
+        const qn_dec_ctx cx = qn_codes_context(e, v->depth);
         qn_fp8_parts p;
         QN_TRY(qn_fp8_open(&cx, &v->block, v->bytes, v->n_bytes, &p, err));
         c->bits = 8;
@@ -195,7 +168,7 @@ static bool plain(qn_codes *c, const qn_source_tensor *t, uint64_t n)
     return true;
 }
 
-static qn_code open_chunks(struct eye *e, qn_codes *c, uint64_t n_elems, const qn_source_tensor *t, qn_err *err)
+static qn_code open_chunks(qn_codes_eye *e, qn_codes *c, uint64_t n_elems, const qn_source_tensor *t, qn_err *err)
 {
     const qn_index *ix = qn_reader_index(e->reader);
     const uint64_t n = qn_index_n_chunks(ix, c->object);
@@ -203,7 +176,7 @@ static qn_code open_chunks(struct eye *e, qn_codes *c, uint64_t n_elems, const q
     uint64_t cols = 0;
     qn_codes first = *c;
     for (uint64_t i = 0; i < n; i++) {
-        struct view v;
+        qn_codes_view v;
         qn_codes one = *c;
         QN_TRY(look(e, c->object, i, &v, err));
         QN_TRY(describe(e, &v, &one, err));
@@ -239,7 +212,7 @@ qn_code qn_codes_open(qn_codes *c, qn_source *src, uint64_t tensor, qn_arena *sc
         return qn_err_in_tensor(err, QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "no matrix"), t->name);
     if (!qn_quern_source_reader(src) || t->object == QN_NO_OBJECT || !n_bytes)
         return QN_OK;
-    struct eye e;
+    qn_codes_eye e;
     c->object = t->object;
     eye_open(&e, src, scratch);
     const qn_code rc = open_chunks(&e, c, n_elems, t, err);
@@ -264,11 +237,6 @@ bool qn_codes_approximated(qn_source *src, uint64_t tensor)
 
 /* --- reading ------------------------------------------------------------------------------------------------------- */
 
-/* Rows [row0, row0 + n) of the tensor as a chunk has them: its rows from `from`, `n` of them, are the caller's from `to`; its columns begin at col0. */
-struct part {
-    uint32_t from, to, n, col0;
-};
-
 static qn_code in_range(const qn_codes *c, qn_codes_kind kind, uint64_t row0, uint32_t n, qn_err *err)
 {
     const uint64_t rows = (uint64_t)c->rows * c->parts;
@@ -277,11 +245,9 @@ static qn_code in_range(const qn_codes *c, qn_codes_kind kind, uint64_t row0, ui
     return row0 <= rows && n <= rows - row0 ? QN_OK : QN_BUG(err, "codes: rows %llu + %u of %llu", (unsigned long long)row0, n, (unsigned long long)rows);
 }
 
-typedef qn_code (*take_fn)(void *ctx, const struct eye *e, const struct view *v, const struct part *p, qn_err *err);
-
-static qn_code each_chunk(const qn_codes *c, uint64_t row0, uint32_t n, take_fn take, void *ctx, qn_arena *scratch, qn_err *err)
+qn_code qn_codes_each(const qn_codes *c, uint64_t row0, uint32_t n, qn_codes_take_fn take, void *ctx, qn_arena *scratch, qn_err *err)
 {
-    struct eye e;
+    qn_codes_eye e;
     qn_code rc = QN_OK;
     eye_open(&e, c->src, scratch);
     const qn_index *ix = qn_reader_index(e.reader);
@@ -289,16 +255,16 @@ static qn_code each_chunk(const qn_codes *c, uint64_t row0, uint32_t n, take_fn 
     const uint64_t chunks = qn_index_n_chunks(ix, c->object);
     const uint64_t first = c->turned ? 0 : row0 / c->chunk_rows, end = c->turned ? chunks : qn_ceil_div(row0 + n, c->chunk_rows);
     for (uint64_t i = first; n && i < end && rc == QN_OK; i++) {
-        struct view v;
+        qn_codes_view v;
         rc = look(&e, c->object, i, &v, err);
         if (rc != QN_OK)
             break;
-        struct part p = {.from = (uint32_t)row0, .n = n};
+        qn_codes_part p = {.from = (uint32_t)row0, .n = n};
         if (c->turned) {
             p.col0 = (uint32_t)(i * (units / c->rows));
         } else {
             const uint64_t begin = i * c->chunk_rows, from = qn_max_u64(begin, row0), to = qn_min_u64(begin + v.rows, row0 + n);
-            p = (struct part){.from = (uint32_t)(from - begin), .to = (uint32_t)(from - row0), .n = (uint32_t)(to - from)};
+            p = (qn_codes_part){.from = (uint32_t)(from - begin), .to = (uint32_t)(from - row0), .n = (uint32_t)(to - from)};
         }
         rc = take(ctx, &e, &v, &p, err);
     }
@@ -328,11 +294,11 @@ static void unpack(const uint8_t *src, uint32_t n, unsigned bits, uint8_t *dst)
     }
 }
 
-static qn_code take_grid(void *ctx, const struct eye *e, const struct view *v, const struct part *p, qn_err *err)
+static qn_code take_grid(void *ctx, const qn_codes_eye *e, const qn_codes_view *v, const qn_codes_part *p, qn_err *err)
 {
     const struct grid_out *o = ctx;
     const qn_codes *c = o->c;
-    const qn_dec_ctx cx = context(e, v->depth);
+    const qn_dec_ctx cx = qn_codes_context(e, v->depth);
     qn_grid_parts g;
     QN_TRY(qn_grid_open(&cx, &v->block, v->bytes, v->n_bytes, &g, err));
     const uint32_t groups = qn_codes_groups(c), group0 = p->col0 / c->group;
@@ -352,11 +318,11 @@ static qn_code take_grid(void *ctx, const struct eye *e, const struct view *v, c
     return QN_OK;
 }
 
-static qn_code take_fp8(void *ctx, const struct eye *e, const struct view *v, const struct part *p, qn_err *err)
+static qn_code take_fp8(void *ctx, const qn_codes_eye *e, const qn_codes_view *v, const qn_codes_part *p, qn_err *err)
 {
     const struct grid_out *o = ctx;
     const qn_codes *c = o->c;
-    const qn_dec_ctx cx = context(e, v->depth);
+    const qn_dec_ctx cx = qn_codes_context(e, v->depth);
     qn_fp8_parts f;
     QN_TRY(qn_fp8_open(&cx, &v->block, v->bytes, v->n_bytes, &f, err));
     const uint32_t groups = qn_codes_groups(c), group0 = p->col0 / c->group;
@@ -380,7 +346,7 @@ qn_code qn_codes_grid(const qn_codes *c, uint64_t row0, uint32_t n, uint8_t *cod
     struct grid_out o = {.c = c, .codes = codes, .scales = scales, .zeros = zeros};
     const bool fp8 = c->kind == QN_CODES_FP8;
     QN_TRY(in_range(c, fp8 ? QN_CODES_FP8 : QN_CODES_GRID, row0, n, err));
-    return each_chunk(c, row0, n, fp8 ? take_fp8 : take_grid, &o, scratch, err);
+    return qn_codes_each(c, row0, n, fp8 ? take_fp8 : take_grid, &o, scratch, err);
 }
 
 struct blocks_out {
@@ -388,7 +354,7 @@ struct blocks_out {
     uint8_t *bytes;
 };
 
-static qn_code take_blocks(void *ctx, const struct eye *e, const struct view *v, const struct part *p, qn_err *err)
+static qn_code take_blocks(void *ctx, const qn_codes_eye *e, const qn_codes_view *v, const qn_codes_part *p, qn_err *err)
 {
     const struct blocks_out *o = ctx;
     const size_t all = (size_t)qn_bytes_of_elems(o->c->block, o->c->cols), at = (size_t)qn_bytes_of_elems(o->c->block, p->col0);
@@ -405,7 +371,7 @@ static qn_code take_blocks(void *ctx, const struct eye *e, const struct view *v,
 qn_code qn_codes_blocks(const qn_codes *c, uint64_t row0, uint32_t n, uint8_t *bytes, qn_arena *scratch, qn_err *err)
 {
     QN_TRY(in_range(c, QN_CODES_BLOCKS, row0, n, err));
-    return each_chunk(c, row0, n, take_blocks, &(struct blocks_out){c, bytes}, scratch, err);
+    return qn_codes_each(c, row0, n, take_blocks, &(struct blocks_out){c, bytes}, scratch, err);
 }
 
 /* --- decoded ------------------------------------------------------------------------------------------------------- */

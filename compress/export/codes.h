@@ -56,6 +56,21 @@ static inline uint32_t qn_codes_groups(const qn_codes *c)
 qn_code qn_codes_grid(const qn_codes *c, uint64_t row0, uint32_t n, uint8_t *codes, float *scales, float *zeros, qn_arena *scratch, qn_err *err) QN_MUST_CHECK;
 /* BLOCKS: the bytes of these rows. */
 qn_code qn_codes_blocks(const qn_codes *c, uint64_t row0, uint32_t n, uint8_t *bytes, qn_arena *scratch, qn_err *err) QN_MUST_CHECK;
+
+/* VQ: a book for all columns and strips, as a solve with `vptq` makes it: w = (main[i] + residual[k]) × scale of the column, in f32, then rounded to the dtype. */
+typedef struct qn_codes_book {
+    unsigned v;                      /* rows of a strip                                 */
+    unsigned main_bits, residual_bits; /* residual 0: none                              */
+    const float *main, *residual;    /* (2^bits, v): 8 significant bits each            */
+    const float *scale;              /* (cols): the same; 0 for a column of zeros       */
+    uint32_t n_strips, strip_bytes;  /* ⌈rows / v⌉; ⌈cols · bits / 8⌉                   */
+} qn_codes_book;
+/* *is = false: it has other books, in its chunks, of its columns, or scales of strips. Arrays from `keep`. */
+qn_code qn_codes_vq(const qn_codes *c, qn_codes_book *b, bool *is, qn_arena *keep, qn_arena *scratch, qn_err *err) QN_MUST_CHECK;
+/* Indices of strips [strip0, strip0 + n): of each a string of strip_bytes, `stride` apart: column after column the main index and the residual one,
+ * lowest bit first. */
+qn_code qn_codes_vq_strips(const qn_codes *c, const qn_codes_book *b, uint32_t strip0, uint32_t n, uint8_t *bytes, size_t stride, qn_arena *scratch,
+                           qn_err *err) QN_MUST_CHECK;
 /* Any kind, and any dtype that has a numeric meaning: weights as f32, decoded (and so rounded to the tensor's dtype), (n, cols). */
 qn_code qn_codes_dense(const qn_codes *c, uint64_t row0, uint32_t n, float *w, qn_arena *scratch, qn_err *err) QN_MUST_CHECK;
 

@@ -9,5 +9,6 @@ const qn_export_target *const qn_export_targets[] = {
     &qn_export_mlx,
     &qn_export_npz,
     &qn_export_safetensors,
+    &qn_export_vptq,
     NULL,
 };
