@@ -114,7 +114,14 @@ def compressed_tensors(t, c):
         w, kind = g["weights"], t[name][0]
         scale = widen(*t[name])
         used |= {name}
-        if q["format"] == "pack-quantized":
+        if q["format"] == "mxfp4-pack-quantized":
+            d, v = t[m + ".weight_packed"]
+            assert d == t[name][0] == "U8" and w["type"] == "float" and w["group_size"] == 32 and g["input_activations"] is None
+            used |= {m + ".weight_packed"}
+            nib = np.stack([v & 15, v >> 4], -1).reshape(v.shape[0], -1)
+            lev = np.array([0, .5, 1, 1.5, 2, 3, 4, 6, -0., -.5, -1, -1.5, -2, -3, -4, -6], np.float32)[nib]
+            out[m] = None, lev * np.exp2(np.repeat(t[name][1].astype(np.float32), 32, 1) - 127)
+        elif q["format"] == "pack-quantized":
             rows, cols = (int(x) for x in t[m + ".weight_shape"][1])
             b = w["num_bits"]
             assert w["type"] == "int" and t[m + ".weight_packed"][0] == "I32" and g["input_activations"] is None
@@ -281,7 +288,7 @@ def check_dense(quern, model, scratch):
 
 
 ALL = ["compressed-tensors", "compressed-tensors:int4 --asymmetric", "compressed-tensors:int8 --group=32", "compressed-tensors:int4 --group=row --shard-size=100000",
-       "compressed-tensors:w8a8", "compressed-tensors:fp8", "gptq", "gptq:int2 --group=32", "gptq:int3 --asymmetric", "gptq:int8 --group=row", "gptq:int4 --asymmetric --group=64",
+       "compressed-tensors:w8a8", "compressed-tensors:fp8", "compressed-tensors:mxfp4", "gptq", "gptq:int2 --group=32", "gptq:int3 --asymmetric", "gptq:int8 --group=row", "gptq:int4 --asymmetric --group=64",
        "awq", "awq:int4 --group=32 --asymmetric=no", "mlx", "mlx:int3 --group=32", "mlx:int6", "mlx:int8"]
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@
 #include "tests/support/lm_made.h"
 #include "tests/support/ok.h"
 #include "tests/support/testkit.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,6 +127,16 @@ static void slow_fp8(const struct folder *f, float *w)
         w[i] = qn_e4m3_to_f32(q[i]) * f32_at(s, i / f->cols);
 }
 
+static void slow_mxfp4(const struct folder *f, float *w)
+{
+    static const float level[8] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+    const uint8_t *q = bytes(f, "weight_packed", QN_U8), *s = bytes(f, "weight_scale", QN_U8);
+    for (size_t i = 0; i < (size_t)f->rows * f->cols; i++) {
+        const unsigned n = q[i / 2] >> (i % 2 ? 4 : 0) & 15;
+        w[i] = ldexpf(n & 8 ? -level[n & 7] : level[n & 7], s[i / 32] - 127);
+    }
+}
+
 static void slow_gptq(const struct folder *f, float *w)
 {
     const uint8_t *q = bytes(f, "qweight", QN_I32), *z = bytes(f, "qzeros", QN_I32), *s = bytes(f, "scales", QN_F16), *g = bytes(f, "g_idx", QN_I32);
@@ -197,7 +208,7 @@ static const struct {
     void (*slow)(const struct folder *, float *);
 } cases[] = {
     {"compressed-tensors", "int4", 4, 32, 1, slow_pack}, {"compressed-tensors", "int8", 8, 16, 1, slow_pack}, {"compressed-tensors", "w8a8", 8, UINT32_MAX, 0, slow_int8},
-    {"compressed-tensors", "fp8", 8, UINT32_MAX, 0, slow_fp8}, {"gptq", "int2", 2, 32, 0, slow_gptq}, {"gptq", "int3", 3, 32, 1, slow_gptq}, {"gptq", "", 4, 16, 1, slow_gptq},
+    {"compressed-tensors", "fp8", 8, UINT32_MAX, 0, slow_fp8}, {"compressed-tensors", "mxfp4", 4, 32, 0, slow_mxfp4}, {"gptq", "int2", 2, 32, 0, slow_gptq}, {"gptq", "int3", 3, 32, 1, slow_gptq}, {"gptq", "", 4, 16, 1, slow_gptq},
     {"gptq", "int8", 8, 32, 0, slow_gptq}, {"awq", "", 4, 32, 0, slow_awq}, {"mlx", "int4", 4, 32, 0, slow_mlx}, {"mlx", "int5", 5, 32, 0, slow_mlx},
 };
 
@@ -332,7 +343,7 @@ Test(folders, refused)
         qn_code code;
         const char *says;
     } bad[] = {
-        {"compressed-tensors", "int5", {.bits = 0}, QN_E_USAGE, "int4, int8, w8a8 and fp8"}, {"compressed-tensors", "fp8", {.asymmetric = 1}, QN_E_USAGE, "no zero points"},
+        {"compressed-tensors", "int5", {.bits = 0}, QN_E_USAGE, "int4, int8, w8a8, fp8 and mxfp4"}, {"compressed-tensors", "fp8", {.asymmetric = 1}, QN_E_USAGE, "no zero points"},
         {"compressed-tensors", "w8a8", {.group = 32}, QN_E_USAGE, "one scale for each row"}, {"compressed-tensors", "int4", {.bits = 3}, QN_E_USAGE, "the variant says"},
         {"compressed-tensors", "", {.bits = 5}, QN_E_UNSUPPORTED, "2, 4 or 8 bits"}, {"gptq", "", {.bits = 4.5}, QN_E_USAGE, "only whole numbers"},
         {"gptq", "int5", {.bits = 0}, QN_E_USAGE, "int2, int3, int4 and int8"}, {"awq", "", {.bits = 3}, QN_E_UNSUPPORTED, "4 bits only"},
