@@ -82,6 +82,7 @@ struct qn_source {
                                `path` is one of them, and nothing else (docs/bundles.md)                     */
     void (*release)(void *under); /* called last of all when the source is closed; NULL mostly       */
     void *under;
+    struct qn_df11 *df11; /* weights that lie coded (formats/dfloat11), the last of the tensors; or NULL */
 };
 
 /* What the user named: for messages and reports. */
@@ -104,6 +105,8 @@ uint64_t qn_source_tensor_find(const qn_source *s, const char *name);
 /* Called by a format's open when objects and files are filled: checks the invariants above (bytes cover each file,
  * names unique, paths safe and unique), counts tensors, builds the name index. */
 qn_code qn_source_seal(qn_source *s, qn_err *err) QN_MUST_CHECK;
+/* Another list of tensors for a sealed source; t, from its allocator, becomes its own whatever is returned. */
+qn_code qn_source_relist(qn_source *s, qn_source_tensor *t, uint64_t n, qn_err *err) QN_MUST_CHECK;
 /* Adds a warning (printf-like); never fails, drops past the limit but counts. */
 void qn_source_warn(qn_source *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
