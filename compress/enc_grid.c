@@ -454,7 +454,7 @@ qn_code qn_quantizer_grid(qn_quantizer *q, const qn_quant_settings *set, qn_aren
     *g = (grid){.bits = bits,
                 .packed = set->packed,
                 .columnwise = set->columnwise,
-                .zero = set->asymmetric ? QN_GRID_ZERO_STORED : QN_GRID_ZERO_MIDDLE,
+                .zero = set->asymmetric ? QN_GRID_ZERO_STORED : set->level ? QN_GRID_ZERO_LEVEL : QN_GRID_ZERO_MIDDLE,
                 .group = set->group ? set->group : GROUP,
                 .gain = set->gain > 0 ? (float)set->gain : 1};
     q->ops = &ops;

@@ -11,6 +11,7 @@ typedef struct qn_quant_settings {
     double bits;      /* per weight: whole numbers for a grid, what the whole payload takes for ect, vq */
     uint32_t group;   /* grid: columns that share a scale; UINT32_MAX: a whole row                  */
     bool asymmetric;  /* grid: a zero point for each group                                          */
+    bool level;       /* grid: zero is one of the levels, the code 2^(bits − 1); without a zero point for each group */
     double gain;      /* grid, ect: scales are multiplied by it after the search                    */
     bool columnwise;  /* grid: a group is rows of one column                                      */
     bool packed;      /* grid: codes as kernels multiply with them, though they could be smaller  */
