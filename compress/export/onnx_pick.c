@@ -32,7 +32,7 @@ static const char *nbits_refuses(const qn_graph *g, const qn_node *n, unsigned k
 
 static const char *qdq_refuses(const qn_node *n, unsigned k)
 {
-    const bool takes = (is(n, "MatMul") || is(n, "Gemm") || is(n, "Conv") || is(n, "ConvTranspose")) && k == 1;
+    const bool takes = (is(n, "MatMul") || is(n, "Gemm") || is(n, "Conv")) && k == 1;
     return takes ? NULL : "read by other nodes than MatMul, Gemm and Conv";
 }
 
@@ -42,13 +42,13 @@ static bool layer_reads(const qn_node *n, unsigned k)
            ((is(n, "LSTM") || is(n, "GRU") || is(n, "RNN")) && (k == 1 || k == 2)) || (is(n, "Gather") && k == 0);
 }
 
-static const char *refuses(const qn_onnx_export *x, const qn_node *n, unsigned k)
+static const char *refuses(const qn_to_onnx_export *x, const qn_node *n, unsigned k)
 {
     switch (x->want.form) {
-    case QN_ONNX_FORM_NBITS: return nbits_refuses(x->g, n, k);
-    case QN_ONNX_FORM_QDQ: return qdq_refuses(n, k);
-    case QN_ONNX_FORM_DENSE:
-    case QN_ONNX_FORM_HALF: break;
+    case QN_TO_ONNX_FORM_NBITS: return nbits_refuses(x->g, n, k);
+    case QN_TO_ONNX_FORM_QDQ: return qdq_refuses(n, k);
+    case QN_TO_ONNX_FORM_DENSE:
+    case QN_TO_ONNX_FORM_HALF: break;
     }
     return NULL;
 }
@@ -61,7 +61,7 @@ static bool is_float(const qn_onnx_tensor *t)
 }
 
 /* The pick of a value, made when it is a float weight of the file's main graph. NULL: it is none. */
-static qn_code pick_of(qn_onnx_export *x, uint32_t *index, uint32_t value, const char *name, qn_onnx_pick **out, qn_err *err)
+static qn_code pick_of(qn_to_onnx_export *x, uint32_t *index, uint32_t value, const char *name, qn_to_onnx_pick **out, qn_err *err)
 {
     const qn_value *v = &x->g->values[value];
     *out = NULL;
@@ -74,8 +74,8 @@ static qn_code pick_of(qn_onnx_export *x, uint32_t *index, uint32_t value, const
     const qn_onnx_tensor *t = qn_onnx_edit_tensor_of(&x->edit, name);
     if (!t || !is_float(t) || t->rank != v->rank)
         return QN_OK;
-    qn_onnx_pick *p = &x->picks[x->n_picks++];
-    *p = (qn_onnx_pick){.value = value, .tensor = v->tensor, .file = t, .name = name};
+    qn_to_onnx_pick *p = &x->picks[x->n_picks++];
+    *p = (qn_to_onnx_pick){.value = value, .tensor = v->tensor, .file = t, .name = name};
     p->uses = qn_arena_get(&x->edit.arena, sizeof *p->uses, 8, err);
     if (!p->uses)
         return QN_E_MEMORY;
@@ -84,12 +84,12 @@ static qn_code pick_of(qn_onnx_export *x, uint32_t *index, uint32_t value, const
     return QN_OK;
 }
 
-static qn_code add_use(qn_onnx_export *x, qn_onnx_pick *p, uint32_t node, uint32_t file, qn_err *err)
+static qn_code add_use(qn_to_onnx_export *x, qn_to_onnx_pick *p, uint32_t node, uint32_t file, qn_err *err)
 {
     for (uint32_t i = 0; i < p->n_uses; i++)
         if (p->uses[i].node == node)
             return QN_OK;
-    qn_onnx_use *u = p->uses;
+    qn_to_onnx_use *u = p->uses;
     if (p->n_uses && (p->n_uses & (p->n_uses - 1)) == 0) { /* room for powers of two */
         u = qn_arena_get(&x->edit.arena, 2ull * p->n_uses * sizeof *u, 8, err);
         if (!u)
@@ -97,22 +97,22 @@ static qn_code add_use(qn_onnx_export *x, qn_onnx_pick *p, uint32_t node, uint32
         memcpy(u, p->uses, p->n_uses * sizeof *u);
         p->uses = u;
     }
-    u[p->n_uses++] = (qn_onnx_use){node, file};
+    u[p->n_uses++] = (qn_to_onnx_use){node, file};
     return QN_OK;
 }
 
-static void refuse(qn_onnx_pick *p, const char *why)
+static void refuse(qn_to_onnx_pick *p, const char *why)
 {
     if (!p->why)
         p->why = why;
 }
 
-static qn_code read_node(qn_onnx_export *x, uint32_t *index, uint32_t node, qn_err *err)
+static qn_code read_node(qn_to_onnx_export *x, uint32_t *index, uint32_t node, qn_err *err)
 {
     const qn_node *n = &x->g->nodes[node];
     const uint32_t file = qn_onnx_edit_find(&x->edit, n->origin);
     for (unsigned k = 0; k < n->n_in; k++) {
-        qn_onnx_pick *p;
+        qn_to_onnx_pick *p;
         if (n->in[k] == QN_NO_VALUE)
             continue;
         if (file == QN_NO_NODE) { /* inside a function: it may be a weight of the main graph all the same */
@@ -137,7 +137,7 @@ static qn_code read_node(qn_onnx_export *x, uint32_t *index, uint32_t node, qn_e
 /* ---- how they lie ---- */
 
 /* As compress/lossy_pick.c sees them: so their codes have these rows and columns. */
-static qn_code view_all(qn_onnx_export *x, qn_err *err)
+static qn_code view_all(qn_to_onnx_export *x, qn_err *err)
 {
     qn_source *s = x->g->source;
     qn_lossy_pick *seen = qn_mem_zeros(x->env->alloc, s->n_objects + 1, sizeof *seen, err);
@@ -145,7 +145,7 @@ static qn_code view_all(qn_onnx_export *x, qn_err *err)
         return QN_E_MEMORY;
     qn_lossy_pick_all(s, x->g, seen);
     for (uint32_t i = 0; i < x->n_picks; i++) {
-        qn_onnx_pick *p = &x->picks[i];
+        qn_to_onnx_pick *p = &x->picks[i];
         const uint64_t object = s->tensors[p->tensor].object;
         const qn_lossy_pick *l = object == QN_NO_OBJECT ? NULL : &seen[object];
         if (!l || l->role == QN_ROLE_NONE) {
@@ -162,23 +162,23 @@ static qn_code view_all(qn_onnx_export *x, qn_err *err)
     return QN_OK;
 }
 
-static void choose(qn_onnx_export *x, qn_onnx_pick *p)
+static void choose(qn_to_onnx_export *x, qn_to_onnx_pick *p)
 {
-    const bool half = x->want.form == QN_ONNX_FORM_HALF;
-    if (x->want.form == QN_ONNX_FORM_DENSE)
+    const bool half = x->want.form == QN_TO_ONNX_FORM_HALF;
+    if (x->want.form == QN_TO_ONNX_FORM_DENSE)
         return;
     if (half)
         p->why = p->file->data_type != QN_ONNX_FLOAT ? "not f32" : p->file->n_elems < 256 ? "small" : NULL;
     else if (p->file->data_type != QN_ONNX_FLOAT && p->file->data_type != QN_ONNX_FLOAT16)
         refuse(p, "neither f32 nor f16");
-    if (x->want.form == QN_ONNX_FORM_NBITS && qn_onnx_edit_is_pinned(&x->edit, p->name))
+    if (x->want.form == QN_TO_ONNX_FORM_NBITS && qn_onnx_edit_is_pinned(&x->edit, p->name))
         refuse(p, "read in a graph of its own (If, Loop), by a function, or an output");
     p->chosen = !p->why;
 }
 
-qn_code qn_onnx_pick_all(qn_onnx_export *x, qn_export_job *job, const qn_onnx_wanted *want, qn_err *err)
+qn_code qn_to_onnx_pick_all(qn_to_onnx_export *x, qn_export_job *job, const qn_to_onnx_wanted *want, qn_err *err)
 {
-    *x = (qn_onnx_export){.env = job->env, .job = job, .g = job->graph, .want = *want};
+    *x = (qn_to_onnx_export){.env = job->env, .job = job, .g = job->graph, .want = *want};
     QN_TRY(qn_onnx_edit_init(&x->edit, job->env, job->src, err));
     if (!x->g)
         return QN_OK;
@@ -188,14 +188,14 @@ qn_code qn_onnx_pick_all(qn_onnx_export *x, qn_export_job *job, const qn_onnx_wa
     for (uint32_t i = 0; i < x->g->n_nodes && rc == QN_OK; i++)
         rc = read_node(x, index, i, err);
     qn_mem_put(job->env->alloc, index);
-    if (rc == QN_OK && want->form != QN_ONNX_FORM_DENSE)
+    if (rc == QN_OK && want->form != QN_TO_ONNX_FORM_DENSE)
         rc = view_all(x, err);
     for (uint32_t i = 0; i < x->n_picks && rc == QN_OK; i++)
         choose(x, &x->picks[i]);
     return rc;
 }
 
-void qn_onnx_export_close(qn_onnx_export *x)
+void qn_to_onnx_export_close(qn_to_onnx_export *x)
 {
     qn_onnx_edit_release(&x->edit);
 }

@@ -8,11 +8,11 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { BLOCK_LEAST = 16, ROWS_AT_ONCE = 256 };
+enum { BLOCK_LEAST = 16, ROWS_AT_ONCE = 1 << 16 };
 
-static qn_code leave(qn_onnx_export *x, qn_onnx_pick *p, qn_err *err, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+static qn_code leave(qn_to_onnx_export *x, qn_to_onnx_pick *p, qn_err *err, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
-static qn_code leave(qn_onnx_export *x, qn_onnx_pick *p, qn_err *err, const char *fmt, ...)
+static qn_code leave(qn_to_onnx_export *x, qn_to_onnx_pick *p, qn_err *err, const char *fmt, ...)
 {
     char text[160];
     va_list ap;
@@ -47,9 +47,9 @@ static uint32_t block_for(uint32_t group, uint32_t cols, unsigned bits)
 }
 
 /* Is every scale, divided as it will be, a number of binary16? */
-static qn_code scales_are_halves(qn_onnx_export *x, const qn_onnx_pick *p, bool *yes, qn_err *err)
+static qn_code scales_are_halves(qn_to_onnx_export *x, const qn_to_onnx_pick *p, bool *yes, qn_err *err)
 {
-    const uint32_t groups = qn_onnx_groups(p);
+    const uint32_t groups = qn_codes_groups(&p->codes);
     qn_arena scratch;
     qn_arena_init(&scratch, x->env->alloc);
     qn_code rc = QN_OK;
@@ -68,14 +68,14 @@ static qn_code scales_are_halves(qn_onnx_export *x, const qn_onnx_pick *p, bool 
 }
 
 /* The width that the form stores, of codes that need `bits`. 0: none. */
-static unsigned width_for(const qn_onnx_export *x, unsigned bits)
+static unsigned width_for(const qn_to_onnx_export *x, unsigned bits)
 {
-    if (x->want.form == QN_ONNX_FORM_QDQ)
+    if (x->want.form == QN_TO_ONNX_FORM_QDQ)
         return x->want.bits == 4 && bits <= 4 ? 4 : bits <= 8 ? 8 : 0;
     return bits <= 2 ? 2 : bits <= 4 ? 4 : bits <= 8 ? 8 : 0;
 }
 
-qn_code qn_onnx_take(qn_onnx_export *x, qn_onnx_pick *p, qn_err *err)
+qn_code qn_to_onnx_take(qn_to_onnx_export *x, qn_to_onnx_pick *p, qn_err *err)
 {
     qn_codes *c = &p->codes;
     qn_arena scratch;
@@ -95,7 +95,7 @@ qn_code qn_onnx_take(qn_onnx_export *x, qn_onnx_pick *p, qn_err *err)
         return leave(x, p, err, "codes of 8 bits around a zero that is none of them");
     /* zero: stored; or 2^(bits − 1) of the codes' own bits; or, doubled, 2^bits − 1 */
     p->zeros = c->zero != QN_ZERO_LEVEL || c->bits != p->bits;
-    if (x->want.form == QN_ONNX_FORM_QDQ) {
+    if (x->want.form == QN_TO_ONNX_FORM_QDQ) {
         p->block = c->group < c->cols ? c->group : c->cols;
         if (p->block < p->cols && p->bits == 8)
             return leave(x, p, err, "groups of %u columns: this form has a scale for each output", c->group);

@@ -410,6 +410,11 @@ qn_code qn_onnx_edit_add(qn_onnx_edit *e, const char *name, uint8_t data_type, c
     return QN_OK;
 }
 
+qn_code qn_onnx_edit_drop(qn_onnx_edit *e, const char *initializer, qn_err *err)
+{
+    return add_name(e, &e->dropped, &e->n_dropped, &e->cap_dropped, initializer, err);
+}
+
 /* ---- what nobody reads any more ---- */
 
 qn_code qn_onnx_edit_sweep(qn_onnx_edit *e, qn_err *err)

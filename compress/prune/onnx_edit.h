@@ -85,6 +85,8 @@ qn_code qn_onnx_edit_tensor(qn_onnx_edit *e, const qn_onnx_tensor *t, const int6
                             qn_err *err) QN_MUST_CHECK;
 qn_code qn_onnx_edit_add(qn_onnx_edit *e, const char *name, uint8_t data_type, const int64_t *dims, unsigned rank, void *data, uint64_t id,
                          qn_err *err) QN_MUST_CHECK;
+/* An initializer goes, whoever reads it: something else gives its name then. */
+qn_code qn_onnx_edit_drop(qn_onnx_edit *e, const char *initializer, qn_err *err) QN_MUST_CHECK;
 /* A name that is nowhere in the model: `base`, or with a number. */
 qn_code qn_onnx_edit_new_name(qn_onnx_edit *e, const char *base, const char **name, qn_err *err) QN_MUST_CHECK;
 /* Is the name read in a graph in an attribute, by a call of a function, or an output of the model? Then it must go on meaning what it means. */
