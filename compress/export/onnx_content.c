@@ -105,6 +105,8 @@ static void put_scales(const qn_to_onnx_pick *p, const run *r, uint8_t *dst)
 static uint64_t part_bytes(const qn_to_onnx_export *x, const qn_to_onnx_pick *p, qn_to_onnx_part part)
 {
     const bool nbits = x->want.form == QN_TO_ONNX_FORM_NBITS;
+    if (part == QN_TO_ONNX_PART_HALVES)
+        return 2 * p->file->n_elems;
     const uint64_t blocks = qn_to_onnx_blocks(p), rows = p->rows;
     switch (part) {
     case QN_TO_ONNX_PART_CODES: return nbits ? rows * blocks * p->block * p->bits / 8 : qn_ceil_div(rows * p->cols * p->bits, 8);
@@ -112,7 +114,7 @@ static uint64_t part_bytes(const qn_to_onnx_export *x, const qn_to_onnx_pick *p,
     case QN_TO_ONNX_PART_ZEROS: return nbits ? rows * qn_ceil_div(blocks * p->bits, 8) : qn_ceil_div(rows * blocks * p->bits, 8);
     case QN_TO_ONNX_PART_HALVES: break;
     }
-    return 2 * p->file->n_elems;
+    return 0;
 }
 
 uint64_t qn_to_onnx_content_bytes(const qn_to_onnx_export *x, const qn_to_onnx_pick *p)
