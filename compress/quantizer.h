@@ -102,6 +102,7 @@ const qn_quantizer_row *qn_quantizer_find(const char *name);
 
 /* One per file. */
 qn_code qn_quantizer_ect(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err);
+qn_code qn_quantizer_fp8(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err);
 qn_code qn_quantizer_grid(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err);
 qn_code qn_quantizer_pvq(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err);
 qn_code qn_quantizer_vq(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err);

@@ -7,6 +7,7 @@
 
 const qn_quantizer_row qn_quantizer_tab[] = {
     {"ect", 16, 16, qn_quantizer_ect},
+    {"fp8", 16, 16, qn_quantizer_fp8},
     {"grid", 8, 8, qn_quantizer_grid},
     /* rows of an embedding are looked up one at a time and differ in length: no vectors across them */
     {"pvq", 4.25, 0, qn_quantizer_pvq},

@@ -11,10 +11,11 @@ typedef struct qn_quant_settings {
     double bits;      /* per weight: whole numbers for a grid, what the whole payload takes for ect, vq */
     uint32_t group;   /* grid: columns that share a scale; UINT32_MAX: a whole row                  */
     bool asymmetric;  /* grid: a zero point for each group                                          */
-    bool level;       /* grid: zero is one of the levels, the code 2^(bits − 1); without a zero point for each group */
     double gain;      /* grid, ect: scales are multiplied by it after the search                    */
     bool columnwise;  /* grid: a group is rows of one column                                      */
     bool packed;      /* grid: codes as kernels multiply with them, though they could be smaller  */
+    bool keepzero;    /* grid: zero is a level                                                    */
+    uint32_t scalebits; /* grid: significant bits of a scale                                      */
     uint32_t states;  /* ect: of the trellis                                                        */
     uint32_t vector;  /* vq: rows of a vector                                                       */
     bool shells;      /* pvq: the norm of each group is told, instead of a length                   */

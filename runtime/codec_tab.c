@@ -16,6 +16,7 @@ const qn_codec_row qn_codec_tab[QN_CODEC_COUNT] = {
     [QN_CODEC_FAST] = {"fast", "floats: exponents in 8-bit-probability rANS, the rest raw", qn_dec_fast},
     [QN_CODEC_MAX] = {"max", "float context mixing", qn_dec_max},
     [QN_CODEC_DENSE] = {"dense", "floats: scale-relative exponents and top fraction bits in rANS", qn_dec_dense},
+    [QN_CODEC_FP8] = {"fp8", "lossy: numbers of 8 bits (E4M3) and scales, group by group", qn_dec_fp8},
     [QN_CODEC_GRID] = {"grid", "lossy: integers and scales, group by group", qn_dec_grid},
     [QN_CODEC_ECT] = {"ect", "lossy: an entropy-coded trellis", qn_dec_ect},
     [QN_CODEC_PVQ] = {"pvq", "lossy: points of pyramids down the columns", qn_dec_pvq},

@@ -16,7 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { GROUP = 32, BLOCK_LEAST = 16, OPSET_BLOCKS = 21, ROW_ELEMS_MIN = 256 };
+enum { GROUP = 32, BLOCK_LEAST = 16, OPSET_BLOCKS = 21, SCALE_BITS = 11, ROW_ELEMS_MIN = 256 };
 
 /* ---- variants ---- */
 
@@ -153,7 +153,10 @@ static qn_code recipe_for(const qn_to_onnx_export *x, qn_recipe *r, qn_err *err)
     r->all.set.bits = x->want.bits;
     r->all.set.group = x->want.group;
     r->all.set.asymmetric = x->want.asymmetric;
-    r->all.set.level = !x->want.asymmetric;
+    r->all.set.scalebits = SCALE_BITS; /* they are stored whole */
+    r->all.set.keepzero = !x->want.asymmetric;
+    for (uint32_t i = 0; i < x->n_picks; i++) /* scales of f16 models must be f16 themselves */
+        r->all.set.keepzero = r->all.set.keepzero || (x->picks[i].chosen && x->picks[i].file->data_type == QN_ONNX_FLOAT16);
     r->role[QN_ROLE_HEAD].set.bits = r->role[QN_ROLE_EMBEDDING].set.bits = x->want.bits;
     return add_exceptions(x, r, err);
 }
