@@ -244,7 +244,7 @@ static qn_code plan_in(qn_to_onnx_export *x, qn_export_job *j, qn_recipe *r, qn_
 
 static qn_code plan(qn_export_job *j, qn_recipe *r, qn_err *err)
 {
-    qn_to_onnx_export x;
+    qn_to_onnx_export x = {0};
     const qn_code rc = plan_in(&x, j, r, err);
     qn_to_onnx_export_close(&x);
     return rc;
@@ -269,7 +269,7 @@ static qn_code holds_in(qn_to_onnx_export *x, qn_export_job *j, bool *yes, qn_er
 
 static qn_code holds(qn_export_job *j, bool *yes, qn_err *err)
 {
-    qn_to_onnx_export x;
+    qn_to_onnx_export x = {0};
     const qn_code rc = holds_in(&x, j, yes, err);
     qn_to_onnx_export_close(&x);
     return rc;
@@ -372,7 +372,7 @@ static qn_code write_in(qn_to_onnx_export *x, qn_export_job *j, qn_tmptree *tmp,
 
 static qn_code write(qn_export_job *j, qn_err *err)
 {
-    qn_to_onnx_export x;
+    qn_to_onnx_export x = {0};
     qn_tmptree tmp = {0};
     const qn_code rc = write_in(&x, j, &tmp, err);
     qn_tmptree_close(&tmp);

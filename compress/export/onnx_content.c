@@ -102,6 +102,22 @@ static void put_scales(const qn_to_onnx_pick *p, const run *r, uint8_t *dst)
         }
 }
 
+/* Zero points of MatMulNBits in the type of the scales. */
+static void put_float_zeros(const qn_to_onnx_pick *p, const run *r, uint8_t *dst)
+{
+    const uint32_t blocks = qn_to_onnx_blocks(p);
+    const bool half = p->file->data_type == QN_ONNX_FLOAT16;
+    for (uint32_t i = 0; i < r->n; i++)
+        for (uint32_t b = 0; b < blocks; b++) {
+            const float zero = r->zeros[(uint64_t)i * r->groups + group_of(p, b * p->block)];
+            const uint64_t at = (uint64_t)(r->row0 + i) * blocks + b;
+            if (half)
+                qn_store16(dst + 2 * at, qn_f32_to_f16(zero));
+            else
+                qn_store32(dst + 4 * at, qn_f32_bits(zero));
+        }
+}
+
 static uint64_t part_bytes(const qn_to_onnx_export *x, const qn_to_onnx_pick *p, qn_to_onnx_part part)
 {
     const bool nbits = x->want.form == QN_TO_ONNX_FORM_NBITS;
@@ -111,7 +127,10 @@ static uint64_t part_bytes(const qn_to_onnx_export *x, const qn_to_onnx_pick *p,
     switch (part) {
     case QN_TO_ONNX_PART_CODES: return nbits ? rows * blocks * p->block * p->bits / 8 : qn_ceil_div(rows * p->cols * p->bits, 8);
     case QN_TO_ONNX_PART_SCALES: return rows * blocks * (p->file->data_type == QN_ONNX_FLOAT16 ? 2 : 4);
-    case QN_TO_ONNX_PART_ZEROS: return nbits ? rows * qn_ceil_div(blocks * p->bits, 8) : qn_ceil_div(rows * blocks * p->bits, 8);
+    case QN_TO_ONNX_PART_ZEROS:
+        if (p->float_zeros)
+            return part_bytes(x, p, QN_TO_ONNX_PART_SCALES);
+        return nbits ? rows * qn_ceil_div(blocks * p->bits, 8) : qn_ceil_div(rows * blocks * p->bits, 8);
     case QN_TO_ONNX_PART_HALVES: break;
     }
     return 0;
@@ -129,6 +148,8 @@ static void put_run(const qn_to_onnx_export *x, const qn_to_onnx_pick *p, qn_to_
     const bool nbits = x->want.form == QN_TO_ONNX_FORM_NBITS;
     if (part == QN_TO_ONNX_PART_SCALES)
         put_scales(p, r, dst);
+    else if (part == QN_TO_ONNX_PART_ZEROS && p->float_zeros)
+        put_float_zeros(p, r, dst);
     else if (part == QN_TO_ONNX_PART_ZEROS)
         (nbits ? nbits_zeros : qdq_zeros)(p, r, dst);
     else

@@ -52,6 +52,7 @@ typedef struct qn_to_onnx_pick {
     uint32_t block;             /* columns of a scale in the file                           */
     unsigned times;             /* codes are multiplied by it, and scales divided: 1, or 2 where zero lies between two codes */
     bool zeros;                 /* zero points are written                                  */
+    bool float_zeros;           /* in the type of the scales: halves, where doubled codes would take twice the bits */
 } qn_to_onnx_pick;
 
 typedef enum qn_to_onnx_part { QN_TO_ONNX_PART_CODES, QN_TO_ONNX_PART_SCALES, QN_TO_ONNX_PART_ZEROS, QN_TO_ONNX_PART_HALVES } qn_to_onnx_part;

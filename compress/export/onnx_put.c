@@ -94,7 +94,8 @@ static qn_code put_nbits(qn_to_onnx_export *x, const qn_to_onnx_pick *p, qn_err 
     QN_TRY(add(x, p, QN_TO_ONNX_PART_CODES, tail, QN_ONNX_UINT8, codes, 3, &weight[0], err));
     QN_TRY(add(x, p, QN_TO_ONNX_PART_SCALES, "_scales", scale_type(p), scales, 2, &weight[1], err));
     if (p->zeros)
-        QN_TRY(add(x, p, QN_TO_ONNX_PART_ZEROS, "_zero_points", QN_ONNX_UINT8, zeros, 2, &weight[2], err));
+        QN_TRY(add(x, p, QN_TO_ONNX_PART_ZEROS, "_zero_points", p->float_zeros ? scale_type(p) : QN_ONNX_UINT8, p->float_zeros ? scales : zeros, 2,
+                   &weight[2], err));
     for (uint32_t i = 0; i < p->n_uses; i++)
         QN_TRY(multiply(x, p, &p->uses[i], weight, p->zeros ? 3 : 2, err));
     return QN_OK;

@@ -1,5 +1,5 @@
 /* onnx_take.c: the codes of a .quern as they become those of the form, without rounding: what has another width goes into the next one that the
- * form knows, what has its zero between two codes has them doubled, a scale for many columns stands for each block of them. */
+ * form knows, what has its zero between two codes has them doubled or its zero point as a float, a scale for many columns stands for each block of them. */
 #include "base/err.h"
 #include "base/half.h"
 #include "base/num.h"
@@ -36,7 +36,7 @@ static uint32_t block_for(uint32_t group, uint32_t cols, unsigned bits)
     }
     for (uint32_t block = BLOCK_LEAST; block < 1u << 20; block *= 2) {
         const uint64_t blocks = qn_ceil_div(cols, block), bytes = blocks * ((uint64_t)block * bits + 8 * sizeof(float)) / 8;
-        if (bytes < least) {
+        if (bytes <= least) {
             least = bytes;
             best = block;
         }
@@ -90,6 +90,8 @@ qn_code qn_to_onnx_take(qn_to_onnx_export *x, qn_to_onnx_pick *p, qn_err *err)
     if ((uint64_t)c->rows * c->parts != p->rows || c->cols != p->cols)
         return leave(x, p, err, "its codes are those of another matrix");
     p->times = c->zero == QN_ZERO_MIDDLE ? 2 : 1;
+    p->float_zeros = p->times == 2 && x->want.form == QN_TO_ONNX_FORM_NBITS && c->bits < 8 && width_for(x, c->bits + 1) != width_for(x, c->bits);
+    p->times = p->float_zeros ? 1 : p->times;
     p->bits = width_for(x, c->bits + p->times - 1);
     if (!p->bits)
         return leave(x, p, err, "codes of 8 bits around a zero that is none of them");
