@@ -14,6 +14,7 @@
 #include "compress/lossy.h"
 #include "compress/tmptree.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { GROUP = 32, BLOCK_LEAST = 16, OPSET_BLOCKS = 21, SCALE_BITS = 11, ROW_ELEMS_MIN = 256 };
@@ -192,6 +193,37 @@ static qn_code given_text(const qn_to_onnx_export *x, const qn_to_onnx_pick *p, 
     return *text ? QN_OK : QN_E_MEMORY;
 }
 
+static int by_place(const void *pa, const void *pb)
+{
+    const uint64_t a = *(const uint64_t *)pa, b = *(const uint64_t *)pb;
+    return (a > b) - (a < b);
+}
+
+/* Weights that no node of the main graph reads: they stay as they are, and large ones are told of. */
+static qn_code note_others(const qn_to_onnx_export *x, qn_err *err)
+{
+    const qn_onnx_model *m = x->edit.model;
+    uint64_t *places = qn_mem_get(x->env->alloc, (x->n_picks + 1ull) * sizeof *places, err);
+    qn_code rc = places ? QN_OK : QN_E_MEMORY;
+    for (uint32_t i = 0; i < x->n_picks && rc == QN_OK; i++)
+        places[i] = x->picks[i].file->off;
+    if (rc == QN_OK && x->n_picks)
+        qsort(places, x->n_picks, sizeof *places, by_place);
+    for (uint64_t i = 0; i < m->n_weights && rc == QN_OK; i++) {
+        const qn_onnx_weight *w = &m->weights[i];
+        const bool inner = w->scope != m->weights[0].scope || !qn_onnx_edit_tensor_of(&x->edit, w->tensor->name);
+        if (w->tensor->n_elems < ROW_ELEMS_MIN || (x->n_picks && bsearch(&w->tensor->off, places, x->n_picks, sizeof *places, by_place)))
+            continue;
+        qn_export_row row = {.n_weights = w->tensor->n_elems, .n_bytes = w->tensor->n_bytes, .given = type_name(w->tensor)};
+        row.asked = x->want.form == QN_TO_ONNX_FORM_DENSE || !inner || w->tensor->rank < 2 ? row.given : x->want.text;
+        row.why = row.asked == row.given ? NULL : "in a graph of its own (If, Loop) or a function";
+        row.name = qn_arena_str(x->job->arena, w->name, strlen(w->name), err);
+        rc = row.name ? qn_export_note(x->job, &row, err) : QN_E_MEMORY;
+    }
+    qn_mem_put(x->env->alloc, places);
+    return rc;
+}
+
 static qn_code note_rows(const qn_to_onnx_export *x, bool planned, qn_err *err)
 {
     const bool dense = x->want.form == QN_TO_ONNX_FORM_DENSE;
@@ -215,7 +247,7 @@ static qn_code note_rows(const qn_to_onnx_export *x, bool planned, qn_err *err)
         }
         QN_TRY(qn_export_note(x->job, &row, err));
     }
-    return QN_OK;
+    return note_others(x, err);
 }
 
 /* ---- planning ---- */

@@ -42,10 +42,10 @@ static bool layer_reads(const qn_node *n, unsigned k)
            ((is(n, "LSTM") || is(n, "GRU") || is(n, "RNN")) && (k == 1 || k == 2)) || (is(n, "Gather") && k == 0);
 }
 
-static const char *refuses(const qn_to_onnx_export *x, const qn_node *n, unsigned k)
+static const char *refuses(const qn_to_onnx_export *x, const qn_graph *graph, const qn_node *n, unsigned k)
 {
     switch (x->want.form) {
-    case QN_TO_ONNX_FORM_NBITS: return nbits_refuses(x->g, n, k);
+    case QN_TO_ONNX_FORM_NBITS: return graph == x->g ? nbits_refuses(graph, n, k) : "read in a graph of its own (If, Loop)";
     case QN_TO_ONNX_FORM_QDQ: return qdq_refuses(n, k);
     case QN_TO_ONNX_FORM_DENSE:
     case QN_TO_ONNX_FORM_HALF: break;
@@ -107,9 +107,42 @@ static void refuse(qn_to_onnx_pick *p, const char *why)
         p->why = why;
 }
 
+/* Nodes of graphs in attributes read weights of the main graph by name, which forms but MatMulNBits keep. */
+static qn_code read_inner(qn_to_onnx_export *x, uint32_t *index, const qn_graph *inner, qn_err *err)
+{
+    for (uint32_t i = 0; i < inner->n_nodes; i++) {
+        const qn_node *n = &inner->nodes[i];
+        for (unsigned k = 0; k < n->n_attrs; k++)
+            if (n->attrs[k].type == QN_ATTR_GRAPH)
+                QN_TRY(read_inner(x, index, n->attrs[k].v.graph, err));
+        for (unsigned k = 0; k < n->n_in; k++) {
+            const qn_graph *g = inner;
+            uint32_t v = n->in[k];
+            while (v != QN_NO_VALUE && g->outer && g->values[v].kind == QN_VALUE_OUTER) {
+                v = g->values[v].outer;
+                g = g->outer;
+            }
+            qn_to_onnx_pick *p;
+            if (v == QN_NO_VALUE || g != x->g)
+                continue;
+            QN_TRY(pick_of(x, index, v, g->values[v].name, &p, err));
+            if (!p)
+                continue;
+            const char *why = refuses(x, inner, n, k);
+            p->matrix = p->matrix || layer_reads(n, k);
+            if (why)
+                refuse(p, why);
+        }
+    }
+    return QN_OK;
+}
+
 static qn_code read_node(qn_to_onnx_export *x, uint32_t *index, uint32_t node, qn_err *err)
 {
     const qn_node *n = &x->g->nodes[node];
+    for (unsigned k = 0; k < n->n_attrs; k++)
+        if (n->attrs[k].type == QN_ATTR_GRAPH)
+            QN_TRY(read_inner(x, index, n->attrs[k].v.graph, err));
     const uint32_t file = qn_onnx_edit_find(&x->edit, n->origin);
     for (unsigned k = 0; k < n->n_in; k++) {
         qn_to_onnx_pick *p;
@@ -125,7 +158,7 @@ static qn_code read_node(qn_to_onnx_export *x, uint32_t *index, uint32_t node, q
         QN_TRY(pick_of(x, index, n->in[k], x->edit.model->graph->nodes[file].inputs[k], &p, err));
         if (!p)
             continue;
-        const char *why = refuses(x, n, k);
+        const char *why = refuses(x, x->g, n, k);
         p->matrix = p->matrix || layer_reads(n, k);
         if (why)
             refuse(p, why);

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { OPSET_AXIS = 13, OPSET_BLOCKS = 21, IR_AXIS = 7, IR_BLOCKS = 10 };
+enum { OPSET_AXIS = 13, OPSET_HALF_SCALES = 19, OPSET_BLOCKS = 21, IR_AXIS = 7, IR_HALF_SCALES = 9, IR_BLOCKS = 10 };
 
 static qn_code name_for(qn_to_onnx_export *x, const qn_to_onnx_pick *p, const char *tail, const char **name, qn_err *err)
 {
@@ -230,17 +230,18 @@ static qn_code put_qdq(qn_to_onnx_export *x, bool has_axis, bool has_blocks, qn_
 
 qn_code qn_to_onnx_put(qn_to_onnx_export *x, qn_err *err)
 {
-    bool has_axis = false, has_blocks = false, any = false, four = false;
+    bool has_axis = false, has_blocks = false, any = false, four = false, half = false;
     for (uint32_t i = 0; i < x->n_picks; i++) {
         any = any || x->picks[i].chosen;
         four = four || (x->picks[i].chosen && x->picks[i].bits == 4);
+        half = half || (x->picks[i].chosen && x->picks[i].file->data_type == QN_ONNX_FLOAT16);
     }
     if (any && x->want.form == QN_TO_ONNX_FORM_QDQ) {
         if (four)
             QN_TRY(need_version(x, OPSET_BLOCKS, IR_BLOCKS, &has_blocks, err));
         has_axis = has_blocks;
         if (!has_axis)
-            QN_TRY(need_version(x, OPSET_AXIS, IR_AXIS, &has_axis, err));
+            QN_TRY(need_version(x, half ? OPSET_HALF_SCALES : OPSET_AXIS, half ? IR_HALF_SCALES : IR_AXIS, &has_axis, err));
     }
     if (any && x->want.form == QN_TO_ONNX_FORM_NBITS && qn_onnx_opset(x->edit.model, "com.microsoft") < 1)
         QN_TRY(qn_onnx_edit_opset(&x->edit, "com.microsoft", 1, err));
