@@ -10,5 +10,6 @@ const qn_export_target *const qn_export_targets[] = {
     &qn_export_npz,
     &qn_export_safetensors,
     &qn_export_vptq,
+    &qn_export_onnx,
     NULL,
 };
