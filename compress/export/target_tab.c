@@ -2,5 +2,6 @@
 #include "compress/export/export.h"
 
 const qn_export_target *const qn_export_targets[] = {
+    &qn_export_gguf,
     NULL,
 };
