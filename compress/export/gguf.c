@@ -35,10 +35,27 @@ static bool any_blocks(const qn_ggx *x)
 static bool replaced(const char *key)
 {
     static const char *const own[] = {"general.file_type", "general.quantization_version", "general.alignment", "split.no", "split.count", "split.tensors.count"};
+    if (!strncmp(key, "quantize.imatrix.", 17))
+        return true;
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
         if (!strcmp(key, own[i]))
             return true;
     return false;
+}
+
+/* As llama-quantize names what its weights came from; of a path the last name. */
+static qn_code put_statistics(const qn_ggx *x, qn_gguf_writer *w, qn_err *err)
+{
+    const qn_stats_file *s = x->job->stats;
+    const char *path = x->job->wish->statistics, *slash = strrchr(path, '/');
+    QN_TRY(qn_gguf_put_str(w, "quantize.imatrix.file", slash ? slash + 1 : path, err));
+    if (s->meta.n_sources) {
+        const char *from = s->meta.sources[0].label, *last = from ? strrchr(from, '/') : NULL;
+        if (from)
+            QN_TRY(qn_gguf_put_str(w, "quantize.imatrix.dataset", last ? last + 1 : from, err));
+    }
+    QN_TRY(qn_gguf_put_u32(w, "quantize.imatrix.entries_count", s->n_items, err));
+    return qn_gguf_put_u32(w, "quantize.imatrix.chunks_count", (uint32_t)qn_min_u64(s->meta.sequences, UINT32_MAX), err);
 }
 
 static qn_code put_keys(qn_ggx *x, qn_gguf_writer *w, qn_err *err)
@@ -55,7 +72,18 @@ static qn_code put_keys(qn_ggx *x, qn_gguf_writer *w, qn_err *err)
         QN_TRY(qn_ggx_vocab(x, w, err));
     }
     QN_TRY(qn_gguf_put_u32(w, "general.file_type", x->file_type, err));
-    return any_blocks(x) ? qn_gguf_put_u32(w, "general.quantization_version", 2, err) : QN_OK;
+    if (!any_blocks(x))
+        return QN_OK;
+    QN_TRY(qn_gguf_put_u32(w, "general.quantization_version", 2, err));
+    return x->job->stats && x->job->wish->statistics ? put_statistics(x, w, err) : QN_OK;
+}
+
+qn_code qn_ggx_put_head(qn_ggx *x, qn_gguf_writer *w, qn_err *err)
+{
+    QN_TRY(put_keys(x, w, err));
+    for (uint32_t i = 0; i < x->n; i++)
+        QN_TRY(qn_gguf_put_tensor(w, x->list[i].name, x->list[i].dtype, x->list[i].dims, x->list[i].rank, err));
+    return QN_OK;
 }
 
 static qn_code put_one(qn_ggx *x, const qn_ggx_tensor *t, qn_gguf_writer *w, qn_err *err)
@@ -118,9 +146,7 @@ static qn_code write_file(qn_ggx *x, qn_gguf_writer *w, qn_err *err)
 {
     qn_export_job *j = x->job;
     QN_TRY(qn_gguf_writer_open(w, j->env, j->path, 0, j->overwrite, err));
-    QN_TRY(put_keys(x, w, err));
-    for (uint32_t i = 0; i < x->n; i++)
-        QN_TRY(qn_gguf_put_tensor(w, x->list[i].name, x->list[i].dtype, x->list[i].dims, x->list[i].rank, err));
+    QN_TRY(qn_ggx_put_head(x, w, err));
     for (uint32_t i = 0; i < x->n; i++) {
         QN_TRY(qn_err_in_tensor(err, put_one(x, &x->list[i], w, err), x->list[i].name));
         QN_TRY(note(x, &x->list[i], err));
@@ -139,6 +165,8 @@ static qn_code write_gguf(qn_export_job *j, qn_err *err)
     if (rc == QN_OK)
         rc = qn_ggx_types(&x, j->variant, err);
     if (rc == QN_OK)
+        rc = qn_ggx_settle(&x, err);
+    if (rc == QN_OK)
         rc = write_file(&x, &w, err);
     qn_gguf_writer_close(&w);
     qn_ggx_release(&x);
@@ -150,17 +178,31 @@ static qn_code write_gguf(qn_export_job *j, qn_err *err)
 static qn_code plan_gguf(qn_export_job *j, qn_recipe *r, qn_err *err)
 {
     qn_ggx x;
-    (void)r;
     qn_code rc = qn_ggx_open(&x, j, err);
     if (rc == QN_OK)
         rc = qn_ggx_types(&x, j->variant, err);
+    if (rc == QN_OK)
+        rc = qn_ggx_recipe(&x, r, err);
     for (uint32_t i = 0; rc == QN_OK && i < x.n; i++)
         rc = note(&x, &x.list[i], err);
     qn_ggx_release(&x);
     return rc;
 }
 
+static qn_code holds_gguf(qn_export_job *j, bool *yes, qn_err *err)
+{
+    qn_ggx x;
+    *yes = false;
+    qn_code rc = qn_ggx_open(&x, j, err);
+    if (rc == QN_OK)
+        rc = qn_ggx_types(&x, j->variant, err);
+    if (rc == QN_OK)
+        rc = qn_ggx_holds(&x, yes, err);
+    qn_ggx_release(&x);
+    return rc;
+}
+
 const qn_export_target qn_export_gguf = {
-    .name = "gguf", .summary = "llama.cpp and what is built on it", .variants = "f32, f16, bf16", .suffix = ".gguf",
-    .plan = plan_gguf, .write = write_gguf,
+    .name = "gguf", .summary = "llama.cpp and what is built on it", .variants = "f32, f16, bf16, a type (q4_k), a mix (Q4_K_M); or none, with --bits or --size",
+    .suffix = ".gguf", .plan = plan_gguf, .holds = holds_gguf, .write = write_gguf,
 };

@@ -67,7 +67,6 @@ typedef struct qn_ggx {
     qn_ggx_tensor *list;
     uint32_t n, cap;
     uint32_t file_type;      /* llama_ftype                                                                   */
-    const char *mix;         /* as the stock tool names it                                                    */
 } qn_ggx;
 
 /* gguf_open.c: sizes, keys and list of the job's source. *x is to be released whatever it returns. */
@@ -99,9 +98,9 @@ typedef struct qn_ggx_rows {
     const qn_ggx *x;
     qn_source *src;
     const qn_ggx_tensor *t;
-    qn_codes *codes;  /* of each part */
+    qn_codes *codes;  /* of each part, where its blocks are taken over; else NULL */
     float *whole;     /* TURN: the matrix, (rows, cols) of the output */
-    float *w;         /* a band */
+    uint8_t *band;    /* HEADS: some heads */
     uint8_t *raw;
     uint64_t cap;     /* bytes of raw */
     qn_arena scratch;
@@ -114,6 +113,15 @@ qn_code qn_ggx_rows_f32(qn_ggx_rows *r, uint64_t row0, uint64_t n, float *w, qn_
 /* The same as they stand in the file: t->dtype. */
 qn_code qn_ggx_rows_bytes(qn_ggx_rows *r, uint64_t row0, uint64_t n, uint8_t *bytes, qn_err *err) QN_MUST_CHECK;
 void qn_ggx_rows_close(qn_ggx_rows *r);
+
+/* gguf.c: keys and the list of tensors; what a writer takes before data. */
+qn_code qn_ggx_put_head(qn_ggx *x, qn_gguf_writer *w, qn_err *err) QN_MUST_CHECK;
+/* gguf_solve.c: what has to be solved, as a recipe: one rule for each tensor that gets another type than most. */
+qn_code qn_ggx_recipe(qn_ggx *x, qn_recipe *r, qn_err *err) QN_MUST_CHECK;
+/* Are all blocks that the list wants in the source as codes? */
+qn_code qn_ggx_holds(qn_ggx *x, bool *yes, qn_err *err) QN_MUST_CHECK;
+/* The types that are there: of a solve whose recipe may have had rules of the user's. What is not there as blocks is written dense. */
+qn_code qn_ggx_settle(qn_ggx *x, qn_err *err) QN_MUST_CHECK;
 
 /* gguf_vocab.c: the keys of a folder's tokenizer. */
 qn_code qn_ggx_vocab(qn_ggx *x, qn_gguf_writer *w, qn_err *err) QN_MUST_CHECK;

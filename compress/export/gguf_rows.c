@@ -42,8 +42,8 @@ static qn_code widen(qn_dtype type, const uint8_t *src, uint64_t n, float *dst, 
 
 /* --- dense ------------------------------------------------------------------------------------------------------------------- */
 
-/* n rows of a part as they lie there, from row0 of all its matrices. */
-static qn_code read_part(qn_ggx_rows *r, uint32_t p, uint64_t row0, uint64_t n, float *w, qn_err *err)
+/* n rows of a part as f32, from row0 of all its matrices. */
+static qn_code read_dense(qn_ggx_rows *r, uint32_t p, uint64_t row0, uint64_t n, float *w, qn_err *err)
 {
     const qn_source_tensor *from = part_of(r, p);
     const uint64_t cols = r->t->cols, row_bytes = qn_bytes_of_elems((qn_dtype)from->dtype, cols);
@@ -74,12 +74,27 @@ static qn_code load_whole(qn_ggx_rows *r, qn_err *err)
     as.t = &lying;
     qn_code rc = QN_OK;
     for (uint64_t j = 0; j < cols && rc == QN_OK; j++) {
-        rc = read_part(&as, 0, j, 1, line, err);
+        rc = read_dense(&as, 0, j, 1, line, err);
         for (uint64_t i = 0; i < rows && rc == QN_OK; i++)
             r->whole[i * cols + j] = line[i];
     }
     qn_mem_put(r->x->job->env->alloc, line);
     return rc;
+}
+
+/* --- either ------------------------------------------------------------------------------------------------------------------------ */
+
+/* n rows of a part: f32, or the bytes of blocks. */
+static qn_code read_part(qn_ggx_rows *r, uint32_t p, uint64_t row0, uint64_t n, void *dst, qn_err *err)
+{
+    if (r->codes)
+        return qn_err_in_tensor(err, qn_codes_blocks(&r->codes[p], row0, (uint32_t)n, dst, &r->scratch, err), part_of(r, p)->name);
+    return read_dense(r, p, row0, n, dst, err);
+}
+
+static uint64_t row_bytes_of(const qn_ggx_rows *r)
+{
+    return r->codes ? qn_bytes_of_elems(r->t->dtype, r->t->cols) : r->t->cols * sizeof(float);
 }
 
 /* --- moves -------------------------------------------------------------------------------------------------------------------- */
@@ -110,21 +125,21 @@ uint64_t qn_ggx_rows_band(const qn_ggx_rows *r)
 {
     const uint64_t fit = qn_max_u64(1, BAND_BYTES / qn_max_u64(r->t->cols * sizeof(float), 1));
     const uint64_t head = r->t->move == QN_GGX_HEADS ? r->t->take / r->t->heads : 1;
-    return qn_max_u64(fit / head, 1) * head;
+    return qn_max_u64(fit / head, 1) * head; /* qn_codes_blocks counts rows in 32 bits: fit is at most 2^18 */
 }
 
 /* Rows that follow each other in the source are read together; the heads of HEADS whole, and sorted afterwards. */
-static qn_code gather(qn_ggx_rows *r, uint64_t row0, uint64_t n, float *w, qn_err *err)
+static qn_code gather(qn_ggx_rows *r, uint64_t row0, uint64_t n, uint8_t *dst, qn_err *err)
 {
     const qn_ggx_tensor *t = r->t;
-    const uint64_t cols = t->cols;
+    const uint64_t row_bytes = row_bytes_of(r);
     if (t->move == QN_GGX_HEADS) {
         const uint64_t head = t->take / t->heads;
         if (row0 % head || n % head)
             return QN_BUG(err, "part of a head was asked for");
-        QN_TRY(read_part(r, 0, row0, n, r->w, err));
+        QN_TRY(read_part(r, 0, row0, n, r->band, err));
         for (uint64_t i = 0; i < n; i++)
-            memcpy(w + i * cols, r->w + (moved(t, row0 + i) - row0) * cols, cols * sizeof *w);
+            memcpy(dst + i * row_bytes, r->band + (moved(t, row0 + i) - row0) * row_bytes, row_bytes);
         return QN_OK;
     }
     for (uint64_t i = 0; i < n;) {
@@ -133,7 +148,7 @@ static qn_code gather(qn_ggx_rows *r, uint64_t row0, uint64_t n, float *w, qn_er
         const uint64_t at = origin(t, row0 + i, &p);
         while (i + k < n && origin(t, row0 + i + k, &q) == at + k && q == p)
             k++;
-        QN_TRY(read_part(r, p, at, k, w + i * cols, err));
+        QN_TRY(read_part(r, p, at, k, dst + i * row_bytes, err));
         i += k;
     }
     return QN_OK;
@@ -148,7 +163,7 @@ qn_code qn_ggx_rows_f32(qn_ggx_rows *r, uint64_t row0, uint64_t n, float *w, qn_
     else if (r->whole)
         memcpy(w, r->whole + row0 * t->cols, k * sizeof *w);
     else
-        QN_TRY(gather(r, row0, n, w, err));
+        QN_TRY(gather(r, row0, n, (uint8_t *)w, err));
     for (uint64_t i = 0; i < k && t->value == QN_GGX_PLUS_ONE; i++)
         w[i] += 1;
     for (uint64_t i = 0; i < k && t->value == QN_GGX_MINUS_EXP; i++)
@@ -181,6 +196,8 @@ qn_code qn_ggx_rows_bytes(qn_ggx_rows *r, uint64_t row0, uint64_t n, uint8_t *by
 {
     const qn_ggx_tensor *t = r->t;
     const uint64_t row_bytes = qn_bytes_of_elems(t->dtype, t->cols);
+    if (r->codes)
+        return gather(r, row0, n, bytes, err);
     if (as_they_are(r))
         return qn_source_tensor_read(r->src, t->parts[0], row0 * row_bytes, n * row_bytes, bytes, err);
     if (t->dtype != QN_F32 && t->dtype != QN_F16 && t->dtype != QN_BF16)
@@ -193,6 +210,23 @@ qn_code qn_ggx_rows_bytes(qn_ggx_rows *r, uint64_t row0, uint64_t n, uint8_t *by
     return rc;
 }
 
+/* The codes of all parts, when the file's type is one of blocks that the source does not have as such. */
+static qn_code open_codes(qn_ggx_rows *r, qn_err *err)
+{
+    const qn_ggx_tensor *t = r->t;
+    if (!qn_dtype_is_block(t->dtype) || as_they_are(r))
+        return QN_OK;
+    r->codes = qn_mem_zeros(r->x->job->env->alloc, t->n_parts, sizeof *r->codes, err);
+    if (!r->codes)
+        return QN_E_MEMORY;
+    for (uint32_t p = 0; p < t->n_parts; p++) {
+        QN_TRY(qn_codes_open(&r->codes[p], r->src, t->parts[p], &r->scratch, err));
+        if (r->codes[p].kind != QN_CODES_BLOCKS || r->codes[p].block != t->dtype)
+            return qn_err_in_tensor(err, QN_FAIL(err, QN_E_VERIFY, QN_NO_OFFSET, "its blocks of %s are not there", qn_dtype_name(t->dtype)), part_of(r, p)->name);
+    }
+    return QN_OK;
+}
+
 qn_code qn_ggx_rows_open(qn_ggx_rows *r, const qn_ggx *x, const qn_ggx_tensor *t, qn_err *err)
 {
     const qn_alloc *a = x->job->env->alloc;
@@ -203,11 +237,12 @@ qn_code qn_ggx_rows_open(qn_ggx_rows *r, const qn_ggx *x, const qn_ggx_tensor *t
     if (!r->raw)
         return QN_E_MEMORY;
     if (t->move == QN_GGX_HEADS) {
-        r->w = qn_mem_get(a, qn_ggx_rows_band(r) * t->cols * sizeof *r->w, err);
-        if (!r->w)
+        r->band = qn_mem_get(a, qn_ggx_rows_band(r) * t->cols * sizeof(float), err);
+        if (!r->band)
             return QN_E_MEMORY;
     }
-    return t->move == QN_GGX_TURN ? load_whole(r, err) : QN_OK;
+    QN_TRY(open_codes(r, err));
+    return t->move == QN_GGX_TURN && !r->codes ? load_whole(r, err) : QN_OK;
 }
 
 void qn_ggx_rows_close(qn_ggx_rows *r)
@@ -216,8 +251,9 @@ void qn_ggx_rows_close(qn_ggx_rows *r)
         return;
     const qn_alloc *a = r->x->job->env->alloc;
     qn_mem_put(a, r->whole);
-    qn_mem_put(a, r->w);
+    qn_mem_put(a, r->band);
     qn_mem_put(a, r->raw);
+    qn_mem_put(a, r->codes);
     qn_arena_release(&r->scratch);
     memset(r, 0, sizeof *r);
 }
