@@ -63,8 +63,13 @@ static qn_code put_keys(qn_ggx *x, qn_gguf_writer *w, qn_err *err)
     for (uint64_t i = 0; x->is_gguf && i < x->keys.n_keys; i++)
         if (!replaced(x->keys.keys[i].name))
             QN_TRY(qn_gguf_put_copy(w, &x->keys, &x->keys.keys[i], err));
-    for (uint32_t i = 0; i < x->n_keys; i++)
-        QN_TRY(put_key(w, &x->key[i], err));
+    for (uint32_t i = 0; i < x->n_keys; i++) {
+        bool loads = true;
+        if (!strcmp(x->key[i].name, "general.name"))
+            QN_TRY(qn_ggx_name_loads(x, x->key[i].s, &loads, err));
+        if (loads)
+            QN_TRY(put_key(w, &x->key[i], err));
+    }
     if (!x->is_gguf) {
         char key[96];
         snprintf(key, sizeof key, "%s.vocab_size", x->arch);

@@ -56,7 +56,9 @@ static qn_code sizes(qn_ggx *x, const struct family *f, const char *layers, cons
     QN_TRY(qn_config_u64(c, layers, 1, 10000, &x->n_layers, err));
     QN_TRY(qn_config_u64(c, hidden, 1, MOST, &x->hidden, err));
     QN_TRY(qn_config_u64(c, heads, 1, 65536, &x->heads, err));
-    QN_TRY(qn_config_u64_or(c, "num_key_value_heads", 1, 65536, x->heads, &x->kv_heads, err));
+    x->kv_heads = x->heads;
+    if (strcmp(x->arch, "gptneox") && strcmp(x->arch, "gpt2")) /* which have no such thing */
+        QN_TRY(qn_config_u64_or(c, "num_key_value_heads", 1, 65536, x->heads, &x->kv_heads, err));
     QN_TRY(qn_config_u64_or(c, "head_dim", 1, 65536, f->head_dim ? f->head_dim : x->hidden / x->heads, &x->head_dim, err));
     QN_TRY(qn_ggx_u32(x, "block_count", x->n_layers, err));
     QN_TRY(qn_ggx_u32(x, "embedding_length", x->hidden, err));

@@ -125,6 +125,8 @@ qn_code qn_ggx_settle(qn_ggx *x, qn_err *err) QN_MUST_CHECK;
 
 /* gguf_vocab.c: the keys of a folder's tokenizer. */
 qn_code qn_ggx_vocab(qn_ggx *x, qn_gguf_writer *w, qn_err *err) QN_MUST_CHECK;
+/* May the model be called that? There are names that llama.cpp draws conclusions from. */
+qn_code qn_ggx_name_loads(qn_ggx *x, const char *name, bool *yes, qn_err *err) QN_MUST_CHECK;
 /* Does the file at `path` tokenize as the folder? It is said in a note where not. */
 qn_code qn_ggx_vocab_check(qn_ggx *x, const char *path, qn_err *err) QN_MUST_CHECK;
 

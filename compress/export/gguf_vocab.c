@@ -207,6 +207,26 @@ qn_code qn_ggx_vocab(qn_ggx *x, qn_gguf_writer *w, qn_err *err)
     return rc;
 }
 
+/* Of a model that calls itself phi-3 llama.cpp takes three tokens for granted, and does not load it without them. */
+qn_code qn_ggx_name_loads(qn_ggx *x, const char *name, bool *yes, qn_err *err)
+{
+    static const char *const wanted[] = {"<unk>", "<s>", "<|endoftext|>"};
+    char low[128] = "";
+    *yes = true;
+    for (size_t i = 0; name[i] && i + 1 < sizeof low; i++) {
+        low[i] = (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] + 32 : name[i]);
+        low[i + 1] = '\0';
+    }
+    if ((!strstr(low, "phi3") && !strstr(low, "phi-3")) || !has_tokenizer(x->job->src))
+        return QN_OK;
+    qn_tokenizer *t = NULL;
+    QN_TRY(qn_tokenizer_of_source(x->job->env, x->job->src, &t, err));
+    for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++)
+        *yes = *yes && qn_tokenizer_find(t, wanted[i], strlen(wanted[i])) != UINT32_MAX;
+    qn_tokenizer_close(t);
+    return QN_OK;
+}
+
 qn_code qn_ggx_vocab_check(qn_ggx *x, const char *path, qn_err *err)
 {
     qn_tokenizer *a = NULL, *b = NULL;
