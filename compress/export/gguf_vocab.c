@@ -207,10 +207,10 @@ qn_code qn_ggx_vocab(qn_ggx *x, qn_gguf_writer *w, qn_err *err)
     return rc;
 }
 
-/* Of a model that calls itself phi-3 llama.cpp takes three tokens for granted, and does not load it without them. */
+/* Of a model that calls itself phi-3 llama.cpp takes four tokens for granted, and does not load it without them. */
 qn_code qn_ggx_name_loads(qn_ggx *x, const char *name, bool *yes, qn_err *err)
 {
-    static const char *const wanted[] = {"<unk>", "<s>", "<|endoftext|>"};
+    static const char *const wanted[] = {"<unk>", "<s>", "</s>", "<|endoftext|>"};
     char low[128] = "";
     *yes = true;
     for (size_t i = 0; name[i] && i + 1 < sizeof low; i++) {

@@ -181,7 +181,7 @@ MODELS = [
     ("gemma3", "Gemma3ForCausalLM", {**BASE, **GEMMA, "model_type": "gemma3_text", "sliding_window": 32, "sliding_window_pattern": 3, "rope_theta": 1e6,
                                      "rope_local_base_freq": 5000.0}, lambda m: llama(m, tied=True, around=0.0, two=True, qk_norm=True)),
     ("phi3", "Phi3ForCausalLM", {**BASE, "num_key_value_heads": 4}, lambda m: llama(m, kv=4, fused=True)),
-    ("phi3-longrope", "Phi3ForCausalLM", {**BASE, "num_key_value_heads": 4, "original_max_position_embeddings": 128, "rope_scaling": LONG},
+    ("phi3-longrope", "Phi3ForCausalLM", {**BASE, "num_key_value_heads": 4, "max_position_embeddings": 512, "original_max_position_embeddings": 256, "rope_scaling": LONG},
      lambda m: llama(m, kv=4, fused=True)),
     ("phi", "PhiForCausalLM", {**BASE, "num_key_value_heads": 4, "partial_rotary_factor": 0.5, "layer_norm_eps": 1e-5, "hidden_act": "gelu_new"}, phi),
     ("gpt2", "GPT2LMHeadModel", {"n_embd": H, "n_layer": N, "n_head": 4, "n_positions": 256, "n_ctx": 256, "vocab_size": V, "layer_norm_epsilon": 1e-5,
