@@ -1,7 +1,7 @@
 /* block.h: rows of weights in ggml's block types, for the error-feedback engine.
  *
  * Blocks lie along a row, the engine goes by columns: so a *span* of up to 256 columns (whole blocks of every type) is one group of the engine.
- * At its turn the targets t of all its columns are known, with the errors of everything that was visited before fed in, and
+ * At its turn it is known, with the errors of everything that was visited before, what its columns should best become together: t, and
  * what the span adds to the layer's loss is
  *     (t − r)ᵀ M (t − r),    M_ab = Σ_j L_jj² L̃_aj L̃_bj    over the columns j of the span,
  * exactly, whatever order the codes inside are chosen in (the identity of compress/ldl.h, summed over the group). A coder is given one row's

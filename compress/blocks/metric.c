@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "compress/blocks/span.h"
 #include <math.h>
+#include <string.h>
 
 struct room {
     float *m, *feed, *weight, *diag;
@@ -66,11 +67,19 @@ static void of_group(const qn_ldl *l, uint32_t v0, uint32_t n, uint32_t col0, do
     multiply(b, n, r);
 }
 
+/* M is not positive definite in f32: as if nothing could be fed back inside the span. */
+static void alone(struct room *r, uint32_t n)
+{
+    r->m = r->feed = NULL;
+    memcpy(r->weight, r->diag, n * sizeof *r->weight);
+}
+
 qn_code qn_span_metrics_fed(qn_span_metrics *out, const qn_ldl *l, uint32_t span, const qn_span_kern *kern, qn_arena *arena, qn_err *err)
 {
     const uint32_t n_spans = (l->n - 1) / span + 1, most = span < l->n ? span : l->n;
     qn_span_metric *m = qn_arena_get(arena, n_spans * sizeof *m, 64, err);
-    if (!m)
+    uint32_t *v0s = m ? qn_arena_get(arena, n_spans * sizeof *v0s, 8, err) : NULL;
+    if (!v0s)
         return QN_E_MEMORY;
     if (!l->feed || l->n_groups != n_spans || span > QN_SPAN_MAX)
         return QN_BUG(err, "blocks: %u groups of %u columns, the factor has %u", n_spans, span, l->n_groups);
@@ -87,11 +96,12 @@ qn_code qn_span_metrics_fed(qn_span_metrics *out, const qn_ldl *l, uint32_t span
         }
         of_group(l, v0, n, at * span, b, b + (size_t)most * most, &r);
         if (!qn_span_order(n, r.m, r.diag, r.order, r.feed, r.weight, b))
-            r.m = r.feed = NULL; /* not positive definite in f32: as if nothing could be fed back inside the span */
+            alone(&r, n);
         publish(&m[at], &r, n, kern);
+        v0s[at] = v0;
     }
     qn_mem_put(l->alloc, b);
-    *out = (qn_span_metrics){span, n_spans, m};
+    *out = (qn_span_metrics){span, n_spans, v0s, m};
     return rc;
 }
 
@@ -113,6 +123,6 @@ qn_code qn_span_metrics_plain(qn_span_metrics *out, const double *weight, uint32
         }
         publish(&m[s], &r, n, kern);
     }
-    *out = (qn_span_metrics){span, n_spans, m};
+    *out = (qn_span_metrics){span, n_spans, NULL, m};
     return QN_OK;
 }

@@ -8,6 +8,7 @@
 /* Spans of `span` columns, the last one may be shorter; n_spans = ⌈cols / span⌉. */
 typedef struct qn_span_metrics {
     uint32_t span, n_spans;
+    uint32_t *v0;        /* (n_spans), its first visit; NULL where nothing is fed back */
     qn_span_metric *at;  /* (n_spans), by place in the tensor */
 } qn_span_metrics;
 

@@ -8,6 +8,7 @@
 #include "compress/blocks/metric.h"
 #include "compress/blocks/quant_blocks.h"
 #include "runtime/blocks.h"
+#include <cblas.h>
 #include <math.h>
 #include <string.h>
 
@@ -24,11 +25,14 @@ struct plan {
     const blocks *k;
     qn_span_metrics fed, plain; /* fed: n_spans 0 where nothing is fed back */
     const double *weight;       /* of the layer that fed is for             */
+    const qn_ldl *ldl;
 };
 
 struct state {
     const blocks *k;
     const qn_span_metrics *metrics;
+    const qn_ldl *ldl;  /* NULL: nothing is fed back */
+    const float *w;     /* (rows, cols)              */
     uint32_t rows, cols, col0;
     size_t row_bytes;
     uint8_t *blocks; /* (rows, row_bytes)                                             */
@@ -59,7 +63,7 @@ static qn_code blocks_begin(const qn_quantizer *q, const qn_quant_layer *layer, 
     struct plan *p = qn_arena_get(arena, sizeof *p, 64, err);
     if (!p)
         return QN_E_MEMORY;
-    *p = (struct plan){.k = k, .weight = layer->weight};
+    *p = (struct plan){.k = k, .weight = layer->weight, .ldl = layer->ldl};
     if (layer->cols % k->per)
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "%s: rows of %u, blocks hold %u", k->coder->name, layer->cols, k->per);
     if (layer->ldl && layer->ldl->feed)
@@ -80,7 +84,9 @@ static qn_code blocks_segment(const qn_quantizer *q, const qn_quant_layer *layer
     if (!s)
         return QN_E_MEMORY;
     *s = (struct state){.k = k, .rows = seg->rows, .cols = layer->cols, .finite = true};
-    s->metrics = p->fed.n_spans && layer->weight == p->weight ? &p->fed : &p->plain;
+    s->w = seg->w;
+    s->ldl = p->fed.n_spans && layer->weight == p->weight ? p->ldl : NULL;
+    s->metrics = s->ldl ? &p->fed : &p->plain;
     s->row_bytes = (size_t)(layer->cols / k->per) * k->bytes;
     s->blocks = qn_arena_get(seg->scratch, s->rows * s->row_bytes, 64, err);
     s->recon = s->blocks ? qn_arena_get(seg->scratch, (uint64_t)q->group_cols * s->rows * sizeof *s->recon, 64, err) : NULL;
@@ -107,6 +113,14 @@ static qn_code encode_row(struct state *s, const qn_span_metric *m, uint32_t i, 
     return QN_OK;
 }
 
+/* The span's columns get s_j = Σ e_k L̃_kj from the columns before it: t = w + s. The loss that it adds, Σ_j L_jj² (e_j + s_j + Σ_k e_k L̃_kj)² with k in the
+ * span, is (e + c)ᵀ M (e + c) for the c with c_j + Σ_k c_k L̃_kj = s_j: so w + c is what a coder is to come near. s becomes c: (n, rows) by visit. */
+static void centre(const struct state *s, uint32_t v0, uint32_t n, float *c)
+{
+    cblas_strsm(CblasRowMajor, CblasLeft, CblasUpper, CblasTrans, CblasUnit, (blasint)n, (blasint)s->rows, 1,
+                s->ldl->feed + (uint64_t)v0 * s->ldl->n + v0, (blasint)s->ldl->n, c, (blasint)s->rows);
+}
+
 static qn_code blocks_group(void *state, const uint32_t *cols, uint32_t n, const float *t, size_t ld, qn_err *err)
 {
     struct state *s = state;
@@ -115,11 +129,18 @@ static qn_code blocks_group(void *state, const uint32_t *cols, uint32_t n, const
     s->col0 = cols[0] / span * span;
     if (n != m->n)
         return QN_BUG(err, "blocks: a group of %u columns, a span of %u", n, m->n);
+    float *by_visit = s->recon; /* row by row it is needed no longer when the answer takes its place */
+    for (uint32_t c = 0; c < n; c++)
+        for (uint32_t i = 0; i < s->rows; i++)
+            by_visit[(size_t)c * s->rows + i] = s->ldl ? t[c * ld + i] - s->w[(size_t)i * s->cols + cols[c]] : t[c * ld + i];
+    if (s->ldl)
+        centre(s, s->metrics->v0[cols[0] / span], n, by_visit);
     for (uint32_t i0 = 0; i0 < s->rows; i0 += TILE) {
         const uint32_t rows = s->rows - i0 < TILE ? s->rows - i0 : TILE;
         for (uint32_t c = 0; c < n; c++)
             for (uint32_t i = 0; i < rows; i++)
-                s->tile[i * QN_SPAN_MAX + cols[c] - s->col0] = t[c * ld + i0 + i];
+                s->tile[i * QN_SPAN_MAX + cols[c] - s->col0] =
+                    by_visit[(size_t)c * s->rows + i0 + i] + (s->ldl ? s->w[(size_t)(i0 + i) * s->cols + cols[c]] : 0);
         for (uint32_t i = 0; i < rows; i++)
             QN_TRY(encode_row(s, m, i0 + i, s->tile + i * QN_SPAN_MAX, err));
     }
