@@ -11,5 +11,6 @@ const qn_export_target *const qn_export_targets[] = {
     &qn_export_safetensors,
     &qn_export_vptq,
     &qn_export_onnx,
+    &qn_export_gguf,
     NULL,
 };
