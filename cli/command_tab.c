@@ -10,6 +10,7 @@ const qn_command *const qn_commands[] = {
     &qn_cmd_verify,
     &qn_cmd_inspect,
     &qn_cmd_diff,
+    &qn_cmd_compare,
     &qn_cmd_calibrate,
     &qn_cmd_eval,
     &qn_cmd_stats,

@@ -142,6 +142,21 @@ static void summarise(struct run *r)
     }
 }
 
+static qn_code keep_runs(struct run *r, qn_err *err)
+{
+    qn_io_eval *e = r->e;
+    e->runs = qn_mem_zeros(r->env->alloc, e->n_runs, sizeof *e->runs, err);
+    if (!e->runs)
+        return QN_E_MEMORY;
+    for (uint64_t i = 0; i < e->n_runs && e->n_outputs; i++) {
+        e->runs[i] = r->tops[i];
+        e->runs[i].n_top = r->right[i].n_top;
+        if (!r->ref)
+            e->runs[i].n = r->right[i].n;
+    }
+    return QN_OK;
+}
+
 static qn_code check_graph(const qn_graph *g, qn_err *err)
 {
     QN_TRY(qn_graph_check_runs(g, err));
@@ -203,6 +218,8 @@ qn_code qn_evaluate_io(const qn_env *env, const qn_graph *model, const qn_graph 
         rc = qn_exec_open(env, ref, &o, &r.ref, err);
     if (rc == QN_OK)
         rc = measure(&r, err);
+    if (rc == QN_OK)
+        rc = keep_runs(&r, err);
     if (rc == QN_OK) {
         summarise(&r);
         out->peak_bytes = qn_exec_peak_bytes(r.model) + (r.ref ? qn_exec_peak_bytes(r.ref) : 0);
@@ -219,7 +236,9 @@ qn_code qn_evaluate_io(const qn_env *env, const qn_graph *model, const qn_graph 
 void qn_io_eval_release(qn_io_eval *e)
 {
     qn_mem_put(e->alloc, e->outputs);
+    qn_mem_put(e->alloc, e->runs);
     e->outputs = NULL;
+    e->runs = NULL;
 }
 
 double qn_io_rel_rms(const qn_io_output *o)

@@ -18,6 +18,7 @@ typedef struct qn_io_output {
 typedef struct qn_io_eval {
     const qn_alloc *alloc;
     qn_io_output *outputs;
+    qn_chunk_score *runs;  /* n_runs: rows of the first output, n_same_top and (with labels) n_top of them */
     uint32_t n_outputs;
     uint64_t n_runs, n_samples, n_labels;
     uint64_t peak_bytes;
