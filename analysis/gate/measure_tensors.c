@@ -160,6 +160,8 @@ static qn_code take_rows(qn_report *r, const struct side *ref, const struct side
         QN_TRY(row->b == UINT64_MAX ? describe(r, ref, row->a, x, err) : describe(r, cand, row->b, x, err));
         if (row->a != UINT64_MAX)
             r->n_weights += x->n_weights;
+        if (row->a != UINT64_MAX && row->b != UINT64_MAX && seen(ref)->tensors[row->a].dtype != seen(cand)->tensors[row->b].dtype)
+            x->ref_dtype = qn_dtype_name((qn_dtype)seen(ref)->tensors[row->a].dtype);
         QN_TRY(judge(r, ref, cand, row, x, err));
         if (x->rel >= QN_LOOKS_FROM && !x->trouble)
             QN_TRY(qn_looks(seen(ref)->env, seen(ref), row->a, seen(cand), row->b, &r->arena, &x->looks, err));

@@ -29,7 +29,7 @@ typedef struct qn_report_binding {
 /* One tensor, by the reference's name for it (a GGUF file's by the name that Hugging Face folders have, when one of the two is none).
  * rel: √(Σ (w − w_ref)² / Σ w_ref²). */
 typedef struct qn_report_tensor {
-    const char *name, *dtype, *codec; /* codec: "lossless", "ect", "q4_k", …; NULL: the file does not say */
+    const char *name, *dtype, *ref_dtype, *codec; /* ref_dtype: NULL, as dtype. codec: "lossless", "ect", "q4_k", …; NULL: the file does not say */
     uint64_t n_weights, n_bytes;    /* stored bytes: of the candidate; of the reference where the candidate has none */
     double rel, max_abs, cosine;    /* 0, 0, 1 when equal bit for bit; NaN: not compared                        */
     uint64_t n_differing;
@@ -53,10 +53,19 @@ typedef struct qn_report_output {
     double rel_rms, max_rel, max_abs, cosine;
 } qn_report_output;
 
+/* A limit that was in force when a baseline was written: "kld_mean", "vs_baseline.kld_mean", "layers.rel_err". */
+typedef struct qn_report_limit {
+    const char *name;
+    double value;
+    bool times;                     /* a factor on the baseline's value */
+} qn_report_limit;
+
 typedef struct qn_report {
     qn_arena arena;
     qn_report_binding b;
     const char *reason;             /* of a baseline: why it was written; NULL: none given                    */
+    qn_report_limit *limits;        /* of a baseline */
+    uint64_t n_limits;
     uint64_t size_bytes, reference_bytes, n_weights;
     qn_report_tensor *tensors;
     qn_report_layer *layers;

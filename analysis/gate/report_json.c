@@ -47,6 +47,22 @@ static void binding(qn_json_out *j, const qn_report_binding *b)
     qn_json_out_end(j, '}');
 }
 
+static void limits(qn_json_out *j, const qn_report *r)
+{
+    qn_json_out_begin(j, "limits", '[');
+    for (uint64_t i = 0; i < r->n_limits; i++) {
+        qn_json_out_begin(j, NULL, '{');
+        j->flat = true;
+        qn_json_out_text(j, "name", r->limits[i].name);
+        qn_json_out_real(j, "value", r->limits[i].value);
+        if (r->limits[i].times)
+            qn_json_out_bool(j, "times_baseline", true);
+        qn_json_out_end(j, '}');
+        j->flat = false;
+    }
+    qn_json_out_end(j, ']');
+}
+
 static void tokens(qn_json_out *j, const qn_report *r)
 {
     qn_json_out_begin(j, "tokens", '{');
@@ -104,6 +120,7 @@ static void tensors(qn_json_out *j, const qn_report *r)
         j->flat = true;
         qn_json_out_text(j, "name", t->name);
         qn_json_out_text(j, "dtype", t->dtype);
+        text(j, "ref_dtype", t->ref_dtype);
         text(j, "codec", t->codec);
         qn_json_out_u64(j, "weights", t->n_weights);
         qn_json_out_u64(j, "bytes", t->n_bytes);
@@ -166,6 +183,8 @@ void qn_report_json(qn_textbuf *t, const qn_report *r)
     qn_json_out_text(&j, "schema", QN_REPORT_SCHEMA);
     text(&j, "reason", r->reason);
     binding(&j, &r->b);
+    if (r->n_limits)
+        limits(&j, r);
     qn_json_out_u64(&j, "size_bytes", r->size_bytes);
     qn_json_out_u64(&j, "reference_bytes", r->reference_bytes);
     qn_json_out_u64(&j, "weights", r->n_weights);

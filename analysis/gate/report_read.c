@@ -17,7 +17,7 @@ struct reader {
     bool schema_seen;
 };
 
-enum kind { TEXT, U64, U32, REAL, DIGEST, ESTIMATE };
+enum kind { TEXT, U64, U32, REAL, BOOL, DIGEST, ESTIMATE };
 
 struct field {
     const char *key;
@@ -112,6 +112,9 @@ static qn_code take_field(struct reader *x, const struct field *f, qn_json_token
         *(uint32_t *)(void *)at = (uint32_t)v;
         return QN_OK;
     case REAL: return take_real(x, f->key, tok, (double *)(void *)at, err);
+    case BOOL:
+        *(bool *)(void *)at = tok == QN_JSON_TRUE;
+        return tok == QN_JSON_TRUE || tok == QN_JSON_FALSE ? QN_OK : wrong(x, f->key, "true or false", err);
     case DIGEST: return take_digest(x, f->key, tok, (qn_digest *)(void *)at, err);
     default: return take_estimate(x, f->key, tok, (qn_estimate *)(void *)at, err);
     }
@@ -144,11 +147,10 @@ static qn_code take_array(struct reader *x, const char *key, qn_json_token tok, 
     while (rc == QN_OK && (rc = next(x, &tok, err)) == QN_OK && tok != QN_JSON_ARRAY_END) {
         if (n == ITEMS_MAX)
             rc = wrong(x, key, "a list of at most 4194304 things", err);
-        char *more = rc == QN_OK && n == cap ? qn_mem_grow(x->alloc, p, n * size, &cap, (n + n / 2 + 16) * size, 1, err) : p;
-        if (rc == QN_OK && n == cap && !more)
-            rc = QN_E_MEMORY;
-        else if (rc == QN_OK && more != p) {
-            p = more;
+        if (rc == QN_OK && n == cap) {
+            char *more = qn_mem_grow(x->alloc, p, n, &cap, n + n / 2 + 16, size, err);
+            rc = more ? QN_OK : QN_E_MEMORY;
+            p = more ? more : p;
         }
         if (rc == QN_OK) {
             memset(p + n * size, 0, size);
@@ -173,7 +175,7 @@ static qn_code one_tensor(struct reader *x, qn_json_token tok, void *to, qn_err 
 {
     static const struct field fields[] = {
         {"name", TEXT, offsetof(qn_report_tensor, name)}, {"dtype", TEXT, offsetof(qn_report_tensor, dtype)},
-        {"codec", TEXT, offsetof(qn_report_tensor, codec)}, {"weights", U64, offsetof(qn_report_tensor, n_weights)},
+        {"ref_dtype", TEXT, offsetof(qn_report_tensor, ref_dtype)}, {"codec", TEXT, offsetof(qn_report_tensor, codec)}, {"weights", U64, offsetof(qn_report_tensor, n_weights)},
         {"bytes", U64, offsetof(qn_report_tensor, n_bytes)}, {"rel", REAL, offsetof(qn_report_tensor, rel)},
         {"max_abs", REAL, offsetof(qn_report_tensor, max_abs)}, {"cosine", REAL, offsetof(qn_report_tensor, cosine)},
         {"differing", U64, offsetof(qn_report_tensor, n_differing)}, {"trouble", TEXT, offsetof(qn_report_tensor, trouble)},
@@ -231,6 +233,15 @@ static qn_code one_chunk(struct reader *x, qn_json_token tok, void *to, qn_err *
     if (tok != QN_JSON_ARRAY_END || c->n_top > c->n || c->n_same_top > c->n)
         return wrong(x, "chunks", "a list of 8 numbers each, the last two not above the first", err);
     return QN_OK;
+}
+
+static qn_code one_limit(struct reader *x, qn_json_token tok, void *to, qn_err *err)
+{
+    static const struct field fields[] = {{"name", TEXT, offsetof(qn_report_limit, name)}, {"value", REAL, offsetof(qn_report_limit, value)},
+                                          {"times_baseline", BOOL, offsetof(qn_report_limit, times)}};
+    qn_report_limit *l = to;
+    QN_TRY(take_object(x, "limits", tok, fields, 3, l, err));
+    return l->name ? QN_OK : wrong(x, "limits", "a limit with 'name'", err);
 }
 
 static qn_code one_real(struct reader *x, qn_json_token tok, void *to, qn_err *err)
@@ -360,6 +371,9 @@ static qn_code take_list(struct reader *x, const char *key, qn_json_token tok, q
     } else if (strcmp(key, "layers") == 0) {
         QN_TRY(take_array(x, key, tok, one_layer, sizeof *r->layers, &p, &r->n_layers, err));
         r->layers = p;
+    } else if (strcmp(key, "limits") == 0) {
+        QN_TRY(take_array(x, key, tok, one_limit, sizeof *r->limits, &p, &r->n_limits, err));
+        r->limits = p;
     } else {
         QN_TRY(take_array(x, key, tok, one_chunk, sizeof *r->chunks, &p, &r->n_chunks, err));
         r->chunks = p;
@@ -385,7 +399,7 @@ static qn_code take_top(struct reader *x, const char *key, qn_json_token tok, qn
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
         if (strcmp(key, fields[i].key) == 0)
             return take_field(x, &fields[i], tok, x->r, err);
-    if (strcmp(key, "tensors") == 0 || strcmp(key, "layers") == 0 || strcmp(key, "chunks") == 0)
+    if (!strcmp(key, "tensors") || !strcmp(key, "layers") || !strcmp(key, "chunks") || !strcmp(key, "limits"))
         return take_list(x, key, tok, err);
     return qn_json_skip(&x->j, tok, err);
 }
