@@ -112,26 +112,65 @@ static void title(qn_textbuf *t, const qn_report *r, const qn_gate *g)
         }
 }
 
+/* --- tables ---------------------------------------------------------------------------------------------------------- */
+
+static const char checks_head[] = "<th>verdict</th><th>check</th><th>of</th><th>found, allowed</th>";
+static const char tensors_head[] = "<th>tensor</th><th>stored as</th><th class=\"n\">weights</th><th class=\"n\">size</th><th class=\"n\">bits</th>"
+                                   "<th class=\"n\">relative error</th><th></th>";
+
+static void table_head(qn_textbuf *t, const char *css, const char *cells)
+{
+    qn_textbuf_format(t, "<div class=\"scroll\"><table class=\"%s\"><tr>%s</tr>\n", css, cells);
+}
+
+/* The name of a tensor, which may be broken behind its dots. */
+static void name_text(qn_textbuf *t, const char *name)
+{
+    char part[2] = "";
+    for (; *name; name++) {
+        part[0] = *name;
+        qn_html_text(t, part);
+        if (*name == '.')
+            qn_textbuf_puts(t, "<wbr>");
+    }
+}
+
 /* --- checks ---------------------------------------------------------------------------------------------------------- */
 
+static void check_row(qn_textbuf *t, const qn_check *c)
+{
+    qn_textbuf_format(t, "<tr><td class=\"%s\">%s</td><td>", qn_verdict_names[c->verdict], qn_verdict_names[c->verdict]);
+    qn_html_text(t, c->id);
+    qn_textbuf_puts(t, "</td><td class=\"name\">");
+    name_text(t, c->subject ? c->subject : "the model");
+    qn_textbuf_puts(t, "</td><td>");
+    qn_html_text(t, c->text ? c->text : "");
+    if (c->n_needed)
+        qn_textbuf_format(t, "; about %llu chunks would settle it", (unsigned long long)c->n_needed);
+    qn_textbuf_puts(t, "</td></tr>\n");
+}
+
+/* Those that do not pass first, a few of them at once. */
 static void checks(qn_textbuf *t, const qn_gate *g)
 {
+    static const qn_verdict order[] = {QN_FAIL_GATE, QN_INCONCLUSIVE, QN_PASS, QN_SKIPPED};
     if (!g || !g->n_checks)
         return;
-    qn_textbuf_puts(t, "<h2>Checks</h2>\n<div class=\"scroll\"><table><tr><th>verdict</th><th>check</th><th>of</th><th>found, allowed</th></tr>\n");
-    for (uint64_t i = 0; i < g->n_checks; i++) {
-        const qn_check *c = &g->checks[i];
-        qn_textbuf_format(t, "<tr><td class=\"%s\">%s</td><td>", qn_verdict_names[c->verdict], qn_verdict_names[c->verdict]);
-        qn_html_text(t, c->id);
-        qn_textbuf_puts(t, "</td><td class=\"name\">");
-        qn_html_text(t, c->subject ? c->subject : "the model");
-        qn_textbuf_puts(t, "</td><td>");
-        qn_html_text(t, c->text ? c->text : "");
-        if (c->n_needed)
-            qn_textbuf_format(t, "; about %llu chunks would settle it", (unsigned long long)c->n_needed);
-        qn_textbuf_puts(t, "</td></tr>\n");
-    }
-    qn_textbuf_puts(t, "</table></div>\n");
+    qn_textbuf_format(t, "<h2>Checks</h2>\n<p class=\"soft\">%llu passed, %llu failed, %llu inconclusive</p>\n", (unsigned long long)g->by_verdict[QN_PASS],
+                      (unsigned long long)g->by_verdict[QN_FAIL_GATE], (unsigned long long)g->by_verdict[QN_INCONCLUSIVE]);
+    uint64_t n = 0;
+    table_head(t, "stack", checks_head);
+    for (unsigned v = 0; v < 4; v++)
+        for (uint64_t i = 0; i < g->n_checks; i++) {
+            if (g->checks[i].verdict != order[v])
+                continue;
+            if (n++ == ROWS_OPEN) {
+                qn_textbuf_format(t, "</table></div>\n<details><summary>%llu more</summary>\n", (unsigned long long)(g->n_checks - ROWS_OPEN));
+                table_head(t, "stack", checks_head);
+            }
+            check_row(t, &g->checks[i]);
+        }
+    qn_textbuf_puts(t, n > ROWS_OPEN ? "</table></div>\n</details>\n" : "</table></div>\n");
     for (uint32_t i = 0; i < g->n_warnings; i++) {
         qn_textbuf_puts(t, "<p class=\"inconclusive\">");
         qn_html_text(t, g->warnings[i]);
@@ -195,7 +234,7 @@ static void tensor_row(qn_textbuf *t, const qn_report_tensor *x)
     qn_human_count(count, sizeof count, x->n_weights);
     qn_plot_number(rel, sizeof rel, x->rel);
     qn_textbuf_puts(t, "<tr><td class=\"name\">");
-    qn_html_text(t, x->name);
+    name_text(t, x->name);
     qn_textbuf_puts(t, "</td><td>");
     qn_html_text(t, x->codec ? x->codec : x->dtype ? x->dtype : "");
     qn_textbuf_format(t, "</td><td class=\"n\">%s</td><td class=\"n\">%s</td><td class=\"n\">%.2f</td><td class=\"n\">%s</td><td%s>", count, size,
@@ -207,8 +246,7 @@ static void tensor_row(qn_textbuf *t, const qn_report_tensor *x)
 
 static void table_of(qn_textbuf *t, const qn_report *r, const uint64_t *order, uint64_t first, uint64_t last)
 {
-    qn_textbuf_puts(t, "<div class=\"scroll\"><table><tr><th>tensor</th><th>stored as</th><th class=\"n\">weights</th><th class=\"n\">size</th>"
-                       "<th class=\"n\">bits</th><th class=\"n\">relative error</th><th></th></tr>\n");
+    table_head(t, "", tensors_head);
     for (uint64_t i = first; i < last; i++)
         tensor_row(t, &r->tensors[order[i]]);
     qn_textbuf_puts(t, "</table></div>\n");

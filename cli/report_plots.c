@@ -53,7 +53,7 @@ void qn_plot_tensors(qn_textbuf *t, const qn_report *r)
     snprintf(says, sizeof says, "Each dot is a tensor that is not the reference's, bit for bit; %llu more are.", (unsigned long long)n_equal);
     open_figure(t, "Size against error", says);
     qn_plot p;
-    qn_plot_begin(&p, t, "size of each tensor against its relative error", qn_axis_log(x0, x1), qn_axis_log(y0, y1), "stored size", "relative error of the weights",
+    qn_plot_begin(&p, t, "size of each tensor against its relative error", qn_scale_log(x0, x1), qn_scale_log(y0, y1), "stored size", "relative error of the weights",
                   true, bytes_tick);
     for (uint64_t i = 0; i < r->n_tensors; i++) {
         const qn_report_tensor *x = &r->tensors[i];
@@ -68,10 +68,19 @@ void qn_plot_tensors(qn_textbuf *t, const qn_report *r)
     qn_textbuf_puts(t, "<p class=\"key\"><i class=\"chip one\"></i>in a layer <i class=\"chip two\"></i>embedding, head, others</p></figure>\n");
 }
 
+static const char *from_to(const qn_report *r, char *buf, size_t n)
+{
+    if (r->n_layers < 2)
+        return r->n_layers ? r->layers[0].name : "";
+    snprintf(buf, n, "%.40s … %.40s", r->layers[0].name, r->layers[r->n_layers - 1].name);
+    return buf;
+}
+
 /* --- layers --------------------------------------------------------------------------------------------------------- */
 
 void qn_plot_bits(qn_textbuf *t, const qn_report *r)
 {
+    char blocks[100];
     double most = 0;
     uint64_t n = 0;
     for (uint64_t i = 0; i < r->n_layers; i++)
@@ -83,7 +92,7 @@ void qn_plot_bits(qn_textbuf *t, const qn_report *r)
         return;
     open_figure(t, "Bits per layer", "Stored bits for each weight, tables and scales included.");
     qn_plot p;
-    qn_plot_begin(&p, t, "bits per weight of each layer", (qn_axis){.low = -0.6, .high = (double)r->n_layers - 0.4}, qn_axis_linear(0, most), "from the first block to the last",
+    qn_plot_begin(&p, t, "bits per weight of each layer", (qn_scale){.low = -0.6, .high = (double)r->n_layers - 0.4}, qn_scale_linear(0, most), from_to(r, blocks, sizeof blocks),
                   "bits per weight", false, NULL);
     for (uint64_t i = 0; i < r->n_layers; i++) {
         char hint[200];
@@ -110,6 +119,8 @@ static void error_line(qn_plot *p, const qn_report *r, bool own, const char *css
             x[n] = (double)i;
             y[n++] = layer_error(&r->layers[i], own);
         }
+    if (!n)
+        return;
     qn_plot_line(p, x, y, n, css);
     for (uint64_t i = 0; i < n; i++) {
         char hint[240];
@@ -131,6 +142,7 @@ static void widen(const qn_report *r, bool own, double *low, double *high)
 
 void qn_plot_depth(qn_textbuf *t, const qn_report *r, const qn_report *baseline)
 {
+    char blocks[100];
     double low = INFINITY, high = 0;
     widen(r, false, &low, &high);
     widen(r, true, &low, &high);
@@ -141,8 +153,8 @@ void qn_plot_depth(qn_textbuf *t, const qn_report *r, const qn_report *baseline)
         return;
     open_figure(t, "Error by depth", "Of what each block puts out, against the reference on the same data.");
     qn_plot p;
-    qn_plot_begin(&p, t, "relative error of each block's output", (qn_axis){.low = -0.6, .high = (double)r->n_layers - 0.4}, qn_axis_log(low, high),
-                  "from the first block to the last", "relative error of the output", false, NULL);
+    qn_plot_begin(&p, t, "relative error of each block's output", (qn_scale){.low = -0.6, .high = (double)r->n_layers - 0.4}, qn_scale_log(low, high),
+                  from_to(r, blocks, sizeof blocks), "relative error of the output", false, NULL);
     if (also)
         error_line(&p, baseline, false, "line base-line", "dot base-dot", "baseline, ");
     error_line(&p, r, true, "line own-line", "dot other", "its own error");
@@ -177,10 +189,10 @@ void qn_plot_divergence(qn_textbuf *t, const qn_report *r)
         }
     open_figure(t, "Divergence of tokens", "How many tokens have which Kullback-Leibler divergence (nats) from the reference.");
     qn_plot p;
-    qn_axis x = qn_axis_log(bin_edge(first), bin_edge(last + 1));
+    qn_scale x = qn_scale_log(bin_edge(first), bin_edge(last + 1));
     x.low = fmax(x.low, log10(bin_edge(first)) - 0.3);
     x.low = floor(x.low);
-    qn_plot_begin(&p, t, "distribution of the divergence over tokens", x, qn_axis_linear(0, 100.0 * most / (double)total), "KL divergence of a token",
+    qn_plot_begin(&p, t, "distribution of the divergence over tokens", x, qn_scale_linear(0, 100.0 * most / (double)total), "KL divergence of a token",
                   "% of tokens", true, NULL);
     for (unsigned i = first; i <= last; i++) {
         char hint[120];
@@ -216,7 +228,7 @@ void qn_plot_chunks(qn_textbuf *t, const qn_report *r, const qn_report *baseline
         return;
     open_figure(t, "Divergence along the text", "Mean of each chunk: what the intervals are made of.");
     qn_plot p;
-    qn_plot_begin(&p, t, "mean divergence of each chunk", qn_axis_linear(0, (double)r->n_chunks), qn_axis_linear(0, most), "chunk", "KL divergence", true, NULL);
+    qn_plot_begin(&p, t, "mean divergence of each chunk", qn_scale_linear(0, (double)r->n_chunks), qn_scale_linear(0, most), "chunk", "KL divergence", true, NULL);
     for (uint64_t i = 0; i < r->n_chunks; i++) {
         char hint[80];
         if (also && isfinite(chunk_kl(baseline, i)))

@@ -9,7 +9,7 @@ const char *const qn_report_style[] = {
     "@media print{:root{color-scheme:light;--paper:#fff;--card:#fff;--ink:#000;--soft:#444;--rule:#ccc;--one:#1a4f9f;--two:#a84300;--three:#777;--good:#145f2d;"
     "--bad:#8f1c16;--odd:#6b4b00}body{max-width:none}figure,tr,.tile{break-inside:avoid}details>*{display:block}}\n",
     "*{box-sizing:border-box}body{margin:0 auto;max-width:1040px;padding:24px 20px 60px;background:var(--paper);color:var(--ink);"
-    "font:16px/1.5 system-ui,-apple-system,\"Segoe UI\",\"DejaVu Sans\",sans-serif;overflow-wrap:anywhere}\n",
+    "font:16px/1.5 system-ui,-apple-system,\"Segoe UI\",\"DejaVu Sans\",sans-serif;overflow-wrap:break-word}\n",
     "h1{font-size:1.45rem;line-height:1.25;margin:0 0 4px}h2{font-size:1.1rem;margin:36px 0 10px}p{margin:0 0 10px}.soft,figcaption,.key,dt{color:var(--soft)}\n",
     ".badge{display:inline-block;padding:2px 12px;border-radius:999px;border:1.5px solid currentColor;font-weight:600;margin-bottom:10px}"
     ".pass{color:var(--good)}.fail{color:var(--bad)}.inconclusive{color:var(--odd)}.skipped{color:var(--soft)}\n",
@@ -26,10 +26,11 @@ const char *const qn_report_style[] = {
     ".one{background:var(--one)}.two{background:var(--two)}.three{background:var(--three)}\n",
     ".scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}th{text-align:left;color:var(--soft);"
     "font-weight:500}th,td{padding:5px 12px 5px 0;border-bottom:1px solid var(--rule);vertical-align:top}td.n,th.n{text-align:right;white-space:nowrap}"
-    "td.name{min-width:12em}\n",
+    "td.name{min-width:11em}td,th{overflow-wrap:normal}td.pass,td.fail,td.inconclusive{font-weight:600}\n",
     ".bars{display:grid;grid-template-columns:max-content 1fr max-content;gap:4px 12px;align-items:center;font-size:.9rem}.bars .track{height:14px}.bars .track i{display:block;height:100%;"
     "border-radius:3px;min-width:2px}.bars .head{grid-column:1/-1;color:var(--soft);margin-top:10px}.bars .v{text-align:right;font-variant-numeric:tabular-nums}\n",
     "dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 16px;font-size:.85rem;margin:0}dd{margin:0;font-variant-numeric:tabular-nums}summary{cursor:pointer;color:var(--soft)}"
-    "@media (max-width:520px){body{padding:16px 12px 40px}dl{grid-template-columns:1fr}dd{margin-bottom:6px}svg text{font-size:14px}td,th{padding-right:8px}}\n",
+    "@media (max-width:640px){.stack th{display:none}.stack tr{display:grid;grid-template-columns:auto 1fr;gap:0 10px;border-bottom:1px solid var(--rule);padding:6px 0}"
+    ".stack td{border:0;padding:0}.stack td:nth-child(n+3){grid-column:1/-1}}@media (max-width:520px){body{padding:16px 12px 40px}dl{grid-template-columns:1fr}dd{margin-bottom:6px}svg text{font-size:14px}td,th{padding-right:8px}}\n",
     NULL,
 };

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LEFT = 58, RIGHT = 12, TOP = 14, BOTTOM = 44 };
+enum { LEFT = 58, RIGHT = 22, TOP = 14, BOTTOM = 44 };
 
 void qn_html_text(qn_textbuf *t, const char *s)
 {
@@ -43,16 +43,16 @@ static double round_step(double v)
     return base * (f <= 1 ? 1 : f <= 2 ? 2 : f <= 5 ? 5 : 10);
 }
 
-static double step_of(const qn_axis *a)
+static double step_of(const qn_scale *a)
 {
     if (a->log)
         return fmax(1, ceil((a->high - a->low) / 6));
     return round_step((a->high - a->low) / 5);
 }
 
-qn_axis qn_axis_linear(double low, double high)
+qn_scale qn_scale_linear(double low, double high)
 {
-    qn_axis a = {.low = low, .high = high};
+    qn_scale a = {.low = low, .high = high};
     if (!(high > low)) {
         a.low = low - fmax(fabs(low), 1) * 0.5;
         a.high = low + fmax(fabs(low), 1) * 0.5;
@@ -63,15 +63,15 @@ qn_axis qn_axis_linear(double low, double high)
     return a;
 }
 
-qn_axis qn_axis_log(double low, double high)
+qn_scale qn_scale_log(double low, double high)
 {
-    qn_axis a = {.log = true, .low = floor(log10(low) + 1e-9), .high = ceil(log10(high) - 1e-9)};
+    qn_scale a = {.log = true, .low = floor(log10(low) + 1e-9), .high = ceil(log10(high) - 1e-9)};
     if (a.high <= a.low)
         a.high = a.low + 1;
     return a;
 }
 
-double qn_axis_at(const qn_axis *a, double v)
+double qn_scale_at(const qn_scale *a, double v)
 {
     const double u = a->log ? log10(v) : v;
     return a->from + (a->to - a->from) * (u - a->low) / (a->high - a->low);
@@ -82,7 +82,7 @@ static void ticks_y(qn_plot *p)
     const double step = step_of(&p->y);
     for (double v = p->y.low; v <= p->y.high + step * 1e-6; v += step) {
         char label[32];
-        const double value = p->y.log ? pow(10, v) : v, at = qn_axis_at(&p->y, value);
+        const double value = p->y.log ? pow(10, v) : v, at = qn_scale_at(&p->y, value);
         qn_plot_number(label, sizeof label, fabs(v) < step * 1e-6 && !p->y.log ? 0 : value);
         qn_textbuf_format(p->t, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>", LEFT, QN_PLOT_WIDTH - RIGHT, at, at);
         qn_textbuf_format(p->t, "<text class=\"tick\" x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%s</text>", LEFT - 6, at + 4, label);
@@ -94,7 +94,7 @@ static void ticks_x(qn_plot *p, void (*number)(char *, size_t, double))
     const double step = step_of(&p->x);
     for (double v = p->x.low; v <= p->x.high + step * 1e-6; v += step) {
         char label[32];
-        const double value = p->x.log ? pow(10, v) : v, at = qn_axis_at(&p->x, value);
+        const double value = p->x.log ? pow(10, v) : v, at = qn_scale_at(&p->x, value);
         number(label, sizeof label, fabs(v) < step * 1e-6 && !p->x.log ? 0 : value);
         qn_textbuf_format(p->t, "<line class=\"notch\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"/>", at, at, QN_PLOT_HEIGHT - BOTTOM,
                           QN_PLOT_HEIGHT - BOTTOM + 4);
@@ -102,7 +102,7 @@ static void ticks_x(qn_plot *p, void (*number)(char *, size_t, double))
     }
 }
 
-void qn_plot_begin(qn_plot *p, qn_textbuf *t, const char *name, qn_axis x, qn_axis y, const char *x_title, const char *y_title, bool x_labels,
+void qn_plot_begin(qn_plot *p, qn_textbuf *t, const char *name, qn_scale x, qn_scale y, const char *x_title, const char *y_title, bool x_labels,
                    void (*number)(char *buf, size_t n, double v))
 {
     *p = (qn_plot){.t = t, .x = x, .y = y};
@@ -142,13 +142,13 @@ static void hint_and_close(qn_plot *p, const char *hint, const char *tag)
 
 void qn_plot_dot(qn_plot *p, double x, double y, double radius, const char *css, const char *hint)
 {
-    qn_textbuf_format(p->t, "<circle class=\"%s\" cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\"", css, qn_axis_at(&p->x, x), qn_axis_at(&p->y, y), radius);
+    qn_textbuf_format(p->t, "<circle class=\"%s\" cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\"", css, qn_scale_at(&p->x, x), qn_scale_at(&p->y, y), radius);
     hint_and_close(p, hint, "circle");
 }
 
 void qn_plot_bar(qn_plot *p, double x0, double x1, double y, const char *css, const char *hint)
 {
-    const double a = qn_axis_at(&p->x, x0), b = qn_axis_at(&p->x, x1), top = fmin(qn_axis_at(&p->y, y), p->y.from);
+    const double a = qn_scale_at(&p->x, x0), b = qn_scale_at(&p->x, x1), top = fmin(qn_scale_at(&p->y, y), p->y.from);
     qn_textbuf_format(p->t, "<rect class=\"%s\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"", css, a, top, fmax(b - a, 0.5), p->y.from - top);
     hint_and_close(p, hint, "rect");
 }
@@ -157,13 +157,13 @@ void qn_plot_line(qn_plot *p, const double *x, const double *y, uint64_t n, cons
 {
     qn_textbuf_format(p->t, "<polyline class=\"%s\" points=\"", css);
     for (uint64_t i = 0; i < n; i++)
-        qn_textbuf_format(p->t, "%s%.1f,%.1f", i ? " " : "", qn_axis_at(&p->x, x[i]), qn_axis_at(&p->y, y[i]));
+        qn_textbuf_format(p->t, "%s%.1f,%.1f", i ? " " : "", qn_scale_at(&p->x, x[i]), qn_scale_at(&p->y, y[i]));
     qn_textbuf_puts(p->t, "\"/>");
 }
 
 void qn_plot_mark(qn_plot *p, double x, const char *css, const char *label)
 {
-    const double at = qn_axis_at(&p->x, x);
+    const double at = qn_scale_at(&p->x, x);
     const bool right = at > QN_PLOT_WIDTH - RIGHT - 90;
     qn_textbuf_format(p->t, "<line class=\"%s\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", css, at, at, p->y.from, p->y.to);
     qn_textbuf_format(p->t, "<text class=\"tick\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">", right ? at - 4 : at + 4, p->y.to + 9, right ? "end" : "start");

@@ -5,15 +5,15 @@
 
 #include "base/textbuf.h"
 
-typedef struct qn_axis {
+typedef struct qn_scale {
     double low, high; /* of the values; of log10 of them when `log` */
     bool log;
     double from, to;  /* where they lie in the drawing            */
-} qn_axis;
+} qn_scale;
 
 typedef struct qn_plot {
     qn_textbuf *t;
-    qn_axis x, y;
+    qn_scale x, y;
 } qn_plot;
 
 enum { QN_PLOT_WIDTH = 460, QN_PLOT_HEIGHT = 280 }; /* of the drawing; the page scales it */
@@ -22,16 +22,16 @@ enum { QN_PLOT_WIDTH = 460, QN_PLOT_HEIGHT = 280 }; /* of the drawing; the page 
 void qn_html_text(qn_textbuf *t, const char *s);
 
 /* An axis over [low, high]: widened to round ends. Of a log axis both are > 0, and it covers whole decades. */
-qn_axis qn_axis_linear(double low, double high);
-qn_axis qn_axis_log(double low, double high);
-double qn_axis_at(const qn_axis *a, double v);
+qn_scale qn_scale_linear(double low, double high);
+qn_scale qn_scale_log(double low, double high);
+double qn_scale_at(const qn_scale *a, double v);
 
 /* Writes a number for a tick or a cell: three digits that count, "1.2e-05" only where it must. */
 void qn_plot_number(char *buf, size_t n, double v);
 
 /* Begins the <svg>: grid lines, tick labels, axis titles. name: what it shows, for those who cannot see it. ticks of x: none when x_labels is false. `number` writes ticks of x
  * (NULL: qn_plot_number). */
-void qn_plot_begin(qn_plot *p, qn_textbuf *t, const char *name, qn_axis x, qn_axis y, const char *x_title, const char *y_title, bool x_labels,
+void qn_plot_begin(qn_plot *p, qn_textbuf *t, const char *name, qn_scale x, qn_scale y, const char *x_title, const char *y_title, bool x_labels,
                    void (*number)(char *buf, size_t n, double v));
 void qn_plot_end(qn_plot *p);
 
