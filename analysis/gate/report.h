@@ -34,7 +34,7 @@ typedef struct qn_report_tensor {
     double rel, max_abs, cosine;    /* 0, 0, 1 when equal bit for bit; NaN: not compared                        */
     uint64_t n_differing;
     const char *trouble;            /* "only in the reference", "shape 4×8; 8×4 in the reference", "NaN …"; NULL: none */
-    const char *looks;              /* what a large error looks like: "transposed", "2 × the reference's", …; NULL: nothing known */
+    const char *looks;              /* what a large error looks like: "looks transposed", "is about 2 × the reference's"; NULL: nothing known */
     uint32_t layer;                 /* of the model; QN_REPORT_NO_LAYER: embedding, head, others                */
 } qn_report_tensor;
 
