@@ -109,7 +109,9 @@ qn_code qn_gate_record_limits(qn_report *r, const qn_thresholds *t, qn_err *err)
         const bool versus = k >= QN_N_METRICS;
         const unsigned m = k % QN_N_METRICS;
         const qn_limit *l = versus ? &t->versus[m] : &t->bound[m];
-        if (!l->given)
+        const bool of_tokens = m == QN_M_KLD_MEAN || m == QN_M_KLD_P99 || m == QN_M_PPL_RATIO || m == QN_M_PROB_CHANGE;
+        const bool of_arrays = m == QN_M_OUTPUT_REL || m == QN_M_OUTPUT_MAX_REL || m == QN_M_ACCURACY;
+        if (!l->given || (of_tokens && !r->is_lm) || (of_arrays && !r->is_io))
             continue;
         (void)limit_name(name, m, versus);
         qn_report_limit *to = &r->limits[r->n_limits++];

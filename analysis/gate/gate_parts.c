@@ -69,7 +69,8 @@ static const char *must_be(const struct qn_judge *j, const qn_report_tensor *t, 
             *line = j->t->lossless_line;
             return "the thresholds ask for every bit of it";
         }
-    if (t->codec && strcmp(t->codec, "lossless") == 0 && !t->ref_dtype)
+    /* unless it is known to have been another: a decoded or tuned model, packed without loss */
+    if (t->codec && strcmp(t->codec, "lossless") == 0 && !t->ref_dtype && (!was || equal(was)))
         return "the file holds it without loss";
     return was && equal(was) && !was->ref_dtype && !t->ref_dtype ? "the baseline has every bit of it" : NULL;
 }
