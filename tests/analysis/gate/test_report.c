@@ -156,7 +156,8 @@ Test(report, layers_of_names)
 {
     cr_expect_eq(qn_report_layer_of("model.layers.12.mlp.up_proj.weight"), 12);
     cr_expect_eq(qn_report_layer_of("blk.3.attn_q.weight"), 3);
-    cr_expect_eq(qn_report_layer_of("layers.7"), QN_REPORT_NO_LAYER, "a number at the end is no layer of a tensor");
+    cr_expect_eq(qn_report_layer_of("layers.7"), 7);
+    cr_expect_eq(qn_report_layer_of("7.weight"), QN_REPORT_NO_LAYER);
     cr_expect_eq(qn_report_layer_of("lm_head.weight"), QN_REPORT_NO_LAYER);
     cr_expect_eq(qn_report_layer_of("conv1.weight"), QN_REPORT_NO_LAYER);
     cr_expect_eq(qn_report_layer_of(""), QN_REPORT_NO_LAYER);
