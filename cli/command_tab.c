@@ -14,6 +14,7 @@ const qn_command *const qn_commands[] = {
     &qn_cmd_gate,
     &qn_cmd_calibrate,
     &qn_cmd_eval,
+    &qn_cmd_export,
     &qn_cmd_stats,
     &qn_cmd_tokenize,
     &qn_cmd_help,

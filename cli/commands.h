@@ -15,6 +15,7 @@ extern const qn_command qn_cmd_compare;
 extern const qn_command qn_cmd_gate;
 extern const qn_command qn_cmd_calibrate;
 extern const qn_command qn_cmd_eval;
+extern const qn_command qn_cmd_export;
 extern const qn_command qn_cmd_stats;
 extern const qn_command qn_cmd_tokenize;
 extern const qn_command qn_cmd_help;

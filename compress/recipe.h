@@ -34,7 +34,7 @@ typedef struct qn_recipe {
     qn_recipe_part all;           /* codec NULL: lossless                                              */
     qn_recipe_part role[QN_N_ROLES]; /* head and embedding; without bits: more than all */
     qn_recipe_rule *rules;
-    uint32_t n_rules;
+    uint32_t n_rules, cap_rules; /* cap: of an array that was made for adding to */
     qn_ldl_order order;
     double damping;               /* 0: the default                                                    */
     bool no_feedback;             /* statistics weigh columns, errors stay where they are              */
@@ -59,6 +59,12 @@ void qn_recipe_release(qn_recipe *r);
 qn_code qn_recipe_put(qn_recipe *r, const char *key, const char *value, qn_err *err) QN_MUST_CHECK;
 /* The same for codec and settings of a part. */
 qn_code qn_recipe_part_put(qn_recipe_part *part, const char *key, const char *value, qn_err *err) QN_MUST_CHECK;
+
+/* One more rule, behind those that are there: `match` as in a file; both from `arena` or longer-lived. A name that holds * ? [ or begins with re: is
+ * not meant literally. What most tensors get belongs in r->all: rules are tried one after the other for each tensor. */
+qn_code qn_recipe_add(qn_recipe *r, const char *match, const qn_recipe_part *part, qn_arena *arena, qn_err *err) QN_MUST_CHECK;
+/* The rules of another recipe, which has none then, behind those that are there. */
+qn_code qn_recipe_take_rules(qn_recipe *r, qn_recipe *from, qn_arena *arena, qn_err *err) QN_MUST_CHECK;
 
 /* Is anything approximated at all? */
 bool qn_recipe_is_lossy(const qn_recipe *r);

@@ -19,8 +19,8 @@ typedef struct qn_export_wish {
     uint64_t size_bytes;    /* GGUF: types are chosen so that the file is no larger; not with bits                     */
     uint32_t group;         /* columns that share a scale; UINT32_MAX: the whole row                                  */
     int asymmetric;         /* 1 yes, −1 no                                                                        */
-    const char *rules;      /* more rules for the recipe: YAML as docs/recipes.md has it; NULL: none                   */
-    const char *keep_imatrix; /* GGUF: path of the importance matrix to name in the file's metadata; NULL                */
+    const char *like;       /* GGUF: the type mix of this name, as the variant would; NULL                            */
+    const char *statistics; /* path, to be named in a file's metadata; NULL: none                                     */
     uint64_t shard_bytes;   /* most bytes of one output file; 0: the target's own                                     */
 } qn_export_wish;
 
@@ -58,7 +58,9 @@ typedef struct qn_export_target {
     const char *suffix;     /* of the output when the user names none: ".gguf"; "" for a folder                      */
     bool folder;
     /* Checks variant and wish (QN_E_USAGE, naming what is allowed; QN_E_UNSUPPORTED for a model that it cannot hold), and
-     * puts into *r what has to be quantized; r stays lossless for dense variants. job->src is the input, job->path may be NULL. May add rules by name. */
+     * puts into *r (empty) what has to be quantized; r stays lossless for dense variants. job->src is the input, job->path may be NULL. What most tensors get goes into
+     * r->all, exceptions by qn_recipe_add with job->arena; the user's own rules come behind them and win, so write() must take what it finds. It may note rows
+     * (with n_bytes as far as known): they are what a dry run prints, and are forgotten before write. */
     qn_code (*plan)(qn_export_job *j, qn_recipe *r, qn_err *err);
     /* Is all that the variant wants quantized already there, in codes that it can hold? Asked of a .quern input that holds approximations, before a solve.
      * NULL: never. */

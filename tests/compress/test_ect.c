@@ -339,7 +339,7 @@ Test(ect, damage)
             w[i] *= 3000;
         made m = quantize(rows, cols, QN_F32, w, round & 1 ? 7 : 2, round & 2 ? 1 : 64, 0, NULL);
         const qn_block b = {QN_F32, rows * cols, cols};
-        cr_assert_gt(qt_codec_mutate(QN_CODEC_ECT, &b, m.payload, m.n_out, NULL, round, 1500), 700u);
+        cr_assert_gt(qt_codec_mutate(QN_CODEC_ECT, &b, m.payload, m.n_out, NULL, round, qt_rounds(1500)), qt_rounds(700));
         free_made(&m);
     }
 }

@@ -119,7 +119,7 @@ Test(max, damage, .timeout = 200)
         const qn_block b = {types[t], 700, 50};
         fill(&r, types[t], 0.02, b.n, src);
         const size_t n = trip(types[t], b.n, b.cols, src, payload);
-        cr_assert_gt(qt_codec_mutate(QN_CODEC_MAX, &b, payload, n, NULL, 17 + t, 1200), 0);
+        cr_assert_gt(qt_codec_mutate(QN_CODEC_MAX, &b, payload, n, NULL, 17 + t, qt_rounds(800)), 0);
     }
 }
 

@@ -35,7 +35,7 @@ static struct result undisturbed(void)
 static unsigned n_seeds(void)
 {
     const char *s = getenv("QUERN_FAULT_SEEDS");
-    return s ? (unsigned)strtoul(s, NULL, 10) : 12;
+    return s ? (unsigned)strtoul(s, NULL, 10) : qt_rounds(8);
 }
 
 /* The process ends at call `nth`; seed 0: files stay as they are, else the power fails too. */

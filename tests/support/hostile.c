@@ -3,6 +3,7 @@
 #include "tests/support/hostile.h"
 #include "base/num.h"
 #include "base/path.h"
+#include "tests/support/testkit.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -225,16 +226,10 @@ double qt_cpu_ms(void)
 
 double qt_slack(void)
 {
-#if defined(__SANITIZE_ADDRESS__) || !defined(NDEBUG)
-    return 20;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-    return 20;
+#ifdef NDEBUG
+    return qt_sanitized() ? 20 : 1;
 #else
-    return 1;
-#endif
-#else
-    return 1;
+    return 20;
 #endif
 }
 

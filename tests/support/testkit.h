@@ -48,4 +48,9 @@ size_t qt_codec_mutate(unsigned codec, const qn_block *b, const uint8_t *payload
  * then a line says that the test is skipped. Static storage. */
 const char *qt_shared(const char *rel);
 
+/* Built with a sanitizer, which makes everything several times slower. */
+bool qt_sanitized(void);
+/* Of n random rounds, how many to run: a quarter where a sanitizer watches. */
+unsigned qt_rounds(unsigned n);
+
 #endif
