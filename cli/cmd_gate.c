@@ -310,11 +310,11 @@ static qn_code run(qn_cli *cli, const void *args, qn_err *err)
 }
 
 static const qn_example examples[] = {
-    {"quern gate model.quern --against model/ --data wiki.txt --write-baseline base.json --reason 'first one'", "how it is now, kept for later"},
-    {"quern gate model.quern --against model/ --data wiki.txt --baseline base.json", "nothing may have become worse"},
-    {"quern gate model.quern --against model/ --data wiki.txt --thresholds limits.yaml --junit gate.xml", "limits of your own, for a CI"},
-    {"quern gate --current now.json --baseline base.json", "judge a report that is there already"},
-    {"quern gate model.quern --against model/ --data wiki.txt --baseline base.json --update --reason 'bits 4 to 3.5'", "a change that is meant"},
+    {"quern gate m.quern --against m/ --data wiki.txt --write-baseline b.json --reason new", "how it is now, kept for later"},
+    {"quern gate m.quern --against m/ --data wiki.txt --baseline b.json", "nothing may have become worse"},
+    {"quern gate m.quern --against m/ --data wiki.txt --thresholds t.yaml --junit g.xml", "limits of your own, for a CI"},
+    {"quern gate --current now.json --baseline b.json", "judge a report that is there already"},
+    {"quern gate m.quern --against m/ --data wiki.txt -b b.json --update --reason '3 bits'", "a change that is meant"},
     {NULL, NULL},
 };
 
@@ -333,8 +333,8 @@ const qn_command qn_cmd_gate = {
     .summary = "pass or fail a compressed model by limits and by how it was before",
     .synopsis = "MODEL --against REFERENCE [--data FILE] [--baseline FILE] [--thresholds FILE] [options]",
     .description =
-        "Measures a model against its reference, as compare does, and judges what it finds: tokenizer, structure, tensors that must keep every bit, errors of "
-        "tensors and layers, divergence on the data, size. The first of these rungs that fails ends it, unless --all is given.\n\n"
+        "Measures a model against its reference, as compare does, and judges what it finds: tokenizer, structure, tensors that must keep every "
+        "bit, errors of tensors and layers, divergence on the data, size. The first of these rungs that fails ends it, unless --all is given.\n\n"
         "Limits come from --thresholds, and from --baseline: figures of an earlier run over the same data, which are compared chunk by chunk. A check "
         "passes when the whole 95 % interval of what was measured keeps the limit, fails when none of it does, and is inconclusive else: then it tells how "
         "many chunks would be enough.\n\n"
