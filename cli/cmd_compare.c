@@ -70,6 +70,7 @@ static const qn_example examples[] = {
 static const qn_json_key keys[] = {
     {"schema", "quern/report/1: --json prints what --report writes"},
     {"binding", "digests of reference, candidate, tokenizer and data; their paths; version, cpu, recipe; chunks, context, scored"},
+    {"reason, limits[]", "of a baseline: why gate wrote it; name, value, times_baseline of what was in force"},
     {"size_bytes, reference_bytes, weights", "stored sizes, and how many weights the reference has"},
     {"tokenizer_trouble, cannot_run", "there only when the candidate has another tokenizer, or cannot be run"},
     {"tokens", "kl, kl_p99, perplexity, perplexity_reference, perplexity_ratio, same_top1, excess: value, se, low, high; max_probability_change, "
@@ -77,7 +78,7 @@ static const qn_json_key keys[] = {
     {"arrays", "with --inputs: same_top1, accuracy, accuracy_reference, outputs[] (name, values, rel_rms, max_rel, max_abs, cosine)"},
     {"noise", "kl, nll: how far the mean of a chunk moves when it is measured again on other threads and batches"},
     {"layers[]", "name, rel_rms, max_abs, own_rel (given what the reference's layer gets), bits"},
-    {"tensors[]", "name, dtype, codec, weights, bytes, rel, max_abs, cosine, differing, trouble, looks, layer"},
+    {"tensors[]", "name, dtype, ref_dtype (when another), codec, weights, bytes, rel, max_abs, cosine, differing, trouble, looks, layer"},
     {"chunks[]", "n, nll, nll of the reference, kl, change of probability, its square, right first, same first: sums over each chunk"},
     {"seconds", "time taken"},
     {NULL, NULL},

@@ -83,6 +83,18 @@ static qn_code check_args(qn_cli *cli, const struct args *a, qn_err *err)
     return qn_gate_data_check(cli, &a->data, err);
 }
 
+/* A limit that is measured by a baseline, and none: it would pass whatever is found. */
+static qn_code check_needs_no_baseline(const qn_thresholds *t, qn_err *err)
+{
+    for (unsigned m = 0; m < QN_N_METRICS; m++) {
+        const qn_limit *l = t->versus[m].given ? &t->versus[m] : t->bound[m].times ? &t->bound[m] : NULL;
+        if (l)
+            return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "line %u: %s is limited by a baseline: give --baseline FILE", l->line,
+                                               qn_metric_tab[m].id), t->file);
+    }
+    return QN_OK;
+}
+
 static qn_code judge(struct gating *x, qn_rung last, qn_err *err)
 {
     const qn_gate_options o = {.all = x->a->all || baseline_target(x->a), .last = last};
@@ -181,6 +193,8 @@ static qn_code write_baseline(struct gating *x, qn_err *err)
     print_change("kld_p99", b ? b->kl_p99.value : none, r->kl_p99.value);
     print_change("top1", b ? b->is_io ? b->io_same_top.value : b->same_top.value : none, r->is_io ? r->io_same_top.value : r->same_top.value);
     print_change("ppl_ratio", b ? b->ppl_ratio.value : none, r->ppl_ratio.value);
+    const qn_report_output *was = b ? qn_report_worst_output(b) : NULL, *now = qn_report_worst_output(r);
+    print_change("output_rel_err", was ? was->rel_rms : none, now ? now->rel_rms : none);
     print_change("accuracy", b ? b->io_right.value : none, r->io_right.value);
     print_change("size_bytes", b ? (double)b->size_bytes : none, (double)r->size_bytes);
     return QN_OK;
@@ -286,6 +300,8 @@ static qn_code run(qn_cli *cli, const void *args, qn_err *err)
     qn_thresholds_init(&x.limits, x.has_baseline);
     if (rc == QN_OK && a->thresholds)
         rc = qn_thresholds_read(&x.limits, &cli->env, a->thresholds, &cli->arena, err);
+    if (rc == QN_OK && !x.has_baseline && !baseline_target(a))
+        rc = check_needs_no_baseline(&x.limits, err);
     if (rc == QN_OK)
         rc = measure(&x, err);
     if (rc == QN_OK)
@@ -301,11 +317,11 @@ static qn_code run(qn_cli *cli, const void *args, qn_err *err)
 }
 
 static const qn_example examples[] = {
-    {"quern gate model.quern --against model/ --data wiki.txt --write-baseline base.json --reason 'first one'", "how it is now, kept for later"},
-    {"quern gate model.quern --against model/ --data wiki.txt --baseline base.json", "nothing may have become worse"},
-    {"quern gate model.quern --against model/ --data wiki.txt --thresholds limits.yaml --junit gate.xml", "limits of your own, for a CI"},
-    {"quern gate --current now.json --baseline base.json", "judge a report that is there already"},
-    {"quern gate model.quern --against model/ --data wiki.txt --baseline base.json --update --reason 'bits 4 to 3.5'", "a change that is meant"},
+    {"quern gate m.quern --against m/ --data wiki.txt --write-baseline b.json --reason new", "how it is now, kept for later"},
+    {"quern gate m.quern --against m/ --data wiki.txt --baseline b.json", "nothing may have become worse"},
+    {"quern gate m.quern --against m/ --data wiki.txt --thresholds t.yaml --junit g.xml", "limits of your own, for a CI"},
+    {"quern gate --current now.json --baseline b.json", "judge a report that is there already"},
+    {"quern gate m.quern --against m/ --data wiki.txt -b b.json --update --reason '3 bits'", "a change that is meant"},
     {NULL, NULL},
 };
 
@@ -324,8 +340,8 @@ const qn_command qn_cmd_gate = {
     .summary = "pass or fail a compressed model by limits and by how it was before",
     .synopsis = "MODEL --against REFERENCE [--data FILE] [--baseline FILE] [--thresholds FILE] [options]",
     .description =
-        "Measures a model against its reference, as compare does, and judges what it finds: tokenizer, structure, tensors that must keep every bit, errors of "
-        "tensors and layers, divergence on the data, size. The first of these rungs that fails ends it, unless --all is given.\n\n"
+        "Measures a model against its reference, as compare does, and judges what it finds: tokenizer, structure, tensors that must keep every "
+        "bit, errors of tensors and layers, divergence on the data, size. The first of these rungs that fails ends it, unless --all is given.\n\n"
         "Limits come from --thresholds, and from --baseline: figures of an earlier run over the same data, which are compared chunk by chunk. A check "
         "passes when the whole 95 % interval of what was measured keeps the limit, fails when none of it does, and is inconclusive else: then it tells how "
         "many chunks would be enough.\n\n"

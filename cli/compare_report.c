@@ -122,7 +122,7 @@ static qn_code tensor_row(qn_table *t, const qn_report_tensor *x, qn_err *err)
         QN_TRY(qn_table_cell(t, err, "%s", ""));
     else
         QN_TRY(qn_table_cell(t, err, "%.4g", x->rel));
-    return qn_table_cell(t, err, "%s%s", x->trouble ? x->trouble : x->looks ? "looks " : "", !x->trouble && x->looks ? x->looks : "");
+    return qn_table_cell(t, err, "%s", x->trouble ? x->trouble : x->looks ? x->looks : "");
 }
 
 static qn_code print_tensors(qn_cli *cli, const qn_report *r, qn_err *err)

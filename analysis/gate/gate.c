@@ -109,7 +109,9 @@ qn_code qn_gate_record_limits(qn_report *r, const qn_thresholds *t, qn_err *err)
         const bool versus = k >= QN_N_METRICS;
         const unsigned m = k % QN_N_METRICS;
         const qn_limit *l = versus ? &t->versus[m] : &t->bound[m];
-        if (!l->given)
+        const bool of_tokens = m == QN_M_KLD_MEAN || m == QN_M_KLD_P99 || m == QN_M_PPL_RATIO || m == QN_M_PROB_CHANGE;
+        const bool of_arrays = m == QN_M_OUTPUT_REL || m == QN_M_OUTPUT_MAX_REL || m == QN_M_ACCURACY;
+        if (!l->given || (of_tokens && !r->is_lm) || (of_arrays && !r->is_io))
             continue;
         (void)limit_name(name, m, versus);
         qn_report_limit *to = &r->limits[r->n_limits++];
@@ -193,8 +195,12 @@ static qn_code climb(struct qn_judge *j, const qn_gate_options *o, qn_err *err)
         [QN_RUNG_BINDING] = binding, [QN_RUNG_STRUCTURE] = structure, [QN_RUNG_LOSSLESS] = qn_gate_lossless, [QN_RUNG_TENSORS] = qn_gate_tensors,
         [QN_RUNG_LAYERS] = qn_gate_layers, [QN_RUNG_DIVERGENCE] = qn_gate_divergence, [QN_RUNG_SIZE] = qn_gate_size,
     };
-    for (unsigned k = 0; k <= o->last && k < QN_N_RUNGS; k++)
-        QN_TRY(j->g->by_verdict[QN_FAIL_GATE] && !o->all ? skip(j, (qn_rung)k, err) : rungs[k](j, err));
+    bool over = false;
+    for (unsigned k = 0; k <= o->last && k < QN_N_RUNGS; k++) {
+        QN_TRY(over ? skip(j, (qn_rung)k, err) : rungs[k](j, err));
+        /* bits and errors of tensors come from one pass over the files, and tell of one damage: both are judged */
+        over = j->g->by_verdict[QN_FAIL_GATE] && !o->all && k != QN_RUNG_LOSSLESS;
+    }
     return warn_of_looser(j, err);
 }
 

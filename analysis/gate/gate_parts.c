@@ -69,7 +69,8 @@ static const char *must_be(const struct qn_judge *j, const qn_report_tensor *t, 
             *line = j->t->lossless_line;
             return "the thresholds ask for every bit of it";
         }
-    if (t->codec && strcmp(t->codec, "lossless") == 0 && !t->ref_dtype)
+    /* unless it is known to have been another: a decoded or tuned model, packed without loss */
+    if (t->codec && strcmp(t->codec, "lossless") == 0 && !t->ref_dtype && (!was || equal(was)))
         return "the file holds it without loss";
     return was && equal(was) && !was->ref_dtype && !t->ref_dtype ? "the baseline has every bit of it" : NULL;
 }
@@ -90,7 +91,7 @@ static qn_code lossless(struct qn_judge *j, const struct book *k, qn_err *err)
         const qn_check c = {.rung = QN_RUNG_LOSSLESS, .id = "lossless", .subject = t->name, .verdict = QN_FAIL_GATE, .found = t->rel, .low = (double)NAN,
                             .high = (double)NAN, .limit = 0, .line = line,
                             .text = qn_gate_text(j, err, "%" PRIu64 " of %" PRIu64 " values differ, relative error %.3g%s%s: %s", t->n_differing, t->n_weights,
-                                                 t->rel, t->looks ? ", looks " : "", t->looks ? t->looks : "", why)};
+                                                 t->rel, t->looks ? "; " : "", t->looks ? t->looks : "", why)};
         QN_TRY(qn_gate_add(j, &c, err));
     }
     if (bad || !n)
@@ -139,6 +140,9 @@ static const char *limit_text(struct qn_judge *j, const struct finding *f, const
 static qn_code add_tensor(struct qn_judge *j, const struct book *k, const struct finding *f, qn_err *err)
 {
     const qn_report_tensor *t = &j->r->tensors[f->item], *was = twin(k, j->b, t->name);
+    unsigned line;
+    if (must_be(j, t, was, &line)) /* told by its own rung */
+        return QN_OK;
     const qn_metric m = f->at_max ? QN_M_TENSOR_MAX : QN_M_TENSOR_REL;
     const qn_limit *l = &j->t->bound[m];
     const char *allowed = limit_text(j, f, l, err);
@@ -148,7 +152,7 @@ static qn_code add_tensor(struct qn_judge *j, const struct book *k, const struct
     const qn_check c = {.rung = QN_RUNG_TENSORS, .id = qn_metric_tab[m].id, .subject = t->name, .verdict = QN_FAIL_GATE, .found = f->found,
                         .low = (double)NAN, .high = (double)NAN, .limit = f->limit, .line = l->line,
                         .text = qn_gate_text(j, err, "%s %.4g: %s%s%s%s%s%s%s%s", f->at_max ? "largest error" : "relative error", f->found, allowed,
-                                             t->looks ? "; looks " : "", t->looks ? t->looks : "", recoded ? "; stored as " : "", recoded ? t->codec : "",
+                                             t->looks ? "; " : "", t->looks ? t->looks : "", recoded ? "; stored as " : "", recoded ? t->codec : "",
                                              recoded ? ", not " : "", recoded ? was->codec : "", recoded ? " as in the baseline" : "")};
     return qn_gate_add(j, &c, err);
 }

@@ -68,9 +68,9 @@ static bool multiple(const struct pair *p, char *buf, size_t n)
         add(&s, p->a[i], p->b[i]);
     const double k = s.aa > 0 ? s.ab / s.aa : 1;
     if (s.bb > 0 && fabs(cosine(&s)) > 0.97 && fabs(k - 1) > 0.2)
-        return snprintf(buf, n, "about %.3g × the reference's", k) > 0;
+        return snprintf(buf, n, "is about %.3g × the reference's", fabs(k - round(k)) < 0.03 * fabs(k) ? round(k) : k) > 0;
     if (s.aa > 0 && s.bb <= 0)
-        return snprintf(buf, n, "all zero") > 0;
+        return snprintf(buf, n, "is all zero") > 0;
     return false;
 }
 
@@ -81,7 +81,7 @@ static bool transposed(const struct pair *p, char *buf, size_t n)
         return false;
     for (uint64_t i = 0; i < p->n; i++)
         add(&s, p->a[i], p->b[i % p->cols * p->rows + i / p->cols]);
-    return cosine(&s) > 0.9 && snprintf(buf, n, "transposed") > 0;
+    return cosine(&s) > 0.9 && snprintf(buf, n, "looks transposed") > 0;
 }
 
 /* Share of the error that the worst `most` of m items hold; err2 is reordered. */
@@ -122,13 +122,13 @@ static qn_code few_rows(const qn_env *env, const struct pair *p, char *buf, size
         worst = e[r] > e[worst] ? r : worst;
     const uint64_t few = qn_max_u64(1, p->rows / 64);
     const double share = share_of_worst(e, p->rows, few);
-    if (share > 0.75) {
+    if (share > 0.3) {
         struct sums s = {0};
         for (uint64_t c = 0; c < p->cols; c++)
             add(&s, p->a[worst * p->cols + c], p->b[worst * p->cols + c]);
         const int at = snprintf(buf, n, "%.0f %% of the error is in %" PRIu64 " of %" PRIu64 " rows, most in row %" PRIu64, 100 * share, few, p->rows, worst);
         if (at > 0 && (size_t)at < n && cosine(&s) > 0.97 && s.aa > 0)
-            (void)snprintf(buf + at, n - (size_t)at, ": %.3g × the reference's", s.ab / s.aa);
+            (void)snprintf(buf + at, n - (size_t)at, ": about %.2g × the reference's", s.ab / s.aa);
         *found = true;
     }
     qn_mem_put(env->alloc, e);
@@ -166,7 +166,7 @@ static qn_code another(const qn_env *env, qn_source *ref, uint64_t own, const st
         for (uint64_t k = 0; k < m; k++)
             add(&s, v[k], p->b[k]);
         qn_mem_put(env->alloc, v);
-        *found = m >= 16 && cosine(&s) > 0.9 && t->rank > 1 && snprintf(buf, n, "like the reference's '%.160s'", u->name) > 0;
+        *found = m >= 16 && cosine(&s) > 0.9 && t->rank > 1 && snprintf(buf, n, "looks like the reference's '%.160s'", u->name) > 0;
     }
     return QN_OK;
 }

@@ -37,7 +37,7 @@ const qn_report_layer *qn_report_jump(const qn_report *r, double times)
 {
     for (uint64_t i = 1; i < r->n_layers; i++) {
         const qn_report_layer *y = &r->layers[i];
-        if (y->rel_rms > times * r->layers[i - 1].rel_rms && y->own_rel > y->rel_rms / 2)
+        if (y->rel_rms > 0.02 && y->rel_rms > times * r->layers[i - 1].rel_rms && y->own_rel > y->rel_rms / 2)
             return y;
     }
     return NULL;

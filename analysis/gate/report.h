@@ -34,7 +34,7 @@ typedef struct qn_report_tensor {
     double rel, max_abs, cosine;    /* 0, 0, 1 when equal bit for bit; NaN: not compared                        */
     uint64_t n_differing;
     const char *trouble;            /* "only in the reference", "shape 4×8; 8×4 in the reference", "NaN …"; NULL: none */
-    const char *looks;              /* what a large error looks like: "transposed", "2 × the reference's", …; NULL: nothing known */
+    const char *looks;              /* what a large error looks like: "looks transposed", "is about 2 × the reference's"; NULL: nothing known */
     uint32_t layer;                 /* of the model; QN_REPORT_NO_LAYER: embedding, head, others                */
 } qn_report_tensor;
 
@@ -95,14 +95,14 @@ typedef struct qn_report {
 void qn_report_init(qn_report *r, const qn_alloc *alloc);
 void qn_report_release(qn_report *r);
 
-/* The layer that a name of a tensor speaks of ("model.layers.3.…", "blk.3.…"), or QN_REPORT_NO_LAYER. */
+/* The layer that a name of a tensor speaks of ("model.layers.3.…", "blk.3.…"), or of a block ("layers.3"), or QN_REPORT_NO_LAYER. */
 uint32_t qn_report_layer_of(const char *name);
 /* Bits per weight of the whole candidate; NaN without weights. */
 double qn_report_bpw(const qn_report *r);
 /* The output with the largest rel_rms, NULL when there are none. */
 const qn_report_output *qn_report_worst_output(const qn_report *r);
-/* The first layer whose output's error is at least `times` that of the layer before it, and whose own error is the larger part of it; NULL: the error
- * grows evenly. */
+/* The first layer whose output's error is worth a word (2 %), at least `times` that of the layer before it, and mostly its own; NULL: the error grows
+ * evenly. */
 const qn_report_layer *qn_report_jump(const qn_report *r, double times);
 
 /* The report as one JSON object; fails when memory is gone (qn_textbuf_check). */
