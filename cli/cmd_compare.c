@@ -74,7 +74,7 @@ static const qn_json_key keys[] = {
     {"size_bytes, reference_bytes, weights", "stored sizes, and how many weights the reference has"},
     {"tokenizer_trouble, cannot_run", "there only when the candidate has another tokenizer, or cannot be run"},
     {"tokens", "kl, kl_p99, perplexity, perplexity_reference, perplexity_ratio, same_top1, excess: value, se, low, high; max_probability_change, "
-               "kl_quantiles (min, 5, 50, 95, 99, 99.9 %, max), kl_histogram (half powers of 2 from 2^-32)"},
+               "kl_quantiles (min, 5, 50, 95, 99, 99.9 %, max), kl_histogram (half powers of 2 from 2^-26)"},
     {"arrays", "with --inputs: same_top1, accuracy, accuracy_reference, outputs[] (name, values, rel_rms, max_rel, max_abs, cosine)"},
     {"noise", "kl, nll: how far the mean of a chunk moves when it is measured again on other threads and batches"},
     {"layers[]", "name, rel_rms, max_abs, own_rel (given what the reference's layer gets), bits"},

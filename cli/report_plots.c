@@ -168,7 +168,7 @@ void qn_plot_depth(qn_textbuf *t, const qn_report *r, const qn_report *baseline)
 
 static double bin_edge(unsigned i)
 {
-    return exp2((double)i / 2 - 32);
+    return exp2((double)i / 2 - QN_REPORT_OCTAVE);
 }
 
 void qn_plot_divergence(qn_textbuf *t, const qn_report *r)
