@@ -170,7 +170,6 @@ static qn_code open_chunks(qn_codes_eye *e, qn_codes *c, uint64_t n_elems, const
         if (i == 0)
             first = one;
         same = same && goes_on(&first, &one, i == 0, i + 1 == n);
-        same = same && (n == 1 || goes_on(&first, &one, i + 1 == n));
         cols += one.cols;
     }
     const qn_codes was = *c;

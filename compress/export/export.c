@@ -18,7 +18,6 @@ qn_code qn_export_note(qn_export_job *j, const qn_export_row *row, qn_err *err)
 {
     if (j->n_rows == j->cap_rows) {
         const uint64_t cap = j->cap_rows ? 2 * j->cap_rows : 64;
-        qn_export_row *rows = qn_arena_get(j->arena, cap * sizeof *rows, 16, err);
         qn_export_row *rows = qn_arena_get(j->arena, cap * sizeof *rows, 8, err);
         if (!rows)
             return QN_E_MEMORY;

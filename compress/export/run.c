@@ -90,10 +90,6 @@ static qn_code plan_one(qn_export_run *x, uint32_t i, qn_err *err)
 
 static qn_code allocate(qn_export_run *x, uint32_t n, qn_err *err)
 {
-    x->jobs = qn_arena_get(&x->arena, (n + 1) * sizeof *x->jobs, 16, err);
-    x->targets = qn_arena_get(&x->arena, (n + 1) * sizeof *x->targets, 16, err);
-    x->solve_of = qn_arena_get(&x->arena, (n + 1) * sizeof *x->solve_of, 16, err);
-    x->solves = qn_arena_get(&x->arena, (n + 1) * sizeof *x->solves, 16, err);
     x->jobs = qn_arena_get(&x->arena, (n + 1) * sizeof *x->jobs, 8, err);
     x->targets = qn_arena_get(&x->arena, (n + 1) * sizeof *x->targets, 8, err);
     x->solve_of = qn_arena_get(&x->arena, (n + 1) * sizeof *x->solve_of, 8, err);
