@@ -18,7 +18,7 @@ typedef struct qn_levels {
     bool both;          /* levels are not symmetric: a scale of either sign is tried                           */
     float from, to;     /* scales to try, over that which reaches the largest value                            */
     unsigned tries;
-    unsigned moves;     /* further scales that a block tries with all others as they are                       */
+    unsigned moves;     /* scales near its best that a block tries with all others as they are, 0 … 3                       */
     float (*scale)(float d);  /* the nearest that can be stored                                                */
     float (*next)(float d, int up); /* the one that follows it, where there are few; NULL: they are dense      */
 } qn_levels;
