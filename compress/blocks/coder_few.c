@@ -4,10 +4,10 @@
 #include "base/half.h"
 #include "base/num.h"
 #include "compress/blocks/levels.h"
-#include <float.h>
+#include <math.h>
 #include <string.h>
 
-#define REST FLT_MAX, FLT_MAX, FLT_MAX, FLT_MAX, FLT_MAX, FLT_MAX, FLT_MAX
+#define REST INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY
 static const float sign[2] = {-1, 1}, sign_mid[15] = {0, REST, REST};
 
 static const qn_levels q1_0 = {.block = 128, .n = 2, .level = sign, .mid = sign_mid, .from = 0.3f, .to = 0.3f, .tries = 1, .moves = 1, .scale = qn_levels_half};

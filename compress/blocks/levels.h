@@ -13,7 +13,7 @@ typedef struct qn_levels {
     unsigned n;         /* levels, 2 … 256                                                                     */
     float lo;           /* level[code] = lo + code, where `level` is NULL                                      */
     const float *level; /* (n) ascending, n ≤ 16                                                               */
-    const float *mid;   /* (15) between them; FLT_MAX behind the last                                          */
+    const float *mid;   /* (15) between them; INFINITY behind the last                                          */
     bool offset;        /* there is an m                                                                       */
     bool both;          /* levels are not symmetric: a scale of either sign is tried                           */
     float from, to;     /* scales to try, over that which reaches the largest value                            */
