@@ -3,7 +3,7 @@
  * A start: each part fitted for itself in real numbers; d and dmin such that whole multiples of them come nearest, by what a distance costs.
  * A pass: part after part in the order of visits, each with the errors of the parts before it fed in. Pairs of whole numbers (s, m) near those so
  * far are tried, each with the levels that feedback inside the part gives: the loss of a span is the sum of Σ weight (u − r)² over its parts,
- * whatever was chosen, so a part's best pair is the one whose own sum is least. After it d and dmin are fitted to what was chosen, and so on. 
+ * whatever was chosen, so a part's best pair is the one whose own sum is least. After it d and dmin are fitted to what was chosen, and so on.
  * Then turns of moves under M, all else as it is: of a part with new levels, of single levels, of d and dmin. */
 #include "compress/blocks/coder_k.h"
 #include "base/half.h"
@@ -466,7 +466,7 @@ void qn_k_solve(const qn_k_layout *y, const qn_span_metric *m, const float *t, q
     prepare(w, y, m, t);
     for (uint32_t v0 = 0; v0 < m->n; v0 += y->width)
         pair[m->order[v0] / y->width] = w->kern->guess(y, y->width, w->tv + v0, w->wv + v0);
-    w->best.loss = INFINITY;
+    w->best.loss = (double)INFINITY;
     qn_k_fields from = {0};
     for (unsigned rank = 0; rank < (m->m ? 2 : 3); rank++) {
         choose(y, pair, rank, &from);

@@ -13,12 +13,12 @@ typedef struct qn_levels {
     unsigned n;         /* levels, 2 … 256                                                                     */
     float lo;           /* level[code] = lo + code, where `level` is NULL                                      */
     const float *level; /* (n) ascending, n ≤ 16                                                               */
-    const float *mid;   /* (15) between them; FLT_MAX behind the last                                          */
+    const float *mid;   /* (15) between them; INFINITY behind the last                                          */
     bool offset;        /* there is an m                                                                       */
     bool both;          /* levels are not symmetric: a scale of either sign is tried                           */
     float from, to;     /* scales to try, over that which reaches the largest value                            */
     unsigned tries;
-    unsigned moves;     /* further scales that a block tries with all others as they are                       */
+    unsigned moves;     /* scales near its best that a block tries with all others as they are, 0 … 3                       */
     float (*scale)(float d);  /* the nearest that can be stored                                                */
     float (*next)(float d, int up); /* the one that follows it, where there are few; NULL: they are dense      */
 } qn_levels;

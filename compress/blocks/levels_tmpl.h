@@ -3,7 +3,7 @@
  *
  * 1. Each block's scale is searched for the targets alone, weighed by what errors cost that later columns make up for: over candidate scales, codes are
  *    nearest and the least-squares scale for them follows (Σ w t l / Σ w l²), which is what counts.
- * 2. The span is rounded column by column with errors fed in, for these scales and some multiples; the least loss stays.
+ * 2. The span is rounded column by column with errors fed in.
  * 3. Codes move one by one to where the loss is least given all others; then all scales are solved for together; then each block tries other scales, codes
  *    following, with all other blocks as they are. Again until it does not pay.
  * Whatever has the least true loss is the answer, plain rounding included.
@@ -18,7 +18,7 @@
 /* adding and subtracting it rounds to the nearest integer, ties to even, for |x| < 2^22 */
 #define ROUNDER 12582912.0f
 
-enum { SWEEPS = 3, ROUNDS = 3, LANES = 16 };
+enum { SWEEPS = 3, ROUNDS = 2, LANES = 16 };
 #define HOPE 0.02f /* of a block that has lost more than this share of the loss after its first pass there is none */
 #define PAYS 0.003 /* share of the loss that a round must take away to be followed by another */
 
@@ -133,14 +133,19 @@ TARGET static struct sums sums_of(const struct work *k, uint32_t b, float d, flo
             v[a] = (k->t[i + a] - m) * inverse;
         nearest_levels(k->l, v);
         for (unsigned a = 0; a < LANES; a++) {
-            const float t = k->t[i + a], wi = k->w[i + a], wv = wi * v[a];
-            w[a] += wi;
-            x[a] += wi * t;
-            q[a] += wv;
+            const float wv = k->w[i + a] * v[a];
             qq[a] += wv * v[a];
-            xq[a] += wv * t;
+            xq[a] += wv * k->t[i + a];
         }
+        if (k->l->offset)
+            for (unsigned a = 0; a < LANES; a++) {
+                w[a] += k->w[i + a];
+                x[a] += k->w[i + a] * k->t[i + a];
+                q[a] += k->w[i + a] * v[a];
+            }
     }
+    if (!k->l->offset)
+        return (struct sums){.qq = (double)total(qq), .xq = (double)total(xq)};
     return (struct sums){(double)total(w), (double)total(x), (double)total(q), (double)total(qq), (double)total(xq)};
 }
 
@@ -379,7 +384,7 @@ TARGET static float best_scale(struct work *k, uint32_t b)
 
 TARGET static void try_blocks(struct work *k, qn_span *s)
 {
-    static const float by[] = {1, 1.04f, 0.96f, 1.1f, 0.9f, 1.2f, 0.82f};
+    static const float by[] = {1, 1.06f, 0.94f};
     for (uint32_t b = 0; b < k->n_blocks; b++) {
         if (k->l->next) {
             for (int up = 0; up < 2; up++)
@@ -397,17 +402,9 @@ TARGET static void try_blocks(struct work *k, qn_span *s)
 
 TARGET static void improve(struct work *k, qn_span *s)
 {
-    const float gain[] = {1, 1.06f, 0.95f};
-    float d[QN_LEVELS_BLOCKS], m[QN_LEVELS_BLOCKS];
-    memcpy(d, k->now.d, sizeof d);
-    memcpy(m, k->now.m, sizeof m);
-    for (unsigned i = 0; i < (k->l->next || k->l->offset ? 1 : 3); i++) {
-        for (uint32_t b = 0; b < k->n_blocks; b++)
-            set_scale(k, b, i ? k->l->scale(d[b] * gain[i]) : d[b], m[b]);
-        const double loss = feed(k);
-        if (loss < k->loss)
-            keep(k, loss);
-    }
+    const double fed = feed(k);
+    if (fed < k->loss)
+        keep(k, fed);
     restore(k);
     qn_span_begin(s);
     for (unsigned i = 0; i < ROUNDS && k->loss > 0; i++) {

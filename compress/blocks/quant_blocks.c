@@ -17,7 +17,6 @@ enum { TILE = 16 }; /* rows that are gathered together */
 typedef struct blocks {
     const qn_block_coder *coder;
     uint32_t per, bytes; /* of a block */
-    float gain;
     const qn_span_kern *kern;
 } blocks;
 
@@ -177,7 +176,7 @@ qn_code qn_quantizer_blocks(qn_quantizer *q, const qn_quant_settings *set, qn_ar
     blocks *k = qn_arena_get(arena, sizeof *k, 64, err);
     if (!k)
         return QN_E_MEMORY;
-    *k = (blocks){.coder = qn_block_coder_find(q->name), .gain = set->gain > 0 ? (float)set->gain : 1};
+    *k = (blocks){.coder = qn_block_coder_find(q->name)};
     if (!k->coder)
         return QN_BUG(err, "no coder of %s", q->name);
     k->per = qn_dtype_block_elems(k->coder->dtype);

@@ -5,7 +5,7 @@
 #include "compress/blocks/block.h"
 #include "compress/quantizer.h"
 
-/* q->name is that of a coder. Knows the setting gain; bits may be given only as the type has them. */
+/* q->name is that of a coder. Bits may be given only as the type has them. */
 qn_code qn_quantizer_blocks(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err);
 
 /* Bits of a weight, everything counted, when the codec is a block type; else (and for NULL) 0. */
