@@ -216,7 +216,7 @@ INLINE void move_levels(const qn_k_layout *y, const qn_k_block *b, unsigned swee
 VARIANT(c, )
 #if defined(__x86_64__) && defined(__GNUC__)
 VARIANT(avx2, __attribute__((target("avx2"))))
-VARIANT(avx512, __attribute__((target("avx512f,avx512vl,avx512dq,prefer-vector-width=512"))))
+VARIANT(avx512, __attribute__((target("avx512f,avx512vl,avx512dq"))))
 #endif
 
 const qn_k_kern *qn_k_kern_for(unsigned cpu)

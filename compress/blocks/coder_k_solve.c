@@ -369,7 +369,7 @@ void qn_k_solve(const qn_k_layout *y, const qn_span_metric *m, const float *t, q
     prepare(w, y, m, t);
     for (uint32_t v0 = 0; v0 < m->n; v0 += y->width)
         pair[m->order[v0] / y->width] = w->kern->guess(y, y->width, w->tv + v0, w->wv + v0);
-    w->best.loss = INFINITY;
+    w->best.loss = (double)INFINITY;
     qn_k_fields from = {0};
     for (unsigned rank = 0; rank < (m->m ? 2 : 3); rank++) {
         qn_k_choose(y, pair, rank, &from);
