@@ -315,3 +315,31 @@ Test(blocks_k, nothing_was_seen)
     }
     free(k);
 }
+
+/* Kernels of all processors: the same bytes. */
+Test(blocks_k, processors_agree)
+{
+    struct made *k = make(11, 7);
+    unsigned cpu[4];
+    const unsigned n = qt_cpu_variants(cpu);
+    for (unsigned i = 0; i < N_TYPES; i++) {
+        void *scratch = scratch_of(&types[i]);
+        for (unsigned turn = 0; turn < 4; turn++) {
+            uint8_t first[256], block[256];
+            float t[N], r[N];
+            qt_rng g = qt_seed(12 + turn);
+            for (unsigned j = 0; j < N; j++)
+                t[j] = (float)qt_normal(&g);
+            for (unsigned v = 0; v < n; v++) {
+                qn_span_kern kern;
+                qn_ekern_span_init(&kern, cpu[v]);
+                qn_span_metric m = turn % 2 ? k->alone : k->full;
+                m.kern = &kern;
+                types[i].coder->encode(&m, t, v ? block : first, r, scratch);
+                cr_assert(!v || memcmp(first, block, types[i].bytes) == 0, "%s: variant %x", types[i].coder->name, cpu[v]);
+            }
+        }
+        free(scratch);
+    }
+    free(k);
+}
