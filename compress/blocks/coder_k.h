@@ -89,6 +89,15 @@ static inline float qn_k_nearest(const qn_k_layout *y, float x)
     return y->table ? y->table[(int)(2 * x + QN_K_LEVELS / 2)] : (x + 12582912.0f) - 12582912.0f; /* 1.5 · 2^23: the sum has no fraction left */
 }
 
+/* --- coder_k_start.c --------------------------------------------------------------------------------------------------------- */
+
+/* Nearest half, finite; the least one for what would be 0. */
+uint16_t qn_k_to_half(float v);
+/* Scale and minimum of one part from a pair of real ones: the minimum follows what rounding does to the scale. */
+void qn_k_round_pair(const qn_k_layout *y, const qn_k_pair *p, float d, float dmin, int16_t *scale, uint8_t *min);
+/* d, dmin, scales and minima of f from one pair for each part. rank: 0 for the d that comes nearest, 1 for the next, … 3. */
+void qn_k_choose(const qn_k_layout *y, const qn_k_pair *pair, unsigned rank, qn_k_fields *f);
+
 /* --- coder_k.c: layouts, fields → bytes ----------------------------------------------------------------------------------------- */
 
 extern const float qn_k_uneven[QN_K_LEVELS];
