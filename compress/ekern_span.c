@@ -20,7 +20,7 @@ __attribute__((target("avx2"))) static void add_avx2(float *to, const float *row
     add(to, row, by, n);
 }
 
-__attribute__((target("avx512f,avx512vl,avx512dq,prefer-vector-width=512"))) static void add_avx512(float *to, const float *row, float by, uint32_t n)
+__attribute__((target("avx512f,avx512vl,avx512dq"))) static void add_avx512(float *to, const float *row, float by, uint32_t n)
 {
     add(to, row, by, n);
 }

@@ -4,15 +4,15 @@
 #include "base/half.h"
 #include "base/num.h"
 #include "compress/blocks/levels.h"
-#include <float.h>
+#include <math.h>
 #include <string.h>
 
-#define REST FLT_MAX, FLT_MAX, FLT_MAX, FLT_MAX, FLT_MAX, FLT_MAX, FLT_MAX
+#define REST INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY
 static const float sign[2] = {-1, 1}, sign_mid[15] = {0, REST, REST};
 
-static const qn_levels q1_0 = {.block = 128, .n = 2, .level = sign, .mid = sign_mid, .from = 0.15f, .to = 0.6f, .tries = 4, .moves = 3, .scale = qn_levels_half};
-static const qn_levels q2_0 = {.block = 64, .n = 4, .lo = -1, .both = true, .from = 0.4f, .to = 1.1f, .tries = 12, .moves = 7, .scale = qn_levels_half};
-static const qn_levels ternary = {.block = 256, .n = 3, .lo = -1, .from = 0.2f, .to = 1, .tries = 17, .moves = 5, .scale = qn_levels_half};
+static const qn_levels q1_0 = {.block = 128, .n = 2, .level = sign, .mid = sign_mid, .from = 0.3f, .to = 0.3f, .tries = 1, .moves = 1, .scale = qn_levels_half};
+static const qn_levels q2_0 = {.block = 64, .n = 4, .lo = -1, .both = true, .from = 0.4f, .to = 1.1f, .tries = 12, .moves = 3, .scale = qn_levels_half};
+static const qn_levels ternary = {.block = 256, .n = 3, .lo = -1, .from = 0.2f, .to = 1, .tries = 17, .moves = 1, .scale = qn_levels_half};
 
 static void encode_q1_0(const qn_span_metric *m, const float *t, uint8_t *to, float *r, void *scratch)
 {

@@ -4,11 +4,10 @@
 #include "base/half.h"
 #include "base/num.h"
 #include "compress/blocks/levels.h"
-#include <float.h>
 #include <math.h>
 
 static const float e2m1[15] = {-12, -8, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 8, 12};
-static const float e2m1_mid[15] = {-10, -7, -5, -3.5f, -2.5f, -1.5f, -0.5f, 0.5f, 1.5f, 2.5f, 3.5f, 5, 7, 10, FLT_MAX};
+static const float e2m1_mid[15] = {-10, -7, -5, -3.5f, -2.5f, -1.5f, -0.5f, 0.5f, 1.5f, 2.5f, 3.5f, 5, 7, 10, INFINITY};
 static const uint8_t stored[15] = {15, 14, 13, 12, 11, 10, 9, 0, 1, 2, 3, 4, 5, 6, 7}; /* the code of each level */
 
 /* 2^(e − 128) for e = 2 … 254: without the two that are subnormal. */

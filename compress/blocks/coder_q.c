@@ -5,15 +5,15 @@
 
 enum { N = 32 };
 
-static const qn_levels q4_0 = {.block = N, .n = 16, .lo = -8, .both = true, .from = 0.6f, .to = 1.1f, .tries = 14, .moves = 5, .scale = qn_levels_half};
-static const qn_levels q5_0 = {.block = N, .n = 32, .lo = -16, .both = true, .from = 0.75f, .to = 1.05f, .tries = 11, .moves = 3, .scale = qn_levels_half};
+static const qn_levels q4_0 = {.block = N, .n = 16, .lo = -8, .both = true, .from = 0.68f, .to = 1.08f, .tries = 12, .moves = 1, .scale = qn_levels_half};
+static const qn_levels q5_0 = {.block = N, .n = 32, .lo = -16, .both = true, .from = 0.75f, .to = 1.05f, .tries = 7, .moves = 1, .scale = qn_levels_half};
 static const qn_levels q8_0 = {.block = N, .n = 255, .lo = -127, .from = 0.94f, .to = 1.01f, .tries = 6, .moves = 1, .scale = qn_levels_half};
-static const qn_levels q4_1 = {.block = N, .n = 16, .offset = true, .from = 0.65f, .to = 1.05f, .tries = 14, .moves = 5, .scale = qn_levels_half};
-static const qn_levels q5_1 = {.block = N, .n = 32, .offset = true, .from = 0.8f, .to = 1.05f, .tries = 11, .moves = 3, .scale = qn_levels_half};
+static const qn_levels q4_1 = {.block = N, .n = 16, .offset = true, .from = 0.65f, .to = 1.05f, .tries = 12, .moves = 1, .scale = qn_levels_half};
+static const qn_levels q5_1 = {.block = N, .n = 32, .offset = true, .from = 0.8f, .to = 1.05f, .tries = 7, .moves = 1, .scale = qn_levels_half};
 
 static const float uneven[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 static const float uneven_mid[15] = {-115.5f, -93.5f, -74, -57, -42, -28.5f, -16, -4.5f, 7, 19, 31.5f, 45.5f, 61, 79, 101};
-static const qn_levels iq4_nl = {.block = N, .n = 16, .level = uneven, .mid = uneven_mid, .both = true, .from = 0.6f, .to = 1.1f, .tries = 14, .moves = 5,
+static const qn_levels iq4_nl = {.block = N, .n = 16, .level = uneven, .mid = uneven_mid, .both = true, .from = 0.68f, .to = 1.08f, .tries = 12, .moves = 1,
                                  .scale = qn_levels_half};
 
 /* d, and m where the type has one. Returns the bytes. */

@@ -114,7 +114,7 @@ static void plain(const struct type *y, const float *t, const float *w, float *r
     double scale[16], min[16], most_scale = 0, most_min = 0;
     for (uint32_t k = 0; k < y->parts; k++) {
         const float *x = t + k * n;
-        double least = 0, most = 0, best = INFINITY;
+        double least = 0, most = 0, best = (double)INFINITY;
         for (uint32_t i = 0; i < n; i++) {
             least = fmin(least, (double)x[i]);
             most = fmax(most, (double)x[i]);

@@ -72,6 +72,9 @@ Test(recipe, heads_and_embeddings_have_two_bits_more)
         {"{codec: pvq, bits: 2, embedding: {codec: pvq}}", "pvq bits=4", "pvq bits=4"}, /* unless it is asked for */
         {"{codec: grid, bits: 4, head: {bits: 16}}", "lossless", "grid bits=6"},
         {"{codec: grid, bits: 4, embedding: {codec: lossless}}", "grid bits=6", "lossless"},
+        {"{codec: q4_k}", "q4_k bits=4.5", "q4_k bits=4.5"}, /* block types have the bits that they have */
+        {"{codec: q4_k, head: {codec: q6_k}, embedding: {bits: 16}}", "q6_k bits=6.5625", "lossless"},
+        {"{codec: ect, bits: 3, head: {codec: q8_0}}", "q8_0 bits=8.5", "ect bits=5"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         qn_recipe r;
@@ -170,6 +173,11 @@ Test(recipe, contradictions)
         {"{codec: ect, tensors: [{match: a, codec: pvq, group: 32}]}", "line 1: a: group does not go with the codec pvq"},
         {"{codec: ect, tensors: [{match: a, codec: lossless, bits: 3}]}", "the codec lossless has no settings"},
         {"{codec: ect, bits: 3, size: 4MB}", "give one of them"},
+        {"{codec: q4_k, bits: 4}", "q4_k has 4.5 bits, none can be given"},
+        {"{codec: q4_k, head: {bits: 6}}", "head: q4_k has 4.5 bits"},
+        {"{codec: ect, tensors: [{match: a, codec: q8_0, bits: 8}]}", "line 1: a: q8_0 has 8.5 bits"},
+        {"{codec: q4_k, group: 32}", "group does not go with the codec q4_k"},
+        {"{codec: q4_k, size: 4MB}", "no size can be asked for"},
         {"{codec: ect, size: 4MB, bits_per_weight: 2}", "one of them is enough"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
