@@ -20,7 +20,7 @@ TARGET static inline void pair8(const float *x, const float *y, bool least, floa
 /* Three levels each, of four columns; writes some floats more. */
 TARGET static inline void quad3(const float (*x)[8], bool least, float *t)
 {
-    float p[2][24];
+    float p[2][12] = {{0}};
     for (unsigned k = 0; k < 2; k++)
         for (unsigned b = 0; b < 3; b++)
             for (unsigned a = 0; a < 4; a++) {
@@ -63,20 +63,25 @@ TARGET static inline uint64_t scan(const qn_iq_index *x, const tables *t, bool o
     return best;
 }
 
-/* The cheapest point, if there is one below `above`; with an odd number of minuses against that of the targets when `odd`. low1, low2: the cheapest halves.
+/* The cheapest point, or `best` where none is cheaper; with an odd number of minuses against that of the targets when `odd`. low1, low2: the cheapest halves.
  * Exact: a first half is skipped only when it costs too much with the cheapest second half there is. */
-TARGET static inline uint64_t search(const qn_iq_index *x, const tables *t, bool odd, unsigned low1, unsigned low2, float above)
+TARGET static inline uint64_t search(const qn_iq_index *x, const tables *t, bool odd, unsigned low1, unsigned low2, uint64_t best)
 {
     const float *t1 = t->cost[0], least = t->cost[1][low2];
-    if (t1[low1] + least >= above)
-        return key(above, 0);
-    uint64_t best = scan(x, t, odd, low1, key(above, 0));
+    if (t1[low1] + least >= qn_bits_f32((uint32_t)(best >> 16)))
+        return best;
+    best = scan(x, t, odd, low1, best);
     const float limit = qn_bits_f32((uint32_t)(best >> 16));
     uint8_t some[QN_IQ_HALVES + 1];
     unsigned n = 0;
-    for (unsigned h = 0; h < x->halves; h++) {
-        some[n] = (uint8_t)h;
-        n += t1[h] + least < limit;
+    const unsigned run = x->halves == 81 ? 9 : 8, cheap = low1 % run; /* of a run of halves, this one is the cheapest */
+    for (unsigned h = 0; h < x->halves; h += run) {
+        if (t1[h + cheap] + least >= limit)
+            continue;
+        for (unsigned i = 0; i < run; i++) {
+            some[n] = (uint8_t)(h + i);
+            n += t1[h + i] + least < limit;
+        }
     }
     for (unsigned i = 0; i < n; i++) {
         const unsigned h = some[i];
@@ -112,27 +117,30 @@ static inline void put_part(const qn_iq_kind *k, const qn_iq_index *x, uint64_t 
 /* The choice nearest to x, where column i weighs a[i]. below: the shift. False when none costs less than `above`. */
 TARGET static bool nearest(const qn_iq_kind *k, const qn_iq_index *index, const float *x, const float *a, bool below, float above, choice *out)
 {
-    float cost[8][8], flip[8][8];
+    float cost[8][8], flip[8][8], level[8], middle[8];
     uint8_t low[8];
-    const unsigned unit = k->unit, levels = k->values == 8 ? 4 : 8, base = k->values == 8 ? 3 : 8, half = k->values / 2;
+    const unsigned unit = k->unit, base = k->values == 8 ? 3 : 8, half = k->values / 2;
     const bool no_signs = k->signs == QN_IQ_SHIFT;
     const float shift = !no_signs ? 0 : below ? -0.125f : 0.125f;
     unsigned signs = 0;
+    for (unsigned l = 0; l < 8; l++)
+        level[l] = k->level[l] + shift;
+    for (unsigned l = 0; l < 8; l++)
+        middle[l] = l + 1 < base ? 0.5f * (level[l] + level[l + 1]) : FAR;
     for (unsigned i = 0; i < unit; i++) {
         const bool minus = !no_signs && x[i] < 0;
-        const float size = minus ? -x[i] : x[i], v = size < MOST ? size : MOST;
-        signs |= (unsigned)minus << i;
+        const float size = minus ? -x[i] : x[i] > -MOST ? x[i] : -MOST, v = size < MOST ? size : MOST;
         unsigned at = 0;
-        for (unsigned l = 0; l < levels; l++) {
-            const float e = v - (k->level[l] + shift);
+        signs |= (unsigned)minus << i;
+        for (unsigned l = 0; l < 8; l++) {
+            const float e = v - level[l];
             cost[i][l] = a[i] * e * e;
-            flip[i][l] = 4 * a[i] * v * k->level[l];
+            flip[i][l] = 4 * a[i] * v * level[l];
+            at += v > middle[l];
         }
-        for (unsigned l = 1; l < base; l++)
-            at = cost[i][l] < cost[i][at] ? l : at;
         low[i] = (uint8_t)at;
     }
-    tables t;
+    tables t[2];
     *out = (choice){.below = below};
     if (k->unit == k->values) {
         const bool odd = k->signs == QN_IQ_EVEN && __builtin_parity(signs);
@@ -141,36 +149,52 @@ TARGET static bool nearest(const qn_iq_kind *k, const qn_iq_index *index, const 
             low1 = low1 * base + low[i];
             low2 = low2 * base + low[half + i];
         }
-        fill(k, cost, false, t.cost);
+        fill(k, cost, false, t[0].cost);
         if (odd)
-            fill(k, flip, true, t.flip);
-        const uint64_t found = odd ? search(index, &t, true, low1, low2, above) : search(index, &t, false, low1, low2, above);
+            fill(k, flip, true, t[0].flip);
+        const uint64_t none = key(above, 0), found = odd ? search(index, &t[0], true, low1, low2, none) : search(index, &t[0], false, low1, low2, none);
         out->cost = qn_bits_f32((uint32_t)(found >> 16));
         put_part(k, index, found, odd, 0, flip, signs, shift, out);
         return out->cost < above;
     }
-    /* Two points with eight signs: each for itself; where these would make an odd number of minuses, also with one turned, in either. */
+    /* Two points with eight signs: each for itself; where these would make an odd number of minuses, with one turned in either. */
     uint64_t found[2][2];
-    const bool odd = __builtin_parity(signs);
+    unsigned low1[2], low2[2], turned = 2;
+    float least[2], sum[2];
     for (unsigned part = 0; part < 2; part++) {
-        const unsigned low1 = low[4 * part] + 8u * low[4 * part + 1], low2 = low[4 * part + 2] + 8u * low[4 * part + 3];
-        fill(k, cost + 4 * part, false, t.cost);
-        found[part][0] = search(index, &t, false, low1, low2, above);
-        if (odd) {
-            fill(k, flip + 4 * part, true, t.flip);
-            found[part][1] = search(index, &t, true, low1, low2, above);
-        }
+        low1[part] = low[4 * part] + 8u * low[4 * part + 1];
+        low2[part] = low[4 * part + 2] + 8u * low[4 * part + 3];
+        fill(k, cost + 4 * part, false, t[part].cost);
+        least[part] = t[part].cost[0][low1[part]] + t[part].cost[1][low2[part]];
     }
-    unsigned turn[2] = {0, 0};
-    float sum[2] = {0};
-    for (unsigned o = 0; o <= odd; o++)
-        sum[o] = qn_bits_f32((uint32_t)(found[0][o] >> 16)) + qn_bits_f32((uint32_t)(found[1][o ^ odd] >> 16));
-    if (odd)
-        turn[sum[0] < sum[1]] = 1;
-    out->cost = sum[turn[0]];
+    if (least[0] + least[1] >= above)
+        return false;
     for (unsigned part = 0; part < 2; part++)
-        put_part(k, index, found[part][turn[part]], turn[part], part, flip, signs, 0, out);
-    return out->cost < above;
+        found[part][0] = search(index, &t[part], false, low1[part], low2[part], key(FAR, 0));
+    if (__builtin_parity(signs)) {
+        for (unsigned part = 0; part < 2; part++) {
+            fill(k, flip + 4 * part, true, t[part].flip);
+            /* no worse than the cheapest change of sign in what was found */
+            const unsigned entry = found[part][0] & 0xffff, packed = k->grid[index->point[entry]];
+            float turn = FAR;
+            for (unsigned i = 0; i < 4; i++) {
+                const float f = flip[4 * part + i][packed >> 3 * i & 7];
+                turn = f < turn ? f : turn;
+            }
+            found[part][1] = search(index, &t[part], true, low1[part], low2[part], key(qn_bits_f32((uint32_t)(found[part][0] >> 16)) + turn, entry));
+        }
+        for (unsigned o = 0; o < 2; o++)
+            sum[o] = qn_bits_f32((uint32_t)(found[0][!o] >> 16)) + qn_bits_f32((uint32_t)(found[1][o] >> 16));
+        turned = sum[1] < sum[0];
+        out->cost = sum[turned];
+    } else {
+        out->cost = qn_bits_f32((uint32_t)(found[0][0] >> 16)) + qn_bits_f32((uint32_t)(found[1][0] >> 16));
+    }
+    if (out->cost >= above)
+        return false;
+    for (unsigned part = 0; part < 2; part++)
+        put_part(k, index, found[part][part == turned], part == turned, part, flip, signs, 0, out);
+    return true;
 }
 
 /* δᵀ A δ − 2 δᵀ b for δ = c − p. */
@@ -219,13 +243,14 @@ TARGET static void choose(const work *w, const float *p, const float *b, const f
     }
 }
 
-/* Without off-diagonals the nearest is the best. */
-TARGET static void choose_alone(const work *w, const float *p, const float *a, int below, choice *best)
+/* Without off-diagonals the nearest is the best. False when none costs less than `above`. */
+TARGET static bool choose_alone(const work *w, const float *p, const float *a, int below, float above, choice *best)
 {
-    *best = (choice){.cost = FAR};
+    *best = (choice){.cost = above};
     EACH_SIDE(side, w->k, below) {
         choice c;
         if (nearest(w->k, w->index, p, a, side, best->cost, &c))
             *best = c;
     }
+    return best->cost < above;
 }

@@ -10,7 +10,7 @@ enum {
     PASSES = 2,         /* without feedback: the second one starts from the scale codes of the first      */
     WIDE = 2,           /* scale codes to either side of the guess that are tried; without feedback twice that, then one */
     SWEEPS = 5,         /* of descent at most                                                         */
-    SWEEPS_RETRY = 3    /* of these, how many try sub-blocks with other scales                        */
+    SWEEPS_RETRY = 3    /* of these, how many try sub-blocks with other scales; one where a unit has two points, and takes twice as long */
 };
 
 static void take(work *w, uint32_t j, const choice *c)
@@ -57,12 +57,13 @@ TARGET static float try_sub(work *w, uint32_t j0, const float *u, unsigned s, in
                 const float d = w->m->diag[j0 + j + i];
                 a[i] = d > w->floor ? d : w->floor;
             }
-            choose_alone(w, x, a, below, o);
+            if (!choose_alone(w, x, a, below, limit < FAR ? (limit - loss) * inverse * inverse : FAR, o) && limit < FAR)
+                return FAR;
         } else {
             choose(w, x, none, w->p->metric + (size_t)(j0 + j) * unit, unit, below, false, o);
         }
         loss += square * o->cost;
-        if (loss > limit)
+        if (loss >= limit && limit < FAR)
             return FAR;
         for (unsigned i = 0; i < unit; i++)
             r[j + i] = scale * o->c[i];
@@ -101,8 +102,11 @@ TARGET static float pass(work *w)
         const unsigned s0 = w->again ? w->f.scale[b] : guess(w, j0, u);
         for (unsigned side = 0; side < (k->shared_shift ? 2u : 1u); side++) {
             const int below = k->shared_shift ? (int)side : -1;
-            const unsigned wide = w->plain ? 0 : w->wide, first = s0 > wide ? s0 - wide : 0, last = s0 + wide < k->top ? s0 + wide : k->top;
-            for (unsigned s = first; s <= last; s++) {
+            const int wide = w->plain ? 0 : (int)w->wide;
+            for (int i = 0; i <= 2 * wide; i++) { /* from the guess outwards: what comes later is given up sooner */
+                const unsigned s = s0 + (unsigned)(i % 2 ? (i + 1) / 2 : -(i / 2));
+                if (s > k->top)
+                    continue;
                 const float loss = try_sub(w, j0, u, s, below, best, o[now], r[now]);
                 if (loss < best || at == QN_IQ_NONE) {
                     best = loss;
@@ -374,7 +378,7 @@ TARGET void ENCODE(const qn_iq_kind *k, const qn_span_metric *m, const float *t,
     for (unsigned i = 0; i < SWEEPS && m->m && w->d > 0; i++) {
         sweep_scales(w);
         unsigned moved = sweep_units(w);
-        if (i < SWEEPS_RETRY)
+        if (i < (k->unit == k->values ? SWEEPS_RETRY : 1))
             moved += sweep_retries(w);
         fit_d(w);
         keep_if_better(w, &best);
