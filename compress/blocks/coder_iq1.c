@@ -31,26 +31,26 @@ static void pack_m(const qn_iq_fields *f, uint8_t *b)
     }
 }
 
-static const qn_iq_kind iq1_s = {
-    .grid = qn_grid_iq1, .points = 2048, .bits = 2, .values = 8, .unit = 8, .sub = 32, .top = 7, .shared_shift = true, .signs = QN_IQ_SHIFT,
+const qn_iq_kind qn_kind_iq1_s = {
+    .grid = qn_grid_iq1, .points = 2048, .bits = 2, .values = 8, .unit = 8, .sub = 32, .top = 7, .room = 1, .shared_shift = true, .signs = QN_IQ_SHIFT,
     .scale0 = 1, .scale1 = 2, .typical = 1.27f, .level = {-1, 0, 1}, .pack = pack_s, .decode = qn_block_iq1_s,
 };
 
 static void encode_iq1_s(const qn_span_metric *m, const float *t, uint8_t *blocks, float *r, void *scratch)
 {
-    qn_iq_encode(&iq1_s, m, t, blocks, r, scratch);
+    qn_iq_encode(&qn_kind_iq1_s, m, t, blocks, r, scratch);
 }
 
 const qn_block_coder qn_coder_iq1_s = {"iq1_s", QN_IQ1_S, QN_IQ_SCRATCH, encode_iq1_s, sizeof(qn_iq_prepared), qn_iq_prepare_8};
 
-static const qn_iq_kind iq1_m = {
-    .grid = qn_grid_iq1, .points = 2048, .bits = 2, .values = 8, .unit = 8, .sub = 16, .top = 7, .signs = QN_IQ_SHIFT,
+const qn_iq_kind qn_kind_iq1_m = {
+    .grid = qn_grid_iq1, .points = 2048, .bits = 2, .values = 8, .unit = 8, .sub = 16, .top = 7, .room = 1, .signs = QN_IQ_SHIFT,
     .scale0 = 1, .scale1 = 2, .typical = 1.27f, .level = {-1, 0, 1}, .pack = pack_m, .decode = qn_block_iq1_m,
 };
 
 static void encode_iq1_m(const qn_span_metric *m, const float *t, uint8_t *blocks, float *r, void *scratch)
 {
-    qn_iq_encode(&iq1_m, m, t, blocks, r, scratch);
+    qn_iq_encode(&qn_kind_iq1_m, m, t, blocks, r, scratch);
 }
 
 const qn_block_coder qn_coder_iq1_m = {"iq1_m", QN_IQ1_M, QN_IQ_SCRATCH, encode_iq1_m, sizeof(qn_iq_prepared), qn_iq_prepare_8};

@@ -42,38 +42,38 @@ static void pack_s(const qn_iq_fields *f, uint8_t *b)
     pack_scales(f, b + 74);
 }
 
-static const qn_iq_kind iq2_xxs = {
-    .grid = qn_grid_iq2_xxs, .points = 256, .bits = 2, .values = 8, .unit = 8, .sub = 32, .top = 15, .signs = QN_IQ_EVEN,
+const qn_iq_kind qn_kind_iq2_xxs = {
+    .grid = qn_grid_iq2_xxs, .points = 256, .bits = 2, .values = 8, .unit = 8, .sub = 32, .top = 15, .room = 2, .signs = QN_IQ_EVEN,
     .scale0 = 0.125f, .scale1 = 0.25f, .typical = 0.0445f, .level = {8, 25, 43}, .pack = pack_xxs, .decode = qn_block_iq2_xxs,
 };
 
 static void encode_iq2_xxs(const qn_span_metric *m, const float *t, uint8_t *blocks, float *r, void *scratch)
 {
-    qn_iq_encode(&iq2_xxs, m, t, blocks, r, scratch);
+    qn_iq_encode(&qn_kind_iq2_xxs, m, t, blocks, r, scratch);
 }
 
 const qn_block_coder qn_coder_iq2_xxs = {"iq2_xxs", QN_IQ2_XXS, QN_IQ_SCRATCH, encode_iq2_xxs, sizeof(qn_iq_prepared), qn_iq_prepare_8};
 
-static const qn_iq_kind iq2_xs = {
-    .grid = qn_grid_iq2_xs, .points = 512, .bits = 2, .values = 8, .unit = 8, .sub = 16, .top = 15, .signs = QN_IQ_EVEN,
+const qn_iq_kind qn_kind_iq2_xs = {
+    .grid = qn_grid_iq2_xs, .points = 512, .bits = 2, .values = 8, .unit = 8, .sub = 16, .top = 15, .room = 2, .signs = QN_IQ_EVEN,
     .scale0 = 0.125f, .scale1 = 0.25f, .typical = 0.0445f, .level = {8, 25, 43}, .pack = pack_xs, .decode = qn_block_iq2_xs,
 };
 
 static void encode_iq2_xs(const qn_span_metric *m, const float *t, uint8_t *blocks, float *r, void *scratch)
 {
-    qn_iq_encode(&iq2_xs, m, t, blocks, r, scratch);
+    qn_iq_encode(&qn_kind_iq2_xs, m, t, blocks, r, scratch);
 }
 
 const qn_block_coder qn_coder_iq2_xs = {"iq2_xs", QN_IQ2_XS, QN_IQ_SCRATCH, encode_iq2_xs, sizeof(qn_iq_prepared), qn_iq_prepare_8};
 
-static const qn_iq_kind iq2_s = {
-    .grid = qn_grid_iq2_s, .points = 1024, .bits = 2, .values = 8, .unit = 8, .sub = 16, .top = 15, .signs = QN_IQ_FREE,
+const qn_iq_kind qn_kind_iq2_s = {
+    .grid = qn_grid_iq2_s, .points = 1024, .bits = 2, .values = 8, .unit = 8, .sub = 16, .top = 15, .room = 2, .signs = QN_IQ_FREE,
     .scale0 = 0.125f, .scale1 = 0.25f, .typical = 0.0445f, .level = {8, 25, 43}, .pack = pack_s, .decode = qn_block_iq2_s,
 };
 
 static void encode_iq2_s(const qn_span_metric *m, const float *t, uint8_t *blocks, float *r, void *scratch)
 {
-    qn_iq_encode(&iq2_s, m, t, blocks, r, scratch);
+    qn_iq_encode(&qn_kind_iq2_s, m, t, blocks, r, scratch);
 }
 
 const qn_block_coder qn_coder_iq2_s = {"iq2_s", QN_IQ2_S, QN_IQ_SCRATCH, encode_iq2_s, sizeof(qn_iq_prepared), qn_iq_prepare_8};

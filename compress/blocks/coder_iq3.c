@@ -29,26 +29,26 @@ static void pack_s(const qn_iq_fields *f, uint8_t *b)
         b[106 + p] = (uint8_t)(f->scale[2 * p] | (unsigned)f->scale[2 * p + 1] << 4);
 }
 
-static const qn_iq_kind iq3_xxs = {
-    .grid = qn_grid_iq3_xxs, .points = 256, .bits = 3, .values = 4, .unit = 8, .sub = 32, .top = 15, .signs = QN_IQ_EVEN,
+const qn_iq_kind qn_kind_iq3_xxs = {
+    .grid = qn_grid_iq3_xxs, .points = 256, .bits = 3, .values = 4, .unit = 8, .sub = 32, .top = 15, .room = 2, .signs = QN_IQ_EVEN,
     .scale0 = 0.25f, .scale1 = 0.5f, .typical = 0.038f, .level = {4, 12, 20, 28, 36, 44, 52, 62}, .pack = pack_xxs, .decode = qn_block_iq3_xxs,
 };
 
 static void encode_iq3_xxs(const qn_span_metric *m, const float *t, uint8_t *blocks, float *r, void *scratch)
 {
-    qn_iq_encode(&iq3_xxs, m, t, blocks, r, scratch);
+    qn_iq_encode(&qn_kind_iq3_xxs, m, t, blocks, r, scratch);
 }
 
 const qn_block_coder qn_coder_iq3_xxs = {"iq3_xxs", QN_IQ3_XXS, QN_IQ_SCRATCH, encode_iq3_xxs, sizeof(qn_iq_prepared), qn_iq_prepare_8};
 
-static const qn_iq_kind iq3_s = {
-    .grid = qn_grid_iq3_s, .points = 512, .bits = 3, .values = 4, .unit = 4, .sub = 32, .top = 15, .signs = QN_IQ_FREE,
+const qn_iq_kind qn_kind_iq3_s = {
+    .grid = qn_grid_iq3_s, .points = 512, .bits = 3, .values = 4, .unit = 4, .sub = 32, .top = 15, .room = 2, .signs = QN_IQ_FREE,
     .scale0 = 1, .scale1 = 2, .typical = 0.157f, .level = {1, 3, 5, 7, 9, 11, 13, 15}, .pack = pack_s, .decode = qn_block_iq3_s,
 };
 
 static void encode_iq3_s(const qn_span_metric *m, const float *t, uint8_t *blocks, float *r, void *scratch)
 {
-    qn_iq_encode(&iq3_s, m, t, blocks, r, scratch);
+    qn_iq_encode(&qn_kind_iq3_s, m, t, blocks, r, scratch);
 }
 
 const qn_block_coder qn_coder_iq3_s = {"iq3_s", QN_IQ3_S, QN_IQ_SCRATCH, encode_iq3_s, sizeof(qn_iq_prepared), qn_iq_prepare_4};

@@ -33,7 +33,7 @@ typedef struct qn_k_fields {
 /* --- coder_k_solve.c --------------------------------------------------------------------------------------------------------- */
 
 /* Chooses all fields for one span, and r, what they decode to. */
-enum { QN_K_SCRATCH_BYTES = 120 << 10 };
+enum { QN_K_SCRATCH_BYTES = 64 << 10 };
 void qn_k_solve(const qn_k_layout *y, const qn_span_metric *m, const float *t, qn_k_fields *f, float *r, void *scratch);
 
 /* --- coder_k_lanes.c: QN_K_LANES pairs of one part at a time ------------------------------------------------------------------ */
@@ -80,6 +80,14 @@ typedef struct qn_k_kern {
     void (*move)(const qn_k_layout *y, const qn_k_block *b, unsigned sweeps, qn_k_lanes *l);
 } qn_k_kern;
 const qn_k_kern *qn_k_kern_for(unsigned cpu);
+
+/* The level nearest to x; halves to the even one. */
+static inline float qn_k_nearest(const qn_k_layout *y, float x)
+{
+    x = x < y->lo ? y->lo : x;
+    x = x > y->hi ? y->hi : x;
+    return y->table ? y->table[(int)(2 * x + QN_K_LEVELS / 2)] : (x + 12582912.0f) - 12582912.0f; /* 1.5 · 2^23: the sum has no fraction left */
+}
 
 /* --- coder_k.c: layouts, fields → bytes ----------------------------------------------------------------------------------------- */
 

@@ -29,7 +29,7 @@ INLINE void nearest(const qn_k_layout *y, float *x)
             x[c] = y->table[(int)(2 * x[c] + QN_K_LEVELS / 2)];
     } else {
         EACH
-            x[c] = (x[c] + 12582912.0f) - 12582912.0f; /* whole numbers: the sum has no fraction left */
+            x[c] = (x[c] + 12582912.0f) - 12582912.0f; /* as qn_k_nearest */
     }
 }
 
@@ -150,20 +150,23 @@ INLINE void move_levels(const qn_k_layout *y, const qn_k_block *b, unsigned swee
     float inv[L], g[QN_K_WIDTH][L], x[L], d[L];
     const uint32_t n = b->n;
     inverse(l->scale, inv);
-    for (uint32_t i = 0; i < n; i++)
-        EACH {
-            l->level[i][c] = b->start[i];
-            l->e[i][c] = l->scale[c] * b->start[i] - l->offset[c] - b->r[i];
-        }
+    /* With levels as they are, M (r_new − r) is scale (M level) − offset (M 1) − M r. */
     for (uint32_t i = 0; i < n; i++) {
-        EACH
-            d[c] = b->g[i];
-        for (uint32_t k = 0; k < n; k++) {
-            const float m = b->m[(size_t)i * n + k];
-            EACH
-                d[c] -= m * l->e[k][c];
+        const float *row = b->m + (size_t)i * n, start = b->start[i];
+        float ml[4] = {0}, m1[4] = {0}, mr[4] = {0};
+        for (uint32_t k = 0; k < n; k += 4)
+            for (unsigned q = 0; q < 4; q++) {
+                ml[q] += row[k + q] * b->start[k + q];
+                m1[q] += row[k + q];
+                mr[q] += row[k + q] * b->r[k + q];
+            }
+        const float by_level = (ml[0] + ml[1]) + (ml[2] + ml[3]), by_one = (m1[0] + m1[1]) + (m1[2] + m1[3]);
+        const float rest = b->g[i] + ((mr[0] + mr[1]) + (mr[2] + mr[3]));
+        EACH {
+            l->level[i][c] = start;
+            l->e[i][c] = l->scale[c] * start - l->offset[c] - b->r[i];
+            g[i][c] = rest - (l->scale[c] * by_level - l->offset[c] * by_one);
         }
-        memcpy(g[i], d, sizeof d);
     }
     for (unsigned s = 0; s < sweeps; s++)
         for (uint32_t i = 0; i < n; i++) {

@@ -18,7 +18,7 @@ struct answer {
     double loss;
 };
 
-enum { PATHS = 8 };
+enum { PATHS = 4 };
 
 /* The parts so far, and where they leave the others. */
 struct path {
@@ -219,31 +219,28 @@ static void around(const qn_k_layout *y, int scale0, int min0, int *scale, int *
     }
 }
 
+/* Pairs around the one before, or, wide, around a new fit; again around the best while that lies at the edge of what was tried. */
 static void search_part(struct work *w, const qn_k_part *p, float d, float dmin, int scale0, int min0, bool wide, unsigned path, unsigned most)
 {
     const qn_k_layout *y = w->y;
     int scale[QN_K_LANES], min[QN_K_LANES];
     struct best_pair b = {.loss = INFINITY};
-    around(y, scale0, min0, scale, min);
-    try_pairs(w, p, d, dmin, scale, min, path, most, &b);
     if (wide) {
         const qn_k_pair g = w->kern->guess(y, p->n, p->u, p->weight);
         int16_t s;
         uint8_t m;
         round_pair(y, &g, d, dmin, &s, &m);
-        if (s != scale0 || m != min0) {
-            around(y, s, m, scale, min);
-            try_pairs(w, p, d, dmin, scale, min, path, most, &b);
-        }
-    }
-    for (unsigned k = 0; y->min_hi && k < 3; k++) {
-        const int s = b.scale, m = b.min;
-        if (s == scale0 && m == min0)
-            break;
-        around(y, s, m, scale, min);
-        try_pairs(w, p, d, dmin, scale, min, path, most, &b);
         scale0 = s;
         min0 = m;
+    }
+    for (unsigned k = 0; k < 3; k++) {
+        around(y, scale0, min0, scale, min);
+        try_pairs(w, p, d, dmin, scale, min, path, most, &b);
+        const int ds = b.scale - scale0, dm = b.min - min0;
+        if (!y->min_hi || (ds > -3 && ds < 2 && dm > -2 && dm < 2))
+            break;
+        scale0 = b.scale;
+        min0 = b.min;
     }
 }
 
@@ -306,34 +303,56 @@ static bool keep(struct work *w)
     return true;
 }
 
-/* d and dmin by least squares, all else as in f. */
-static void refit(struct work *w, qn_k_fields *f)
-{
-    const qn_k_layout *y = w->y;
-    float u[2 * QN_SPAN_MAX], work[2 * QN_SPAN_MAX], x[2] = {half(f->d), half(f->dmin)};
-    const uint32_t n = w->m->n;
-    for (uint32_t j = 0; j < n; j++) {
-        u[j] = (float)f->scale[j / y->width] * (float)f->level[j];
-        u[n + j] = -(float)f->min[j / y->width];
-    }
-    if (!qn_span_fit(w->m, w->t, u, y->min_hi ? 2 : 1, x, work))
-        return;
-    if (isfinite(x[0]))
-        f->d = to_half(x[0]);
-    if (y->min_hi && isfinite(x[1]))
-        f->dmin = to_half(x[1]);
-}
-
-/* What f decodes to, and its loss. g is right afterwards. */
-static void evaluate(struct work *w, struct answer *a)
+/* r of what a says. */
+static void decode(const struct work *w, struct answer *a)
 {
     const qn_k_layout *y = w->y;
     const float d = half(a->f.d), dmin = half(a->f.dmin);
     for (uint32_t j = 0; j < w->m->n; j++)
         a->r[j] = d * (float)a->f.scale[j / y->width] * (float)a->f.level[j] - dmin * (float)a->f.min[j / y->width];
+}
+
+/* r, g and loss of what a says. */
+static void evaluate(struct work *w, struct answer *a)
+{
+    decode(w, a);
     qn_span s = {w->m, w->t, a->r, w->g};
     qn_span_begin(&s);
     a->loss = qn_span_loss(&s);
+}
+
+/* d and dmin by least squares, all else as in f. x: what they were, then by how much they grew; work: M times what each of them multiplies in r.
+ * False where they stay. */
+static bool refit(const struct work *w, qn_k_fields *f, float x[2], float work[2 * QN_SPAN_MAX])
+{
+    const qn_k_layout *y = w->y;
+    float u[2 * QN_SPAN_MAX], to[2];
+    const uint32_t n = w->m->n;
+    x[0] = to[0] = half(f->d);
+    x[1] = to[1] = half(f->dmin);
+    for (uint32_t j = 0; j < n; j++) {
+        u[j] = (float)f->scale[j / y->width] * (float)f->level[j];
+        u[n + j] = -(float)f->min[j / y->width];
+    }
+    if (!qn_span_fit(w->m, w->t, u, y->min_hi ? 2 : 1, to, work) || !isfinite(to[0]) || !isfinite(to[1]))
+        return false;
+    f->d = to_half(to[0]);
+    if (y->min_hi)
+        f->dmin = to_half(to[1]);
+    x[0] = half(f->d) - x[0];
+    x[1] = half(f->dmin) - x[1];
+    return x[0] != 0 || x[1] != 0;
+}
+
+/* One more pass, from d and dmin fitted to the best so far. */
+static bool again(struct work *w, unsigned most)
+{
+    qn_k_fields from = w->best.f;
+    float x[2], work[2 * QN_SPAN_MAX];
+    if (!refit(w, &from, x, work) && most == 1)
+        return false;
+    pass(w, &from, false, most);
+    return keep(w);
 }
 
 /* --- moves under M ------------------------------------------------------------------------------------------------------------ */
@@ -358,7 +377,7 @@ static float move_part(struct work *w, uint32_t k, float d, float dmin)
         w->lanes.offset[c] = dmin * (float)min[c];
     }
     const qn_k_block b = {n, w->part_m, w->g + j0, w->now.r + j0, w->start};
-    w->kern->move(y, &b, 2, &w->lanes);
+    w->kern->move(y, &b, 1, &w->lanes);
     unsigned at = 0;
     for (unsigned c = 1; c < QN_K_LANES; c++)
         at = w->lanes.loss[c] < w->lanes.loss[at] ? c : at;
@@ -375,22 +394,50 @@ static float move_part(struct work *w, uint32_t k, float d, float dmin)
     return w->lanes.loss[at];
 }
 
-static void polish(struct work *w, unsigned turns)
+/* d and dmin fitted, then turns over all parts, and so on until it pays no longer. */
+static void polish(struct work *w, unsigned rounds, unsigned turns)
 {
     const qn_k_layout *y = w->y;
+    const uint32_t n = w->m->n;
+    float x[2], work[2 * QN_SPAN_MAX];
     w->now = w->best;
     evaluate(w, &w->now);
     w->best.loss = w->now.loss;
-    for (unsigned turn = 0; turn < turns; turn++) {
+    for (unsigned round = 0; round < rounds; round++) {
+        const double before = w->best.loss;
+        if (refit(w, &w->now.f, x, work)) {
+            decode(w, &w->now);
+            for (uint32_t j = 0; j < n; j++)
+                w->g[j] -= x[0] * work[j] + (y->min_hi ? x[1] * work[n + j] : 0);
+            const qn_span s = {w->m, w->t, w->now.r, w->g};
+            w->now.loss = qn_span_loss(&s);
+        }
         const float d = half(w->now.f.d), dmin = half(w->now.f.dmin);
-        float gain = 0;
-        for (uint32_t v = 0; v < w->m->n; v += y->width)
-            gain += move_part(w, w->m->order[v] / y->width, d, dmin);
-        refit(w, &w->now.f);
-        evaluate(w, &w->now);
-        if (!keep(w) || (double)-gain < 1e-3 * w->best.loss)
+        for (unsigned turn = 0; turn < turns; turn++) {
+            float gain = 0;
+            for (uint32_t v = 0; v < n; v += y->width)
+                gain += move_part(w, w->m->order[v] / y->width, d, dmin);
+            w->now.loss += (double)gain;
+            if ((double)-gain < 2e-3 * before)
+                break;
+        }
+        if (!keep(w) || w->best.loss > 0.998 * before)
             break;
     }
+}
+
+/* Each value for itself to the nearest level, with scales fitted to each part for itself: where nothing is worse than to feed errors back. */
+static void keep_plain(struct work *w, const qn_k_pair *pair)
+{
+    const qn_k_layout *y = w->y;
+    choose(y, pair, 0, &w->now.f);
+    const float d = half(w->now.f.d), dmin = half(w->now.f.dmin);
+    for (uint32_t j = 0; j < w->m->n; j++) {
+        const float scale = d * (float)w->now.f.scale[j / y->width], offset = dmin * (float)w->now.f.min[j / y->width];
+        w->now.f.level[j] = (int8_t)qn_k_nearest(y, scale == 0 ? 0 : (w->t[j] + offset) / scale);
+    }
+    evaluate(w, &w->now);
+    keep(w);
 }
 
 /* --- all of it -------------------------------------------------------------------------------------------------------------- */
@@ -421,26 +468,20 @@ void qn_k_solve(const qn_k_layout *y, const qn_span_metric *m, const float *t, q
         pair[m->order[v0] / y->width] = w->kern->guess(y, y->width, w->tv + v0, w->wv + v0);
     w->best.loss = INFINITY;
     qn_k_fields from = {0};
-    for (unsigned rank = 0; rank < /*@RANK*/3; rank++) {
+    for (unsigned rank = 0; rank < (m->m ? 2 : 3); rank++) {
         choose(y, pair, rank, &from);
         pass(w, &from, true, 1);
         keep(w);
     }
-    for (unsigned turn = 0; turn < /*@TURN*/3; turn++) {
-        from = w->best.f;
-        refit(w, &from);
-        pass(w, &from, false, 1);
-        if (!keep(w))
-            break;
-    }
     if (m->m) {
-        from = w->best.f;
-        refit(w, &from);
-        pass(w, &from, false, /*@B*/4);
-        keep(w);
-        polish(w, /*@POL*/3);
+        again(w, PATHS);
+        polish(w, 2, 2);
+        keep_plain(w, pair);
+    } else {
+        for (unsigned turn = 0; turn < 3 && again(w, 1); turn++)
+            ;
     }
-    evaluate(w, &w->best);
+    decode(w, &w->best);
     *f = w->best.f;
     memcpy(r, w->best.r, m->n * sizeof *r);
 }

@@ -40,7 +40,7 @@ typedef struct qn_iq_kind {
     uint16_t points;
     uint8_t bits, values;  /* of a level in a packed point; values in a point: 8 or 4       */
     uint8_t unit, sub;     /* columns of a unit: 8 or 4; columns under one scale: 32 or 16   */
-    uint8_t top;           /* the largest scale code                                        */
+    uint8_t top, room;     /* the largest scale code; how far below it that of the largest sub-block begins */
     bool shared_shift;     /* one shift for a sub-block, not one for each unit                */
     qn_iq_signs signs;
     float scale0, scale1;
@@ -49,6 +49,8 @@ typedef struct qn_iq_kind {
     void (*pack)(const qn_iq_fields *f, uint8_t *block);
     void (*decode)(const uint8_t *block, float *r); /* QN_IQ_COLS values                      */
 } qn_iq_kind;
+
+extern const qn_iq_kind qn_kind_iq1_s, qn_kind_iq1_m, qn_kind_iq2_xxs, qn_kind_iq2_xs, qn_kind_iq2_s, qn_kind_iq3_xxs, qn_kind_iq3_s;
 
 /* The index of a kind's grid; made at the first call, for all. */
 const qn_iq_index *qn_iq_index_of(const qn_iq_kind *k);

@@ -4,7 +4,7 @@
 
 #include "compress/blocks/iq.h"
 
-enum { TABLE = 96 };
+enum { TABLE = 96, QN_IQ_NONE = 255 };
 #define FAR 3e38f
 
 typedef struct choice { /* of one unit */
@@ -29,9 +29,6 @@ typedef struct work {
     float r[QN_IQ_COLS], c[QN_IQ_COLS]; /* r = scale · c              */
     float g[QN_IQ_COLS], mt[QN_IQ_COLS]; /* M (t − r), M t             */
 } work;
-
-extern float qn_iq_tune[16];
-#define QN_IQ_TUNE(i, v) (qn_iq_tune[i] != 0 ? qn_iq_tune[i] - 1 : (v))
 
 void qn_iq_encode_c(const qn_iq_kind *k, const qn_span_metric *m, const float *t, uint8_t *block, float *r, void *scratch);
 #if defined(__x86_64__) && defined(__GNUC__)
