@@ -68,7 +68,7 @@ static qn_code list(qn_quantized *q, qn_err *err)
 /* One group is the whole row; where the model has one width of groups it is that. */
 static uint32_t group_of(const qn_quantized *q, const qn_module *m, uint32_t group)
 {
-    return group < m->cols ? group : q->format->one_group ? m->cols : UINT32_MAX;
+    return group < m->cols || q->format->kind == QN_CODES_BLOCKS ? group : q->format->one_group ? m->cols : UINT32_MAX;
 }
 
 /* Fewer columns for a scale where that many do not divide the row: half of them, and so on; then the row. False: nothing will do. */

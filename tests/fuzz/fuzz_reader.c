@@ -1,6 +1,9 @@
 /* fuzz_reader.c: payload bytes and an index; the checksums of payloads are put right, so that decoding starts. Then
- * everything is read: whole objects, ranges, rows as f32, and the full check.
+ * everything is read: whole objects, ranges, rows as f32, codes (which must give the weights), and the full check.
  *   input: u16 payload length │ payload │ index */
+#include "base/half.h"
+#include "base/num.h"
+#include "compress/export/codes.h"
 #include "compress/pack.h"
 #include "formats/quern/source.h"
 #include "formats/quern/write.h"
@@ -63,6 +66,52 @@ static void read_all(qn_source *s, qn_reader *r)
     }
 }
 
+static bool same(qn_dtype t, float v, float w)
+{
+    const float r = t == QN_F32 ? v : t == QN_F16 ? qn_f16_to_f32(qn_f32_to_f16(v)) : qn_bf16_to_f32(qn_f32_to_bf16(v));
+    return r == w;
+}
+
+/* What was taken apart is what the decoder makes of it. */
+static void read_codes(qn_source *s, uint64_t tensor, qn_arena *scratch)
+{
+    qn_codes c;
+    qn_err err;
+    qn_err_clear(&err);
+    if (qn_codes_open(&c, s, tensor, scratch, &err) != QN_OK) {
+        QF_CHECK(err.code == QN_E_INPUT || err.code == QN_E_UNSUPPORTED || err.code == QN_E_USAGE);
+        return;
+    }
+    const uint64_t n = (uint64_t)c.rows * c.cols * c.parts;
+    const uint32_t rows = c.rows * c.parts;
+    if (n == 0 || n > DECODE_MAX / 16)
+        return;
+    float *w = malloc(n * sizeof *w);
+    if (!w)
+        abort();
+    const bool dense = qn_codes_dense(&c, 0, rows, w, scratch, &err) == QN_OK;
+    qn_err_clear(&err);
+    if (c.kind == QN_CODES_BLOCKS) {
+        uint8_t *b = malloc(qn_bytes_of_elems(c.block, n));
+        QF_CHECK(b && qn_codes_blocks(&c, 0, rows, b, scratch, &err) == QN_OK);
+        free(b);
+    } else if (c.kind == QN_CODES_GRID || c.kind == QN_CODES_FP8) {
+        const uint64_t side = (uint64_t)rows * qn_codes_groups(&c);
+        uint8_t *codes = malloc(n);
+        float *scales = malloc(side * sizeof *scales), *zeros = malloc(side * sizeof *zeros);
+        QF_CHECK(codes && scales && zeros && qn_codes_grid(&c, 0, rows, codes, scales, zeros, scratch, &err) == QN_OK);
+        for (uint64_t i = 0; dense && i < n; i++) {
+            const uint64_t g = i / c.cols * qn_codes_groups(&c) + i % c.cols / c.group;
+            const float v = c.kind == QN_CODES_FP8 ? qn_e4m3_to_f32(codes[i]) : (float)codes[i] - zeros[g];
+            QF_CHECK(same(c.dtype, scales[g] * v, w[i]));
+        }
+        free(codes);
+        free(scales);
+        free(zeros);
+    }
+    free(w);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     if (n < 3)
@@ -90,6 +139,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
             for (uint64_t f = 0; f < s->n_files; f++)
                 total += s->files[f].n_bytes > DECODE_MAX ? DECODE_MAX : s->files[f].n_bytes;
             read_all(s, qn_quern_source_reader(s));
+            qn_arena scratch;
+            qn_arena_init(&scratch, NULL);
+            for (uint64_t i = 0; i < s->n_tensors; i++)
+                if (s->tensors[i].n_bytes <= DECODE_MAX)
+                    read_codes(s, i, &scratch);
+            qn_arena_release(&scratch);
             qn_err_clear(&err);
             if (total < DECODE_MAX) {
                 const qn_code rc = qn_verify(&env, s, NULL, NULL, &err);
@@ -114,6 +169,11 @@ static const char *const seeds[] = {
     "b64 b0 z64 b0 v0 v1 sm v1 v1 b143 sw b2 v4 v64 z16 v256 v128 b4 z8",
     "b64 b0 z64 b0 v0 v1 sm v1 v1 b143 sw b2 v4 v64 z16 v256 v128 b5 z8",
     "b64 b0 z64 b0 v0 v1 sm v1 v1 b146 sw b2 v4 v64 z16 v256 v128 b3 z8",
+    /* a grid, the same turned, a grid of two chunks of which one is of other bits, fp8 */
+    "b143 b0 b4 b0 b0 b0 v64 b0 v8 z8 z128 b0 v0 v1 sm v1 v1 b143 sw b2 v4 v64 z16 v256 v286 b14 z8",
+    "b148 b0 b1 v64 b14 v143 b4 b0 b0 b0 v64 b0 v8 z8 z128 b0 v0 v1 sm v1 v1 b143 sw b2 v64 v4 z16 v256 v296 b20 z8",
+    "b108 b0 b2 b1 b0 b1 v64 b0 v4 z4 f32 z1 b3 b1 b0 b1 v64 b0 v4 z4 f48 b0 v0 v1 sm v1 v2 b143 sw b2 v4 v64 z16 v128 v86 b14 z8 v118 b14 z8",
+    "b22 b1 v64 b0 v16 z16 b0 v256 z256 b0 v0 v1 sm v1 v1 b143 sw b2 v4 v64 z16 v256 v556 b21 z8",
 };
 
 void qf_seeds(void (*emit)(void *, const uint8_t *, size_t), void *ctx)

@@ -154,21 +154,6 @@ const char *qt_shared(const char *rel)
     return NULL;
 }
 
-bool qt_sanitized(void)
-{
-#if defined(__SANITIZE_ADDRESS__)
-    return true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-    return true;
-#else
-    return false;
-#endif
-#else
-    return false;
-#endif
-}
-
 unsigned qt_rounds(unsigned n)
 {
     return qt_sanitized() ? (n + 3) / 4 : n;
