@@ -10,6 +10,10 @@ const qn_command *const qn_commands[] = {
     &qn_cmd_verify,
     &qn_cmd_inspect,
     &qn_cmd_diff,
+    &qn_cmd_compare,
+    &qn_cmd_gate,
+    &qn_cmd_report,
+    &qn_cmd_bisect,
     &qn_cmd_calibrate,
     &qn_cmd_eval,
     &qn_cmd_export,
@@ -23,8 +27,8 @@ const qn_command *const qn_commands[] = {
 };
 
 const qn_exit qn_exits[] = {
-    {0, "done, or equal"},
-    {1, "compared and found different"},
+    {0, "done, equal, or passed"},
+    {1, "compared and found different, or not passed"},
     {2, "the command line is wrong, or something is in the way"},
     {3, "an input file is malformed, cut short or corrupt"},
     {4, "the input is well formed, but this version cannot handle it"},

@@ -170,7 +170,7 @@ int main(int argc, char **argv)
     qn_err_clear(&err);
     qn_arena_init(&cli.arena, NULL);
     qn_code rc = dispatch(&cli, argc, argv, &err);
-    if (rc == QN_OK || rc == QN_E_DIFFERENT || err.code != QN_OK) {
+    if (rc == QN_OK || rc == QN_E_DIFFERENT || rc == QN_E_INCONCLUSIVE || err.code != QN_OK) {
         qn_err out_err;
         qn_err_clear(&out_err);
         const qn_code out_rc = finish_stdout(&out_err, &pipe_closed);

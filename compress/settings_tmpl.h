@@ -5,7 +5,7 @@
 QN_SETTING(bits, "bits", REAL, 0.05, 32, "", "N", "bits of a weight: whole numbers for a grid, fractions for the others; ect and vq count everything they store. Without it 4")
 QN_SETTING(group, "group", WIDTH, 1, 1 << 20, "grid fp8", "N", "columns that share a scale, or 'row'. Without it 32, of fp8 a row")
 QN_SETTING(asymmetric, "asymmetric", FLAG, 0, 1, "grid", "yes|no", "a zero point for each group, for weights that are not around zero")
-QN_SETTING(gain, "gain", REAL, 0, 2, "grid ect", "X", "multiply the scales that were found by X; without statistics and at few bits 1.05 makes up for what rounding shrinks")
+QN_SETTING(gain, "gain", REAL, 0, 2, "grid ect blocks", "X", "multiply the scales that were found by X; without statistics and at few bits 1.05 makes up for what rounding shrinks")
 QN_SETTING(columnwise, "columnwise", FLAG, 0, 1, "grid", "yes|no", "scales are for runs of rows of one column: better where inputs differ much in size, slower to multiply with")
 QN_SETTING(packed, "packed", FLAG, 0, 1, "grid", "yes|no", "store codes with the same bits each, as programs multiply with them, even where they would be smaller compressed")
 QN_SETTING(keepzero, "keepzero", FLAG, 0, 1, "grid", "yes|no", "zero is one of the levels, as in the integer formats of other programs; with 'asymmetric' never the lowest")

@@ -128,6 +128,32 @@ qn_code qn_source_tensor_read(qn_source *s, uint64_t tensor, uint64_t off, uint6
     return qn_err_in_tensor(err, coded ? qn_df11_read_weight(s, tensor, off, n, dst, err) : s->ops->read_tensor(s, tensor, off, n, dst, err), t->name);
 }
 
+qn_code qn_source_file_read(qn_source *s, uint64_t file, uint64_t off, uint64_t n, void *dst, qn_err *err)
+{
+    const qn_source_file *f = &s->files[file];
+    const qn_object *o = s->objects + f->first_object;
+    if (off > f->n_bytes || n > f->n_bytes - off)
+        return QN_FAIL(err, QN_E_INPUT, off, "%llu bytes at this place are not inside the %llu bytes of the file", (unsigned long long)n,
+                       (unsigned long long)f->n_bytes);
+    uint64_t lo = 0, hi = f->n_objects;
+    while (hi - lo > 1) {
+        const uint64_t mid = lo + (hi - lo) / 2;
+        if (o[mid].off <= off)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    for (uint8_t *p = dst; n; lo++) {
+        const uint64_t at = off - o[lo].off, some = qn_min_u64(n, o[lo].n_bytes - at);
+        if (some)
+            QN_TRY(qn_source_read(s, f->first_object + lo, at, some, p, err));
+        p += some;
+        off += some;
+        n -= some;
+    }
+    return QN_OK;
+}
+
 /* Unless the format has listed them: a tensor for each TENSOR object. */
 static qn_code list_tensors(qn_source *s, qn_err *err)
 {

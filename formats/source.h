@@ -100,6 +100,8 @@ qn_code qn_source_read(qn_source *s, uint64_t obj, uint64_t off, uint64_t n, voi
 uint64_t qn_source_find(const qn_source *s, const char *name);
 /* n bytes of a tensor from byte `off` of its row-major content. Thread-safe. */
 qn_code qn_source_tensor_read(qn_source *s, uint64_t tensor, uint64_t off, uint64_t n, void *dst, qn_err *err) QN_MUST_CHECK;
+/* n bytes of a file from byte `off`, out of the objects that cover it. Thread-safe. QN_E_INPUT when it ends before. */
+qn_code qn_source_file_read(qn_source *s, uint64_t file, uint64_t off, uint64_t n, void *dst, qn_err *err) QN_MUST_CHECK;
 /* Index of the tensor of that name, or UINT64_MAX. O(1), thread-safe. */
 uint64_t qn_source_tensor_find(const qn_source *s, const char *name);
 /* Called by a format's open when objects and files are filled: checks the invariants above (bytes cover each file,

@@ -21,6 +21,7 @@ const qn_codec_row qn_codec_tab[QN_CODEC_COUNT] = {
     [QN_CODEC_ECT] = {"ect", "lossy: an entropy-coded trellis", qn_dec_ect},
     [QN_CODEC_PVQ] = {"pvq", "lossy: points of pyramids down the columns", qn_dec_pvq},
     [QN_CODEC_VQ] = {"vq", "lossy: centroids of vectors down the columns", qn_dec_vq},
+    [QN_CODEC_BLOCKS] = {"blocks", "lossy: blocks of a type of ggml", qn_dec_blocks},
     [QN_CODEC_TURN] = {"turn", "lossy: another codec over the matrix that a layer multiplies with", qn_dec_turn},
     [QN_CODEC_ROWS] = {"rows", "lossy: unique rows, approximated, and a row map", qn_dec_rowdup},
     [QN_CODEC_TRELLIS] = {"trellis", "lossy: paths through a trellis down the columns", qn_dec_trellis},

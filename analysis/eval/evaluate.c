@@ -26,7 +26,7 @@ struct run {
     const qn_corpus *corpus;
     const qn_eval_options *o;
     qn_eval *e;
-    struct side model, ref;
+    struct side model, ref, own; /* own: the model again, whose blocks are given what the reference's get */
     qn_team *team;
     float *kl, *dp;         /* per scored token, for the quantiles */
     uint64_t n_done;        /* of them */
@@ -41,11 +41,11 @@ static void progress(struct run *r, uint64_t more)
                          (uint64_t)((double)r->work_done / (double)r->work * (double)r->model.feed.n_tokens), r->model.feed.n_tokens);
 }
 
-static qn_code open_side(struct run *r, struct side *s, const qn_graph *g, uint64_t memory, uint64_t batch, qn_err *err)
+static qn_code open_side(struct run *r, struct side *s, const qn_graph *g, uint64_t memory, uint64_t batch, bool is_ref, qn_err *err)
 {
     s->graph = g;
     QN_TRY(qn_lm_check(g, err));
-    const qn_exec_options o = {.memory_bytes = memory};
+    const qn_exec_options o = {.memory_bytes = memory, .read = is_ref ? NULL : r->o->read, .read_ctx = r->o->read_ctx};
     QN_TRY(qn_exec_open(r->env, g, &o, &s->exec, err));
     QN_TRY(qn_lm_feed_open(&s->feed, r->env, r->corpus, batch, false, err));
     s->feed.pool = qn_exec_pool(s->exec);
@@ -69,16 +69,17 @@ static qn_code step(struct run *r, struct side *s, bool *more, uint32_t *block, 
     return QN_OK;
 }
 
-/* Error of what waits behind a block, over all batches and values. */
-static qn_code compare_block(struct run *r, uint32_t block, qn_err *err)
+/* Error of what waits behind a block of a model, over all batches and values. */
+static qn_code compare_block(struct run *r, qn_streamer *model, uint32_t block, double *rel, double *most, qn_err *err)
 {
-    double diff2 = 0, ref2 = 0, most = 0;
+    double diff2 = 0, ref2 = 0;
+    *most = 0;
     for (uint64_t b = 0; b < r->model.feed.n_batches; b++)
-        for (uint32_t i = 0; qn_streamer_waiting(r->model.stream, i) != QN_NO_VALUE; i++) {
+        for (uint32_t i = 0; qn_streamer_waiting(model, i) != QN_NO_VALUE; i++) {
             qn_array y = {0}, want = {0};
             if (qn_streamer_waiting(r->ref.stream, i) == QN_NO_VALUE)
                 return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "the models differ in what flows out of block '%s'", r->model.graph->blocks[block].name);
-            qn_code rc = qn_streamer_look(r->model.stream, b, i, &y, err);
+            qn_code rc = qn_streamer_look(model, b, i, &y, err);
             if (rc == QN_OK)
                 rc = qn_streamer_look(r->ref.stream, b, i, &want, err);
             if (rc == QN_OK && (y.n != want.n || y.dtype != QN_F32 || want.dtype != QN_F32))
@@ -88,15 +89,36 @@ static qn_code compare_block(struct run *r, uint32_t block, qn_err *err)
                 const double w = (double)((const float *)want.data)[k], d = (double)((const float *)y.data)[k] - w;
                 diff2 += d * d;
                 ref2 += w * w;
-                most = fmax(most, fabs(d));
+                *most = fmax(*most, fabs(d));
             }
             qn_array_release(&y);
             qn_array_release(&want);
             QN_TRY(rc);
         }
-    r->e->layers[r->e->n_layers++] = (qn_eval_layer){
-        .name = r->model.graph->blocks[block].name, .rel_rms = ref2 > 0 ? sqrt(diff2 / ref2) : diff2 > 0 ? (double)INFINITY : 0, .max_abs = most};
+    *rel = ref2 > 0 ? sqrt(diff2 / ref2) : diff2 > 0 ? (double)INFINITY : 0;
     return QN_OK;
+}
+
+static qn_code compare_layer(struct run *r, uint32_t block, qn_err *err)
+{
+    qn_eval_layer y = {.name = r->model.graph->blocks[block].name, .own_rel = (double)NAN};
+    double most;
+    QN_TRY(compare_block(r, r->model.stream, block, &y.rel_rms, &y.max_abs, err));
+    if (r->own.stream && block == 0)
+        y.own_rel = y.rel_rms;
+    else if (r->own.stream)
+        QN_TRY(compare_block(r, r->own.stream, block, &y.own_rel, &most, err));
+    r->e->layers[r->e->n_layers++] = y;
+    return QN_OK;
+}
+
+/* Before the reference goes through the block it waits at: the model's block alone, on the same. */
+static qn_code step_own(struct run *r, qn_err *err)
+{
+    uint32_t block;
+    bool more;
+    QN_TRY(qn_streamer_adopt(r->own.stream, r->ref.stream, err));
+    return step(r, &r->own, &more, &block, err);
 }
 
 /* Rows of a batch's logits that are scored. */
@@ -209,6 +231,8 @@ static void summarise(struct run *r)
     e->dp = qn_mean_of(e->chunks, m, offsetof(qn_chunk_score, dp));
     e->dp_rms = sqrt(qn_mean_of(e->chunks, m, offsetof(qn_chunk_score, dp2)).value);
     e->same_top = qn_share_of(e->chunks, m, true);
+    if (e->token_kl) /* the quantiles reorder */
+        memcpy(e->token_kl, r->kl, r->n_done * sizeof *r->kl);
     for (unsigned i = 0; i < 7; i++) {
         e->kl_quantiles[i] = qn_quantile(r->kl, r->n_done, qn_eval_quantiles[i]);
         e->dp_quantiles[i] = qn_quantile(r->dp, r->n_done, qn_eval_quantiles[i]);
@@ -226,17 +250,20 @@ static qn_code measure(struct run *r, const qn_graph *model, const qn_graph *ref
 {
     const qn_eval_options *o = r->o;
     /* tokens and scores are held besides the passes */
-    const uint64_t beside = QN_EXEC_BESIDE_BYTES + 4 * r->corpus->n_tokens + (ref ? 8 * r->corpus->n_scored : 0);
+    const uint64_t beside = QN_EXEC_BESIDE_BYTES + 4 * r->corpus->n_tokens + (ref ? (o->tokens ? 12u : 8u) * r->corpus->n_scored : 0);
     if (o->memory_bytes && o->memory_bytes < beside + beside / 4)
         return QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "--memory leaves no room: at least %" PRIu64 " MiB are needed", ((beside + beside / 4) >> 20) + 1);
-    const uint64_t memory = o->memory_bytes ? (o->memory_bytes - beside) / (ref ? 2 : 1) : 0, batch = o->batch_tokens ? o->batch_tokens : BATCH_TOKENS;
-    QN_TRY(open_side(r, &r->model, model, memory, batch, err));
+    const unsigned sides = ref && o->layers && o->own ? 3 : ref ? 2 : 1;
+    const uint64_t memory = o->memory_bytes ? (o->memory_bytes - beside) / sides : 0, batch = o->batch_tokens ? o->batch_tokens : BATCH_TOKENS;
+    QN_TRY(open_side(r, &r->model, model, memory, batch, false, err));
     if (ref) {
         QN_TRY(check_pair(model, ref, err));
         if (r->e->layers && model->n_blocks != ref->n_blocks)
             return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "the model has %" PRIu32 " blocks, its reference %" PRIu32, model->n_blocks,
                            ref->n_blocks);
-        QN_TRY(open_side(r, &r->ref, ref, memory, batch, err));
+        QN_TRY(open_side(r, &r->ref, ref, memory, batch, true, err));
+        if (sides == 3)
+            QN_TRY(open_side(r, &r->own, model, memory, batch, false, err));
     }
     r->e->n_tokens = r->model.feed.n_tokens;
     bool more = true;
@@ -244,13 +271,14 @@ static qn_code measure(struct run *r, const qn_graph *model, const qn_graph *ref
         uint32_t block = 0, block_ref = 0;
         bool more_ref = true;
         QN_TRY(step(r, &r->model, &more, &block, err));
+        if (r->own.stream && more && block > 0)
+            QN_TRY(step_own(r, err));
         if (r->ref.stream)
             do /* blocks need not be cut alike unless they are compared */
                 QN_TRY(step(r, &r->ref, &more_ref, &block_ref, err));
             while (more_ref && !more);
-        if (more && r->e->layers) {
-            QN_TRY(compare_block(r, block, err));
-        }
+        if (more && r->e->layers)
+            QN_TRY(compare_layer(r, block, err));
     }
     return last_block(r, err);
 }
@@ -267,7 +295,9 @@ qn_code qn_evaluate(const qn_env *env, const qn_graph *model, const qn_graph *re
         r.dp = r.kl ? qn_mem_get(env->alloc, c->n_scored * sizeof *r.dp, err) : NULL;
         if (r.dp && o->layers)
             out->layers = qn_mem_zeros(env->alloc, model->n_blocks, sizeof *out->layers, err);
-        rc = r.dp && (!o->layers || out->layers) ? QN_OK : QN_E_MEMORY;
+        if (r.dp && o->tokens)
+            out->token_kl = qn_mem_get(env->alloc, c->n_scored * sizeof *out->token_kl, err);
+        rc = r.dp && (!o->layers || out->layers) && (!o->tokens || out->token_kl) ? QN_OK : QN_E_MEMORY;
     }
     if (rc == QN_OK)
         rc = measure(&r, model, ref, err);
@@ -276,9 +306,10 @@ qn_code qn_evaluate(const qn_env *env, const qn_graph *model, const qn_graph *re
     if (rc == QN_OK)
         summarise(&r);
     if (rc == QN_OK)
-        out->peak_bytes = qn_exec_peak_bytes(r.model.exec) + (r.ref.exec ? qn_exec_peak_bytes(r.ref.exec) : 0);
+        out->peak_bytes = qn_exec_peak_bytes(r.model.exec) + (r.ref.exec ? qn_exec_peak_bytes(r.ref.exec) : 0) + (r.own.exec ? qn_exec_peak_bytes(r.own.exec) : 0);
     close_side(&r.model);
     close_side(&r.ref);
+    close_side(&r.own);
     qn_team_close(r.team);
     qn_mem_put(env->alloc, r.kl);
     qn_mem_put(env->alloc, r.dp);
@@ -291,6 +322,8 @@ void qn_eval_release(qn_eval *e)
 {
     qn_mem_put(e->alloc, e->chunks);
     qn_mem_put(e->alloc, e->layers);
+    qn_mem_put(e->alloc, e->token_kl);
     e->chunks = NULL;
     e->layers = NULL;
+    e->token_kl = NULL;
 }

@@ -13,12 +13,17 @@ typedef struct qn_eval_options {
     uint64_t memory_bytes;    /* of the whole process; 0: no limit                                */
     uint64_t batch_tokens;    /* that go through a block together; 0: 1024 or one chunk            */
     bool layers;              /* error of each block's output against the reference                */
+    bool own;                 /* with layers: also of each block by itself, given what the reference's gets */
+    bool tokens;              /* keep the divergence of single tokens                              */
+    qn_weight_read read;      /* the model's weights, not the reference's; NULL: from its source      */
+    void *read_ctx;
 } qn_eval_options;
 
 typedef struct qn_eval_layer {
     const char *name;         /* of the block; borrowed from the graph */
     double rel_rms;           /* √(Σ (y − y_ref)² / Σ y_ref²) over all tokens */
     double max_abs;
+    double own_rel;           /* rel_rms of the block alone; NaN when it was not asked for */
 } qn_eval_layer;
 
 typedef struct qn_eval {
@@ -34,6 +39,7 @@ typedef struct qn_eval {
     double dp_quantiles[7];
     qn_eval_layer *layers;
     uint32_t n_layers;
+    float *token_kl;          /* n_scored, in the order of chunks; NULL: not asked for */
     uint64_t peak_bytes;      /* of the forward passes */
 } qn_eval;
 

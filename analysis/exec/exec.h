@@ -85,6 +85,10 @@ void qn_streamer_next(qn_streamer *t);
  * executor holds are common. How the rest of a model is run again and again after a change in one block. */
 qn_code qn_streamer_branch(qn_streamer *t, qn_streamer **out, qn_err *err) QN_MUST_CHECK;
 
+/* What waits in `from` before its next block waits in `t` too, in place of what did: how one block is given what another model's gets. The graphs
+ * must have equally many values there, the batches must be the same. QN_E_INPUT: they do not. */
+qn_code qn_streamer_adopt(qn_streamer *t, qn_streamer *from, qn_err *err) QN_MUST_CHECK;
+
 /* Stops and starts on_input: runs that nobody has to listen to need no patches. */
 void qn_exec_hush(qn_exec *x, bool hush);
 /* Lets go of a weight that is held: it is read anew when it is used next. */

@@ -169,6 +169,27 @@ qn_code qn_streamer_branch(qn_streamer *t, qn_streamer **out, qn_err *err)
     return QN_OK;
 }
 
+qn_code qn_streamer_adopt(qn_streamer *t, qn_streamer *from, qn_err *err)
+{
+    const qn_graph *g = t->x->graph;
+    if (from->block >= g->n_blocks || t->s.n_batches != from->s.n_batches)
+        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "the models are not cut into the same blocks");
+    t->block = from->block;
+    t->n_live[0] = live_at(g, g->blocks[t->block].first_node, t->live[0]);
+    if (t->n_live[0] != from->n_live[0])
+        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "the models differ in what flows into block '%s'", g->blocks[t->block].name);
+    qn_shelf_close(&t->shelf[0]);
+    const uint64_t n = t->s.n_batches * t->n_live[0];
+    qn_code rc = from->shelf[0].env ? qn_shelf_open(&t->shelf[0], t->x->env, &t->x->pool, n, from->shelf[0].spill, err) : QN_OK;
+    for (uint64_t i = 0; i < n && rc == QN_OK; i++) {
+        qn_array a = {0};
+        rc = qn_shelf_get(&from->shelf[0], i, &a, err);
+        if (rc == QN_OK)
+            rc = qn_shelf_put(&t->shelf[0], i, &a, err);
+    }
+    return rc;
+}
+
 void qn_streamer_close(qn_streamer *t)
 {
     if (!t)

@@ -57,7 +57,7 @@ static void make(const qn_module_codes *c, unsigned part, const qn_module_part *
         }
 }
 
-static const qn_quantized_format format = {.name = "awq", .one_group = true, .refuses = refuses, .holds_scale = holds_scale, .parts = parts, .make = make};
+static const qn_quantized_format format = {.name = "awq", .kind = QN_CODES_GRID, .one_group = true, .refuses = refuses, .holds_scale = holds_scale, .parts = parts, .make = make};
 
 static qn_code open_job(qn_export_job *j, qn_quantized *q, qn_err *err)
 {

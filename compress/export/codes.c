@@ -5,14 +5,13 @@
 #include "base/ggml.h"
 #include "base/half.h"
 #include "base/num.h"
+#include "runtime/blocks.h"
 #include "runtime/fp8.h"
 #include "runtime/grid.h"
 #include "runtime/rowdup.h"
 #include "runtime/turn.h"
 #include <math.h>
 #include <string.h>
-
-enum { CODEC_BLOCKS = 19 };
 
 static void eye_open(qn_codes_eye *e, qn_source *src, qn_arena *scratch)
 {
@@ -61,20 +60,6 @@ static qn_code look(qn_codes_eye *e, uint64_t object, uint64_t chunk, qn_codes_v
     return QN_OK;
 }
 
-/* The payload of BLOCKS: a type and whole rows of its blocks. */
-static qn_code open_blocks(const qn_codes_view *v, qn_dtype *type, const uint8_t **rows, size_t *row_bytes, qn_err *err)
-{
-    const unsigned per = v->n_bytes ? qn_dtype_block_elems((qn_dtype)v->bytes[0]) : 0;
-    if (!per || !qn_dtype_is_block((qn_dtype)v->bytes[0]) || v->block.cols % per)
-        return QN_FAIL(err, QN_E_INPUT, 0, "blocks: no block type, or rows of %u that are no whole blocks", v->block.cols);
-    *type = (qn_dtype)v->bytes[0];
-    *rows = v->bytes + 1;
-    *row_bytes = (size_t)qn_bytes_of_elems(*type, v->block.cols);
-    if (v->block.n % v->block.cols || v->n_bytes - 1 != v->block.n / v->block.cols * *row_bytes)
-        return QN_FAIL(err, QN_E_INPUT, 0, "blocks: %zu bytes for %u weights in rows of %u", v->n_bytes, v->block.n, v->block.cols);
-    return QN_OK;
-}
-
 /* --- opening ------------------------------------------------------------------------------------------------------- */
 
 static qn_codes_kind kind_of(unsigned codec)
@@ -82,7 +67,7 @@ static qn_codes_kind kind_of(unsigned codec)
     switch (codec) {
     case QN_CODEC_FP8: return QN_CODES_FP8;
     case QN_CODEC_GRID: return QN_CODES_GRID;
-    case CODEC_BLOCKS: return QN_CODES_BLOCKS;
+    case QN_CODEC_BLOCKS: return QN_CODES_BLOCKS;
     case QN_CODEC_VQ: return QN_CODES_VQ;
     case QN_CODEC_TRELLIS: return QN_CODES_TRELLIS;
     default: return qn_codec_is_lossy(codec) ? QN_CODES_OTHER : QN_CODES_DENSE;
@@ -92,7 +77,7 @@ static qn_codes_kind kind_of(unsigned codec)
 /* What one chunk alone says. */
 static qn_code describe(const qn_codes_eye *e, const qn_codes_view *v, qn_codes *c, qn_err *err)
 {
-    static const int zero[QN_GRID_ZEROS] = {QN_ZERO_LEVEL, QN_ZERO_MIDDLE, QN_ZERO_STORED};
+    static const qn_codes_zero zero[QN_GRID_ZEROS] = {QN_ZERO_LEVEL, QN_ZERO_MIDDLE, QN_ZERO_STORED};
     c->kind = kind_of(v->codec);
     c->rows = v->rows;
     c->cols = v->block.cols;
@@ -116,24 +101,26 @@ static qn_code describe(const qn_codes_eye *e, const qn_codes_view *v, qn_codes 
         c->group = p.groups.group;
         c->zero = QN_ZERO_LEVEL;
     } else if (c->kind == QN_CODES_BLOCKS) {
-        const uint8_t *rows;
-        size_t row_bytes;
-        QN_TRY(open_blocks(v, &c->block, &rows, &row_bytes, err));
+        qn_blocks_parts p;
+        QN_TRY(qn_blocks_open(&v->block, v->bytes, v->n_bytes, &p, err));
+        c->block = p.type;
     }
     return QN_OK;
 }
 
-/* A turned tensor is cut between columns: groups go on from one chunk to the next only when each holds whole ones. */
-static bool goes_on(const qn_codes *all, const qn_codes *one, bool last)
+/* A turned tensor is cut between columns: groups go on from one chunk to the next only when each but the last holds whole ones. */
+static bool goes_on(const qn_codes *all, const qn_codes *one, bool first, bool last)
 {
     if (one->kind != all->kind || one->bits != all->bits || one->zero != all->zero || one->block != all->block || one->turned != all->turned)
         return false;
     if (!one->turned)
         return one->cols == all->cols && one->group == all->group;
-    if ((one->kind != QN_CODES_GRID && one->kind != QN_CODES_FP8) || one->rows != all->rows)
+    if (one->rows != all->rows)
         return false;
-    return (last ? one->group <= all->group && (one->group == all->group || one->group == one->cols) : one->group == all->group) &&
-           all->cols % all->group == 0;
+    const bool grouped = one->kind == QN_CODES_GRID || one->kind == QN_CODES_FP8;
+    if (!grouped || (first && last))
+        return true;
+    return (one->group == all->group || (last && one->group < all->group && one->group == one->cols)) && all->cols % all->group == 0;
 }
 
 /* How the rows of a matrix of so many columns lie in the dims: all one above the other, or in parts. False: they do not. */
@@ -182,7 +169,7 @@ static qn_code open_chunks(qn_codes_eye *e, qn_codes *c, uint64_t n_elems, const
             c->codec = qn_codec_tab[v.codec].name;
         if (i == 0)
             first = one;
-        same = same && goes_on(&first, &one, i + 1 == n);
+        same = same && goes_on(&first, &one, i == 0, i + 1 == n);
         cols += one.cols;
     }
     const qn_codes was = *c;
@@ -347,23 +334,27 @@ qn_code qn_codes_grid(const qn_codes *c, uint64_t row0, uint32_t n, uint8_t *cod
     return qn_codes_each(c, row0, n, fp8 ? take_fp8 : take_grid, &o, scratch, err);
 }
 
+struct blocks_out {
+    const qn_codes *c;
+    uint8_t *bytes;
+};
+
 static qn_code take_blocks(void *ctx, const qn_codes_eye *e, const qn_codes_view *v, const qn_codes_part *p, qn_err *err)
 {
-    uint8_t *to = ctx;
-    const uint8_t *rows;
-    size_t row_bytes;
-    qn_dtype type;
+    const struct blocks_out *o = ctx;
+    const size_t all = (size_t)qn_bytes_of_elems(o->c->block, o->c->cols), at = (size_t)qn_bytes_of_elems(o->c->block, p->col0);
+    qn_blocks_parts b;
     (void)e;
-    QN_TRY(open_blocks(v, &type, &rows, &row_bytes, err));
+    QN_TRY(qn_blocks_open(&v->block, v->bytes, v->n_bytes, &b, err));
     for (uint32_t i = 0; i < p->n; i++)
-        memcpy(to + (p->to + i) * row_bytes, rows + (v->map ? v->map[p->from + i] : p->from + i) * row_bytes, row_bytes);
+        memcpy(o->bytes + (p->to + i) * all + at, b.blocks + (v->map ? v->map[p->from + i] : p->from + i) * b.row_bytes, b.row_bytes);
     return QN_OK;
 }
 
 qn_code qn_codes_blocks(const qn_codes *c, uint64_t row0, uint32_t n, uint8_t *bytes, qn_arena *scratch, qn_err *err)
 {
     QN_TRY(in_range(c, QN_CODES_BLOCKS, row0, n, err));
-    return qn_codes_each(c, row0, n, take_blocks, bytes, scratch, err);
+    return qn_codes_each(c, row0, n, take_blocks, &(struct blocks_out){c, bytes}, scratch, err);
 }
 
 /* --- decoded ------------------------------------------------------------------------------------------------------- */

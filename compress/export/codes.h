@@ -16,6 +16,9 @@ typedef enum qn_codes_kind {
     QN_CODES_VQ, QN_CODES_TRELLIS, QN_CODES_OTHER /* approximated, but by a codec that is only decoded */
 } qn_codes_kind;
 
+/* Where zero is: at 2^(bits − 1), at (2^bits − 1) / 2, at a code of its own for each group. */
+typedef enum qn_codes_zero { QN_ZERO_LEVEL, QN_ZERO_MIDDLE, QN_ZERO_STORED } qn_codes_zero;
+
 typedef struct qn_codes {
     qn_codes_kind kind;
     const char *codec;      /* of its first chunk that is an approximation, as in docs/codecs; NULL: every weight is as it was packed */
@@ -27,7 +30,7 @@ typedef struct qn_codes {
     /* GRID: w = scale × (code − zero), computed in f32, then rounded to the tensor's dtype */
     unsigned bits;
     uint32_t group;         /* columns of a row (the last group may be short); columnwise grids are OTHER here  */
-    enum { QN_ZERO_LEVEL, QN_ZERO_MIDDLE, QN_ZERO_STORED } zero; /* 2^(bits−1); (2^bits − 1) / 2; one for each group */
+    qn_codes_zero zero;
     /* BLOCKS */
     qn_dtype block;
     /* the place, for the readers below */

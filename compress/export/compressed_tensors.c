@@ -2,6 +2,7 @@
  *   pack-quantized   int4, int8: codes in words of 32 bits along a row, the scale for groups of columns or the row, zero points packed along the columns of their tensor
  *   int-quantized    w8a8: int8 and a scale for each row; inputs are quantized by the runtime, token by token
  *   float-quantized  fp8: E4M3 and a scale for each row; inputs likewise
+ *   mxfp4-pack-quantized  mxfp4: E2M1, two in a byte, the even column in the low half; E8M0 for 32 columns
  * u = q + 2^(bits − 1) are our codes as they stand; w = scale (u − zero). Scales are of the weight's dtype. */
 #include "base/err.h"
 #include "base/num.h"
@@ -11,16 +12,16 @@
 
 enum { GROUP = 128, SCHEMES = 32 };
 
-enum form { PACK, INT8, FP8 };
+enum form { PACK, INT8, FP8, MXFP4 };
 
 struct variant {
     const char *name;
     enum form form;
     unsigned bits;
 };
-static const struct variant variants[] = {{"int4", PACK, 4}, {"int8", PACK, 8}, {"w8a8", INT8, 8}, {"fp8", FP8, 8}};
+static const struct variant variants[] = {{"int4", PACK, 4}, {"int8", PACK, 8}, {"w8a8", INT8, 8}, {"fp8", FP8, 8}, {"mxfp4", MXFP4, 4}};
 
-static const char *const format_names[] = {"pack-quantized", "int-quantized", "float-quantized"};
+static const char *const format_names[] = {"pack-quantized", "int-quantized", "float-quantized", "mxfp4-pack-quantized"};
 
 /* --- what it can hold ------------------------------------------------------------------------------------------------- */
 
@@ -43,6 +44,11 @@ static const char *refuses_fp8(const qn_module *m, const qn_scheme *s)
 {
     (void)m;
     return s->group != UINT32_MAX ? "one scale for each row only" : NULL;
+}
+
+static const char *refuses_mxfp4(const qn_module *m, const qn_scheme *s)
+{
+    return s->group != 32 || m->cols % 32 ? "rows are no multiple of 32" : NULL;
 }
 
 static bool holds_scale(const qn_module *m, float scale, float zero)
@@ -77,6 +83,13 @@ static unsigned parts_fp8(const qn_module *m, qn_module_part p[QN_MODULE_PARTS])
     const unsigned n = parts_whole(m, p);
     p[0].dtype = QN_F8_E4M3;
     return n;
+}
+
+static unsigned parts_mxfp4(const qn_module *m, qn_module_part p[QN_MODULE_PARTS])
+{
+    p[0] = (qn_module_part){"weight_packed", QN_U8, 2, {m->rows, m->cols / 2}};
+    p[1] = (qn_module_part){"weight_scale", QN_U8, 2, {m->rows, m->cols / 32}};
+    return 2;
 }
 
 static void put_scales(const qn_module_codes *c, uint8_t *dst)
@@ -138,10 +151,26 @@ static void make_fp8(const qn_module_codes *c, unsigned part, const qn_module_pa
         memcpy(dst, c->codes, (size_t)c->m->rows * c->m->cols);
 }
 
+/* ggml's block: the exponent, then 16 bytes with column j in the low half and column j + 16 in the high one. */
+static void make_mxfp4(const qn_module_codes *c, unsigned part, const qn_module_part *p, uint8_t *dst)
+{
+    const uint8_t *block = c->codes;
+    (void)p;
+    for (uint64_t i = 0; i < (uint64_t)c->m->rows * c->m->cols / 32; i++, block += 17) {
+        for (unsigned j = 0; part == 0 && j < 16; j++) {
+            const unsigned shift = j < 8 ? 0 : 4, at = 1 + j % 8 * 2;
+            dst[16 * i + j] = (uint8_t)((block[at] >> shift & 15) | (block[at + 1] >> shift & 15) << 4);
+        }
+        if (part == 1)
+            dst[i] = block[0];
+    }
+}
+
 static const qn_quantized_format formats[] = {
-    {.name = "compressed-tensors", .refuses = refuses_pack, .holds_scale = holds_scale, .parts = parts_pack, .make = make_pack},
-    {.name = "compressed-tensors:w8a8", .refuses = refuses_int8, .holds_scale = holds_scale, .parts = parts_whole, .make = make_int8},
-    {.name = "compressed-tensors:fp8", .fp8 = true, .refuses = refuses_fp8, .holds_scale = holds_scale, .parts = parts_fp8, .make = make_fp8},
+    {.name = "compressed-tensors", .kind = QN_CODES_GRID, .refuses = refuses_pack, .holds_scale = holds_scale, .parts = parts_pack, .make = make_pack},
+    {.name = "compressed-tensors:w8a8", .kind = QN_CODES_GRID, .refuses = refuses_int8, .holds_scale = holds_scale, .parts = parts_whole, .make = make_int8},
+    {.name = "compressed-tensors:fp8", .codec = "fp8", .kind = QN_CODES_FP8, .refuses = refuses_fp8, .holds_scale = holds_scale, .parts = parts_fp8, .make = make_fp8},
+    {.name = "compressed-tensors:mxfp4", .codec = "mxfp4", .kind = QN_CODES_BLOCKS, .block = QN_MXFP4, .refuses = refuses_mxfp4, .parts = parts_mxfp4, .make = make_mxfp4},
 };
 
 /* --- configuration --------------------------------------------------------------------------------------------------------- */
@@ -151,11 +180,13 @@ static void put_weights_args(qn_text *t, enum form form, const qn_scheme *s)
     const bool row = s->group == UINT32_MAX;
     qn_text_adds(t, "{\"num_bits\": ");
     qn_text_number(t, s->bits);
-    qn_text_adds(t, form == FP8 ? ", \"type\": \"float\"" : ", \"type\": \"int\"");
+    qn_text_adds(t, form >= FP8 ? ", \"type\": \"float\"" : ", \"type\": \"int\"");
     qn_text_adds(t, s->asymmetric ? ", \"symmetric\": false" : ", \"symmetric\": true");
     qn_text_adds(t, row ? ", \"strategy\": \"channel\", \"group_size\": null" : ", \"strategy\": \"group\", \"group_size\": ");
     if (!row)
         qn_text_number(t, s->group);
+    if (form == MXFP4)
+        qn_text_adds(t, ", \"scale_dtype\": \"torch.uint8\", \"zp_dtype\": \"torch.uint8\"");
     qn_text_adds(t, ", \"block_structure\": null, \"dynamic\": false, \"actorder\": null, \"observer\": \"minmax\", \"observer_kwargs\": {}}");
 }
 
@@ -185,7 +216,7 @@ static void put_group(qn_text *t, const qn_quantized *q, enum form form, const q
     put_targets(t, q, s, number == 0);
     qn_text_adds(t, ", \"weights\": ");
     put_weights_args(t, form, s);
-    if (form == PACK) {
+    if (form == PACK || form == MXFP4) {
         qn_text_adds(t, ", \"input_activations\": null");
     } else {
         qn_text_adds(t, ", \"input_activations\": {\"num_bits\": 8, \"type\": ");
@@ -221,11 +252,12 @@ static qn_code open_job(qn_export_job *j, qn_quantized *q, enum form *form, qn_e
         if (strcmp(j->variant, variants[i].name) == 0)
             v = &variants[i];
     if (*j->variant && !v)
-        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "compressed-tensors: no variant '%.40s': int4, int8, w8a8 and fp8 are known", j->variant);
+        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "compressed-tensors: no variant '%.40s': int4, int8, w8a8, fp8 and mxfp4 are known", j->variant);
     *form = v ? v->form : PACK;
-    if (*form != PACK && j->wish->group && j->wish->group != UINT32_MAX)
-        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "compressed-tensors:%s has one scale for each row: --group does not go with it", j->variant);
-    const qn_scheme want = {.bits = v ? v->bits : 4, .group = *form == PACK ? GROUP : UINT32_MAX};
+    if (*form != PACK && j->wish->group && j->wish->group != (*form == MXFP4 ? 32 : UINT32_MAX))
+        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "compressed-tensors:%s has one scale for %s: --group does not go with it", j->variant,
+                       *form == MXFP4 ? "32 columns" : "each row");
+    const qn_scheme want = {.bits = v ? v->bits : 4, .group = *form == PACK ? GROUP : *form == MXFP4 ? 32 : UINT32_MAX};
     return qn_quantized_open(q, j, &formats[*form], &want, v != NULL, err);
 }
 
@@ -253,7 +285,7 @@ static qn_code write(qn_export_job *j, qn_err *err)
     QN_TRY(qn_quantized_look(&q, err));
     qn_text t = {.alloc = j->env->alloc};
     put_config(&t, &q, form);
-    qn_export_say(j, "%s", form == PACK ? "loads in vLLM (weights only; widest with groups of 128 or rows) and transformers with compressed-tensors"
+    qn_export_say(j, "%s", form == PACK || form == MXFP4 ? "loads in vLLM (weights only; widest with groups of 128 or rows) and transformers with compressed-tensors"
                            : form == INT8 ? "loads in vLLM, which quantizes inputs to int8 token by token, and in transformers with compressed-tensors"
                                           : "loads in vLLM, which quantizes inputs to fp8 token by token, and in transformers with compressed-tensors");
     return qn_quantized_write(&q, (const char *const[]){"quantization_config"}, 1, &t, NULL, err);
@@ -262,7 +294,7 @@ static qn_code write(qn_export_job *j, qn_err *err)
 const qn_export_target qn_export_compressed_tensors = {
     .name = "compressed-tensors",
     .summary = "vLLM and transformers: integers or fp8 with scales, in safetensors",
-    .variants = "int4, int8, w8a8, fp8",
+    .variants = "int4, int8, w8a8, fp8, mxfp4",
     .suffix = "",
     .folder = true,
     .plan = plan,

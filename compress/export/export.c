@@ -40,6 +40,9 @@ void qn_export_say(qn_export_job *j, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    for (unsigned i = 0; i < j->n_notes; i++)
+        if (strcmp(j->notes[i], text) == 0)
+            return; /* planning said it already */
     const char *kept = qn_arena_str(j->arena, text, strlen(text), &ignored);
     if (kept)
         j->notes[j->n_notes++] = kept;

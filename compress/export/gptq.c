@@ -79,7 +79,7 @@ static void make(const qn_module_codes *c, unsigned part, const qn_module_part *
     }
 }
 
-static const qn_quantized_format format = {.name = "gptq", .refuses = refuses, .holds_scale = holds_scale, .parts = parts, .make = make};
+static const qn_quantized_format format = {.name = "gptq", .kind = QN_CODES_GRID, .refuses = refuses, .holds_scale = holds_scale, .parts = parts, .make = make};
 
 /* --- configuration ------------------------------------------------------------------------------------------------------ */
 

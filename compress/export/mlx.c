@@ -58,7 +58,7 @@ static void make(const qn_module_codes *c, unsigned part, const qn_module_part *
             qn_put_scale(m->dtype, part == 1 ? c->scales[i] : bias(c->scales[i], c->zeros[i]), dst + i * unit);
 }
 
-static const qn_quantized_format format = {.name = "mlx", .one_group = true, .scale_bits = scale_bits, .refuses = refuses, .holds_scale = holds_scale,
+static const qn_quantized_format format = {.name = "mlx", .kind = QN_CODES_GRID, .one_group = true, .scale_bits = scale_bits, .refuses = refuses, .holds_scale = holds_scale,
                                            .parts = parts, .make = make};
 
 static qn_code open_job(qn_export_job *j, qn_quantized *q, qn_err *err)

@@ -65,12 +65,19 @@ static qn_code list(qn_quantized *q, qn_err *err)
 
 /* --- what each is to be ------------------------------------------------------------------------------------------------ */
 
+/* One group is the whole row; where the model has one width of groups it is that. */
+static uint32_t group_of(const qn_quantized *q, const qn_module *m, uint32_t group)
+{
+    return group < m->cols ? group : q->format->one_group ? m->cols : UINT32_MAX;
+}
+
 /* Fewer columns for a scale where that many do not divide the row: half of them, and so on; then the row. False: nothing will do. */
 static bool choose(const qn_quantized *q, qn_module *m)
 {
     qn_scheme s = q->want;
     const char *why = q->format->refuses(m, &s);
     if (!why) {
+        s.group = q->format->one_group ? s.group : group_of(q, m, s.group);
         m->scheme = s;
         return true;
     }
@@ -79,6 +86,7 @@ static bool choose(const qn_quantized *q, qn_module *m)
         return false;
     for (s.group /= 2; s.group >= GROUP_MIN; s.group /= 2)
         if (!q->format->refuses(m, &s)) {
+            s.group = group_of(q, m, s.group);
             m->scheme = s;
             return true;
         }
@@ -136,7 +144,7 @@ qn_code qn_quantized_open(qn_quantized *q, qn_export_job *j, const qn_quantized_
     if (!qn_config_exists(j->src))
         return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "%s: only for model folders with a config.json", f->name);
     if (w->bits > 0) {
-        if (bits_given || f->fp8)
+        if (bits_given || f->codec)
             return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "%s: the variant says how many bits", f->name);
         q->want.bits = w->bits < 100 ? (unsigned)w->bits : 100;
         if ((double)q->want.bits != w->bits)
@@ -145,8 +153,8 @@ qn_code qn_quantized_open(qn_quantized *q, qn_export_job *j, const qn_quantized_
     q->asked.bits = bits_given || w->bits > 0 ? q->want.bits : 0;
     q->asked.group = w->group;
     q->want.group = w->group ? w->group : want->group;
-    if (w->asymmetric && f->fp8)
-        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "%s: fp8 has no zero points", f->name);
+    if (w->asymmetric && f->codec)
+        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "%s: %s has no zero points", f->name, f->codec);
     q->want.asymmetric = w->asymmetric ? w->asymmetric > 0 : want->asymmetric;
     QN_TRY(list(q, err));
     return choose_all(q, err);
@@ -159,8 +167,10 @@ static const char *say(qn_export_job *j, const qn_quantized_format *f, const qn_
     char text[80], group[24] = "row";
     if (s->group != UINT32_MAX)
         (void)snprintf(group, sizeof group, "group %u", s->group);
-    if (f->fp8)
-        (void)snprintf(text, sizeof text, "fp8 %s", group);
+    if (f->kind == QN_CODES_BLOCKS)
+        (void)snprintf(text, sizeof text, "%s", f->codec);
+    else if (f->codec)
+        (void)snprintf(text, sizeof text, "%s %s", f->codec, group);
     else
         (void)snprintf(text, sizeof text, "int%u %s%s", s->bits, group, s->asymmetric ? ", zero points" : "");
     return qn_arena_str(j->arena, text, strlen(text), err);
@@ -221,9 +231,10 @@ qn_code qn_quantized_plan(qn_quantized *q, qn_recipe *r, qn_err *err)
 {
     const qn_recipe_part lossless = {.codec = QN_RECIPE_LOSSLESS};
     const qn_source *s = q->job->src;
-    r->all = (qn_recipe_part){.codec = q->format->fp8 ? "fp8" : "grid"};
-    r->all.set.group = q->want.group;
-    if (!q->format->fp8) {
+    r->all = (qn_recipe_part){.codec = q->format->codec ? q->format->codec : "grid"};
+    if (q->format->kind != QN_CODES_BLOCKS)
+        r->all.set.group = q->want.group;
+    if (!q->format->codec) {
         r->all.set.bits = q->want.bits;
         r->all.set.asymmetric = q->want.asymmetric;
         r->all.set.packed = r->all.set.keepzero = true;
@@ -248,11 +259,15 @@ qn_code qn_quantized_plan(qn_quantized *q, qn_recipe *r, qn_err *err)
 static const char *scheme_of(const qn_quantized *q, const qn_module *m, qn_scheme *s)
 {
     const qn_codes *c = &m->codes;
-    if (c->kind != (q->format->fp8 ? QN_CODES_FP8 : QN_CODES_GRID) || c->turned || c->parts != 1)
-        return q->format->fp8 ? "not fp8" : "not integers in groups of a row";
-    if (!q->format->fp8 && c->zero == QN_ZERO_MIDDLE)
+    if (c->kind != q->format->kind || c->turned || c->parts != 1 || (c->kind == QN_CODES_BLOCKS && c->block != q->format->block))
+        return q->format->codec ? "other codes than the format's" : "not integers in groups of a row";
+    if (c->kind == QN_CODES_BLOCKS) {
+        *s = q->want;
+        return q->format->refuses(m, s);
+    }
+    if (!q->format->codec && c->zero == QN_ZERO_MIDDLE)
         return "zero is no level of its grid (see 'keepzero')";
-    *s = (qn_scheme){.bits = c->bits, .group = c->group >= c->cols ? UINT32_MAX : c->group, .asymmetric = c->zero == QN_ZERO_STORED};
+    *s = (qn_scheme){.bits = c->bits, .group = group_of(q, m, c->group), .asymmetric = c->zero == QN_ZERO_STORED};
     return q->format->refuses(m, s);
 }
 
@@ -284,7 +299,7 @@ static qn_code look_at(qn_quantized *q, qn_module *m, const char **why, qn_arena
     if (!m->codes.codec)
         return QN_OK;
     *why = scheme_of(q, m, &m->scheme);
-    if (!*why) {
+    if (!*why && m->codes.kind != QN_CODES_BLOCKS) {
         QN_TRY(scales_fit(q, m, &fit, scratch, err));
         *why = fit ? NULL : "a scale or zero point is not one that the format can hold";
     }
@@ -316,7 +331,7 @@ static const qn_module *other_of_fused(const qn_quantized *q, const qn_module *m
 static bool as_asked(const qn_quantized *q, const qn_module *m)
 {
     const qn_scheme *a = &q->asked, *s = &m->scheme;
-    return (!a->bits || a->bits == s->bits) && (!a->group || a->group == s->group) &&
+    return (!a->bits || a->bits == s->bits) && (!a->group || a->group == s->group || group_of(q, m, a->group) == s->group) &&
            (!q->job->wish->asymmetric || (q->job->wish->asymmetric > 0) == s->asymmetric);
 }
 

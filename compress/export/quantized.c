@@ -54,9 +54,19 @@ static qn_code load(struct writer *w, const qn_module *m, qn_err *err)
 {
     if (w->codes_of == m)
         return QN_OK;
-    const uint32_t groups = qn_codes_groups(&m->codes);
+    const bool blocks = m->codes.kind == QN_CODES_BLOCKS;
     w->codes_of = NULL;
     qn_arena_reset(&w->arena);
+    if (blocks) {
+        uint8_t *bytes = qn_arena_get(&w->arena, qn_bytes_of_elems(m->codes.block, (uint64_t)m->rows * m->cols), 64, err);
+        if (!bytes)
+            return QN_E_MEMORY;
+        QN_TRY(qn_codes_blocks(&m->codes, 0, m->rows, bytes, &w->scratch, err));
+        w->codes = (qn_module_codes){.m = m, .codes = bytes};
+        w->codes_of = m;
+        return QN_OK;
+    }
+    const uint32_t groups = qn_codes_groups(&m->codes);
     uint8_t *codes = qn_arena_get(&w->arena, (uint64_t)m->rows * m->cols, 64, err);
     float *scales = codes ? qn_arena_get(&w->arena, 2 * (uint64_t)m->rows * groups * sizeof *scales, 64, err) : NULL;
     if (!scales)

@@ -35,7 +35,7 @@ typedef struct qn_module {
 typedef struct qn_module_codes {
     const qn_module *m;
     uint32_t groups;      /* of a row                          */
-    const uint8_t *codes; /* (rows, cols)                      */
+    const uint8_t *codes; /* (rows, cols); of BLOCKS their bytes, and no scales */
     const float *scales, *zeros; /* (rows, groups)             */
 } qn_module_codes;
 
@@ -48,7 +48,9 @@ typedef struct qn_module_part {
 
 typedef struct qn_quantized_format {
     const char *name;
-    bool fp8;
+    const char *codec;    /* of the solve: "fp8", or a block type; NULL: "grid" */
+    qn_codes_kind kind;   /* that its codes are            */
+    qn_dtype block;       /* of BLOCKS                     */
     bool one_group;       /* the whole model has one width of groups: layers that it does not divide are dense */
     /* Significant bits of a scale that the format is sure to hold, with what follows from it; NULL: 8, which F16, BF16 and F32 have. */
     unsigned (*scale_bits)(qn_dtype t, const qn_scheme *s);
