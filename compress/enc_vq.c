@@ -468,18 +468,18 @@ static qn_code begin_even(const qn_quantizer *q, const qn_quant_layer *l, qn_are
     double *rms = choice ? qn_arena_get(a, (uint64_t)l->cols * sizeof *rms, 64, err) : NULL;
     if (!rms)
         return QN_E_MEMORY;
+    *t = (struct trial){.fine = QN_VQ_SHORT};
     s.fixed = scale;
-    const unsigned v = qn_vq_choose_even(l->rows, l->cols, set->bits, set->v, choice);
+    QN_TRY(get_state(&s, qn_vq_choose_even(l->rows, l->cols, set->bits, set->v, choice), false, err));
     for (uint32_t j = 1; j < l->cols; j++)
         choice[j] = choice[0];
-    QN_TRY(get_state(&s, v, false, err));
     scale_strips(&s, l->sample);
     measure_columns(&s, l->sample, rms);
     if (!base_for(&s, rms))
         return QN_OK;
-    s.fine = QN_VQ_SHORT;
     for (uint32_t j = 0; j < l->cols; j++)
-        scale[j] = scale_code(rms[j] / (double)s.base, s.fine);
+        scale[j] = scale_code(rms[j] / (double)s.base, QN_VQ_SHORT);
+    s.fine = QN_VQ_SHORT;
     invert_strips(&s);
     QN_TRY(make_books(&s, b, choice, UINT32_MAX, l->sample, NULL, err));
     *t = (struct trial){.books = b, .scale = scale, .base = s.base, .fine = s.fine};
@@ -488,16 +488,12 @@ static qn_code begin_even(const qn_quantizer *q, const qn_quant_layer *l, qn_are
 
 static qn_code vq_begin(const qn_quantizer *q, const qn_quant_layer *l, qn_arena *arena, const void **plan, qn_err *err)
 {
-    const struct vq *set = q->self;
     *plan = NULL;
-    if (!set->even)
+    if (!((const struct vq *)q->self)->even)
         return QN_OK;
     struct trial *t = qn_arena_get(arena, sizeof *t, 64, err);
-    if (!t)
-        return QN_E_MEMORY;
-    *t = (struct trial){0};
     *plan = t;
-    return begin_even(q, l, arena, t, err);
+    return t ? begin_even(q, l, arena, t, err) : QN_E_MEMORY;
 }
 
 /* --- the payload --------------------------------------------------------------------------------------------------- */

@@ -219,6 +219,9 @@ static qn_code open_lossy(qn_lossy *l, const qn_graph *g, const qn_lossy_options
 
 qn_code qn_lossy_open(qn_lossy **out, const qn_env *env, qn_source *src, const qn_graph *g, const qn_lossy_options *opt, qn_err *err)
 {
+    if (src->df11) /* what is approximated takes the place of an object, and these weights are none */
+        return qn_err_in_path(err, QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "its weights lie as DFloat11: export it to safetensors first, and approximate that"),
+                              qn_source_given(src));
     qn_lossy *l = qn_mem_zeros(env->alloc, 1, sizeof *l, err);
     if (!l)
         return QN_E_MEMORY;

@@ -47,7 +47,7 @@ typedef struct qn_lossy qn_lossy;
 
 #define QN_LOSSY_LEAN 4
 
-/* Decides on every tensor of the graph's source. QN_E_USAGE: settings that the codec refuses, statistics of another
+/* Decides on every tensor of the graph's source. QN_E_UNSUPPORTED: its weights are no objects (DFloat11). QN_E_USAGE: settings that the codec refuses, statistics of another
  * model. Reads the whole model once for its digest. Graph, source and statistics must outlive it. */
 qn_code qn_lossy_open(qn_lossy **out, const qn_env *env, qn_source *src, const qn_graph *g, const qn_lossy_options *opt,
                       qn_err *err) QN_MUST_CHECK;

@@ -199,7 +199,7 @@ Test(vq, refused)
     static const struct {
         unsigned at, v;
         const char *what;
-    } one[] = {{0, 0, "vectors of"}, {0, 3, "vectors of"}, {0, 10, "vectors of"}, {0, 17, "vectors of"}, {1, 2, "fineness"},
+    } one[] = {{0, 0, "vectors of"}, {0, 3, "vectors of"}, {0, 10, "vectors of"}, {0, 17, "vectors of"}, {1, 3, "fineness"},
                {5, 0x7f, "scale"},   {5, 0xbf, "scale"},   {5, 0, "scale"},       {6, 0, "classes"},     {6, 65, "classes"},
                {7, 13, "bits of index"}, {7, 0, "bits of index"}, {8, 13, "bits of index"}, {9, 2, "flags"}, {7, 12, "cut off"},
                {8, 12, "cut off"},   {17, 0x7c, "not finite"}, {19, 0xfc, "not finite"}, {23, 0x7e, "not finite"}, {24, 13, "bits behind"},

@@ -160,11 +160,13 @@ Test(dfloat11, several_files)
     qn_source *s = qt_made_open(env, make("model"));
     const char *out = qt_made_path("sharded");
     OK(export(&x, env, s, out, &err));
+    qn_arena_release(&x.arena);
     qn_source *back = qt_made_open(env, out);
     same_tensors(s, back);
     cr_assert_gt(back->n_files, 5u);
     cr_assert_neq(export(&x, env, s, out, &err), QN_OK); /* it is there */
     cr_assert_eq(err.code, QN_E_USAGE);
+    qn_arena_release(&x.arena);
     qn_source_close(back);
     qn_source_close(s);
 }
@@ -178,8 +180,10 @@ Test(dfloat11, refused)
     qn_source *s = qt_made_open(env, qt_made_safetensors("f32.safetensors", &t, 1, NULL));
     struct job x = {0};
     cr_assert_eq(export(&x, env, s, qt_made_path("no"), &err), QN_E_UNSUPPORTED);
+    qn_arena_release(&x.arena);
     qn_err_clear(&err);
     x.wish.bits = 4;
     cr_assert_eq(export(&x, env, s, qt_made_path("no"), &err), QN_E_USAGE);
+    qn_arena_release(&x.arena);
     qn_source_close(s);
 }
