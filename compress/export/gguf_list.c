@@ -43,6 +43,8 @@ static bool bare_name(const qn_ggx *x, const char *hf, char out[QN_GGUF_NAME_CAP
     static const char *const names[][2] = {{"mixer.A_log", "ssm_a"}, {"mixer.D", "ssm_d"}, {"mixer.dt_bias", "ssm_dt.bias"}};
     unsigned layer;
     int at = 0;
+    if (!strncmp(x->arch, "mamba", 5) && !strcmp(hf, "backbone.embedding.weight"))
+        return snprintf(out, QN_GGUF_NAME_CAP, "token_embd.weight") > 0;
     if (strncmp(x->arch, "mamba", 5) || sscanf(hf, "backbone.layers.%u.%n", &layer, &at) != 1 || !at)
         return false;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
