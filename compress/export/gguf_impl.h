@@ -81,6 +81,9 @@ qn_code qn_ggx_array(qn_ggx *x, const char *name, qn_gguf_type elem, const uint6
 /* A new tensor at the list's end, zeroed. NULL: no memory. */
 qn_ggx_tensor *qn_ggx_add(qn_ggx *x, qn_err *err);
 
+/* Is there a number behind `front`, which s begins with? *rest: what follows it. "blk.12.attn_q", "blk." → 12, ".attn_q". */
+bool qn_ggx_number(const char *s, const char *front, uint32_t *v, const char **rest);
+
 /* gguf_hf.c: keys of a folder's config.json, and tensors that have no counterpart there (rope_freqs). QN_E_UNSUPPORTED names what llama.cpp cannot run. */
 qn_code qn_ggx_config(qn_ggx *x, qn_err *err) QN_MUST_CHECK;
 /* gguf_list.c: the tensors of a folder under GGUF's names. */

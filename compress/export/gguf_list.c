@@ -41,12 +41,14 @@ static bool is_buffer(const char *name)
 static bool bare_name(const qn_ggx *x, const char *hf, char out[QN_GGUF_NAME_CAP])
 {
     static const char *const names[][2] = {{"mixer.A_log", "ssm_a"}, {"mixer.D", "ssm_d"}, {"mixer.dt_bias", "ssm_dt.bias"}};
-    unsigned layer;
-    int at = 0;
-    if (strncmp(x->arch, "mamba", 5) || sscanf(hf, "backbone.layers.%u.%n", &layer, &at) != 1 || !at)
+    uint32_t layer;
+    const char *at;
+    if (!strncmp(x->arch, "mamba", 5) && !strcmp(hf, "backbone.embedding.weight"))
+        return snprintf(out, QN_GGUF_NAME_CAP, "token_embd.weight") > 0;
+    if (strncmp(x->arch, "mamba", 5) || !qn_ggx_number(hf, "backbone.layers.", &layer, &at))
         return false;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (!strcmp(hf + at, names[i][0]))
+        if (*at == '.' && !strcmp(at + 1, names[i][0]))
             return snprintf(out, QN_GGUF_NAME_CAP, "blk.%u.%s", layer, names[i][1]) > 0;
     return false;
 }
@@ -68,8 +70,9 @@ static bool fused_name(const char *hf, bool *gate_up, char layer[QN_GGUF_NAME_CA
 
 static uint32_t layer_of(const char *name)
 {
-    unsigned v;
-    return sscanf(name, "blk.%u.", &v) == 1 ? v : UINT32_MAX;
+    uint32_t v;
+    const char *rest;
+    return qn_ggx_number(name, "blk.", &v, &rest) ? v : UINT32_MAX;
 }
 
 static qn_ggx_tensor *find(qn_ggx *x, const char *name)
@@ -186,9 +189,9 @@ static qn_code add_expert(qn_ggx *x, const struct item *m, qn_err *err)
 static qn_code add_fused(qn_ggx *x, uint64_t tensor, const char *hf_layer, const char *part_name, uint64_t from_row, uint64_t take, qn_err *err)
 {
     const qn_source_tensor *from = &x->job->src->tensors[tensor];
-    unsigned layer;
-    const char *at = strstr(hf_layer, "layers.");
-    if (!at || sscanf(at, "layers.%u", &layer) != 1)
+    uint32_t layer;
+    const char *at = strstr(hf_layer, "layers."), *rest;
+    if (!at || !qn_ggx_number(at, "layers.", &layer, &rest))
         return QN_BUG(err, "experts outside of a layer");
     struct item m = {.tensor = tensor};
     snprintf(m.name, sizeof m.name, "blk.%u.%s.weight", layer, part_name);

@@ -2,7 +2,6 @@
  * case for 70B models (80 layers, GQA 8: v at least Q5_K) is included; that for Falcon is not, which is not written here. */
 #include "compress/export/gguf_mix.h"
 #include "base/num.h"
-#include <stdio.h>
 #include <string.h>
 
 typedef enum kind { OTHER, HEAD, EMBED, Q, K, V, QKV, OUT, UP, GATE, DOWN } kind;
@@ -181,8 +180,9 @@ static qn_dtype output_of_attention(const qn_ggx *x, const qn_ggx_mix *m)
 
 static qn_dtype of_kind(const qn_ggx *x, const qn_ggx_mix *m, const qn_ggx_tensor *t, kind k, bool measured, qn_ggx_seen *seen)
 {
-    unsigned layer = 0;
-    const bool in_layer = sscanf(t->name, "blk.%u.", &layer) == 1;
+    uint32_t layer = 0;
+    const char *rest;
+    const bool in_layer = qn_ggx_number(t->name, "blk.", &layer, &rest);
     const uint32_t n_layers = (uint32_t)x->n_layers;
     switch (k) {
     case Q:

@@ -78,6 +78,19 @@ qn_code qn_ggx_array(qn_ggx *x, const char *name, qn_gguf_type elem, const uint6
     return QN_OK;
 }
 
+bool qn_ggx_number(const char *s, const char *front, uint32_t *v, const char **rest)
+{
+    const size_t n = strlen(front);
+    if (strncmp(s, front, n) || s[n] < '0' || s[n] > '9')
+        return false;
+    uint64_t x = 0;
+    for (s += n; *s >= '0' && *s <= '9' && x < 1000000000; s++)
+        x = 10 * x + (uint64_t)(*s - '0');
+    *v = (uint32_t)x;
+    *rest = s;
+    return true;
+}
+
 /* --- tensors --------------------------------------------------------------------------------------------------------- */
 
 qn_ggx_tensor *qn_ggx_add(qn_ggx *x, qn_err *err)

@@ -6,7 +6,6 @@
 #include "compress/lossy.h"
 #include "formats/quern/source.h"
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 /* Would the solve approximate it? Then a tensor that is to stay dense needs a rule. */
@@ -54,7 +53,7 @@ static const char *pattern_of(const qn_ggx *x, const qn_ggx_tensor *t, qn_err *e
         return NULL;
     memcpy(p, name, (size_t)(at - name));
     p[at - name] = '*';
-    strcpy(p + (at - name) + 1, at + digits);
+    memcpy(p + (at - name) + 1, at + digits, strlen(at + digits) + 1);
     return p;
 }
 

@@ -87,7 +87,6 @@ const qn_gguf_name_row qn_gguf_name_tab[] = {
     {NEOX, "gpt_neox.layers.#.mlp.dense_4h_to_h", "blk.#.ffn_down"},
     {NEOX, "gpt_neox.final_layer_norm", "output_norm"},
     {MAMBAS, "backbone.embeddings", "token_embd"},
-    {MAMBAS, "backbone.embedding", "token_embd"},
     {MAMBAS, "lm_head", "output"},
     {MAMBAS, "backbone.layers.#.norm", "blk.#.attn_norm"},
     {MAMBAS, "backbone.layers.#.mixer.in_proj", "blk.#.ssm_in"},

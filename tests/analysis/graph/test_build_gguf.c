@@ -72,7 +72,7 @@ static const struct {
     {"feed_forward_length\" i4 i6", "feed_forward_length\" i4 i7", 0, QN_E_INPUT, "shape (6, 8): (7, 8) is expected by the configuration (feed_forward_length"},
     {"i6 i925353388", "i6 i2143289344", 0, QN_E_INPUT, "key 'llama.attention.layer_norm_rms_epsilon' is nan"},
     {"freq_base\" i6 i1176256512", "freq_base\" i6 i0", 0, QN_E_INPUT, "key 'llama.rope.freq_base' is 0"},
-    {"\"llama.rope.freq", "\"llama.rope.scaling.type\" i8 \"yarn\" \"llama.rope.freq", 1, QN_E_UNSUPPORTED, "rope.scaling.type is \"yarn\": none and linear"},
+    {"\"llama.rope.freq", "\"llama.rope.scaling.type\" i8 \"warp\" \"llama.rope.freq", 1, QN_E_UNSUPPORTED, "rope.scaling.type is \"warp\": none, linear"},
     {"\"llama.rope.freq", "\"llama.expert_count\" i4 i4 \"llama.rope.freq", 1, QN_E_INPUT, "key 'llama.expert_used_count' is missing"},
     {"\"llama.rope.freq", "\"llama.expert_count\" i4 i4 \"llama.expert_used_count\" i4 i5 \"llama.rope.freq", 2, QN_E_INPUT, "is 5: 1 to 4 is expected"},
     {"\"llama.rope.freq", "\"llama.attention.value_length\" i4 i5 \"llama.rope.freq", 1, QN_E_UNSUPPORTED, "value_length is 5 and key_length 4"},
