@@ -3,17 +3,19 @@
 #include "cli/commands.h"
 #include "cli/compare_report.h"
 #include "cli/gate_measure.h"
+#include "cli/report_html.h"
 
 struct args {
     qn_common common;
     qn_gate_data data;
-    const char *report;
+    const char *report, *html;
 };
 
 static const qn_option options[] = {
     QN_GATE_DATA_OPTIONS(struct args, data),
     {.name = "report", .letter = 'r', .type = QN_OPT_PATH, .at = offsetof(struct args, report), .arg = "FILE",
      .help = "also write all that was measured as JSON: what gate takes as a baseline or as --current, and report draws"},
+    {.name = "html", .type = QN_OPT_PATH, .at = offsetof(struct args, html), .arg = "FILE", .help = "write a page with drawings, as 'quern report' does"},
 };
 
 static qn_code show(qn_cli *cli, const qn_report *r, qn_err *err)
@@ -30,6 +32,16 @@ static qn_code show(qn_cli *cli, const qn_report *r, qn_err *err)
     return rc;
 }
 
+static qn_code write_page(qn_cli *cli, const qn_report *r, const char *path, qn_err *err)
+{
+    qn_textbuf t;
+    qn_textbuf_init(&t, cli->env.alloc);
+    qn_report_html(&t, r, NULL, NULL);
+    const qn_code rc = qn_gate_write_text(cli, &t, path, err);
+    qn_textbuf_release(&t);
+    return rc;
+}
+
 static qn_code run(qn_cli *cli, const void *args, qn_err *err)
 {
     const struct args *a = args;
@@ -39,6 +51,8 @@ static qn_code run(qn_cli *cli, const void *args, qn_err *err)
     qn_code rc = qn_gate_measure(cli, &a->data, cli->operands.items[0], cli->operands.items[1], NULL, NULL, &r, err);
     if (rc == QN_OK && a->report)
         rc = qn_gate_write_report(cli, &r, a->report, err);
+    if (rc == QN_OK && a->html)
+        rc = write_page(cli, &r, a->html, err);
     if (rc == QN_OK)
         rc = show(cli, &r, err);
     qn_report_release(&r);
@@ -60,7 +74,7 @@ static const qn_json_key keys[] = {
     {"size_bytes, reference_bytes, weights", "stored sizes, and how many weights the reference has"},
     {"tokenizer_trouble, cannot_run", "there only when the candidate has another tokenizer, or cannot be run"},
     {"tokens", "kl, kl_p99, perplexity, perplexity_reference, perplexity_ratio, same_top1, excess: value, se, low, high; max_probability_change, "
-               "kl_quantiles (min, 5, 50, 95, 99, 99.9 %, max), kl_histogram (half powers of 2 from 2^-32)"},
+               "kl_quantiles (min, 5, 50, 95, 99, 99.9 %, max), kl_histogram (half powers of 2 from 2^-26)"},
     {"arrays", "with --inputs: same_top1, accuracy, accuracy_reference, outputs[] (name, values, rel_rms, max_rel, max_abs, cosine)"},
     {"noise", "kl, nll: how far the mean of a chunk moves when it is measured again on other threads and batches"},
     {"layers[]", "name, rel_rms, max_abs, own_rel (given what the reference's layer gets), bits"},

@@ -104,7 +104,7 @@ static qn_code requests_of(qn_cli *cli, const struct args *a, qn_export_request 
     }
     if (a->output.n && a->output.n != to.n)
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "export: %u formats and %u outputs: give one --output for each --to, or none", to.n, a->output.n);
-    *out = qn_arena_get(&cli->arena, to.n * sizeof **out, 0, err);
+    *out = qn_arena_get(&cli->arena, to.n * sizeof **out, 8, err);
     if (!*out)
         return QN_E_MEMORY;
     for (unsigned i = 0; i < to.n; i++) {

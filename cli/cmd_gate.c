@@ -3,6 +3,7 @@
 #include "cli/commands.h"
 #include "cli/gate_measure.h"
 #include "cli/gate_out.h"
+#include "cli/report_html.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,7 @@ enum { ANNOTATE_AUTO, ANNOTATE_GITHUB, ANNOTATE_NONE };
 struct args {
     qn_common common;
     qn_gate_data data;
-    const char *against, *baseline, *thresholds, *current, *junit, *markdown, *report, *write_baseline, *reason;
+    const char *against, *baseline, *thresholds, *current, *junit, *markdown, *html, *report, *write_baseline, *reason;
     bool all, update;
     int annotate, inconclusive;
 };
@@ -36,6 +37,7 @@ static const qn_option options[] = {
     {.name = "junit", .type = QN_OPT_PATH, .at = offsetof(struct args, junit), .arg = "FILE", .help = "write the verdicts as JUnit XML"},
     {.name = "markdown", .type = QN_OPT_PATH, .at = offsetof(struct args, markdown), .arg = "FILE",
      .help = "write a summary in Markdown; in GitHub Actions it is appended to the step's summary by itself"},
+    {.name = "html", .type = QN_OPT_PATH, .at = offsetof(struct args, html), .arg = "FILE", .help = "write a page with drawings, as 'quern report' does"},
     {.name = "annotate", .type = QN_OPT_CHOICE, .at = offsetof(struct args, annotate), .arg = "HOW", .choices = annotations, .fallback = "auto",
      .help = "print annotations for GitHub: when GITHUB_ACTIONS is true (auto), always (github), or never (none)"},
     {.name = "write-baseline", .type = QN_OPT_PATH, .at = offsetof(struct args, write_baseline), .arg = "FILE",
@@ -214,7 +216,7 @@ static qn_code append(qn_cli *cli, const qn_textbuf *t, const char *path, qn_err
     return rc;
 }
 
-static qn_code write_files(qn_cli *cli, const struct args *a, const qn_gate_facts *f, bool in_actions, qn_err *err)
+static qn_code write_files(qn_cli *cli, const struct args *a, const qn_gate_facts *f, const qn_report *baseline, bool in_actions, qn_err *err)
 {
     const char *summary = in_actions ? getenv("GITHUB_STEP_SUMMARY") : NULL;
     qn_textbuf t;
@@ -223,6 +225,11 @@ static qn_code write_files(qn_cli *cli, const struct args *a, const qn_gate_fact
     if (a->junit) {
         qn_gate_junit(&t, f);
         rc = qn_gate_write_text(cli, &t, a->junit, err);
+        qn_textbuf_release(&t);
+    }
+    if (rc == QN_OK && a->html) {
+        qn_report_html(&t, f->report, baseline, f->gate);
+        rc = qn_gate_write_text(cli, &t, a->html, err);
         qn_textbuf_release(&t);
     }
     if (rc == QN_OK && (a->markdown || (summary && *summary))) {
@@ -272,7 +279,7 @@ static qn_code conclude(struct gating *x, qn_err *err)
     QN_TRY(show(cli, &f, a->annotate == ANNOTATE_GITHUB || (a->annotate == ANNOTATE_AUTO && in_actions), err));
     if (a->report)
         QN_TRY(qn_gate_write_report(cli, &x->report, a->report, err));
-    QN_TRY(write_files(cli, a, &f, in_actions, err));
+    QN_TRY(write_files(cli, a, &f, x->has_baseline ? &x->baseline : NULL, in_actions, err));
     if (baseline_target(a))
         return write_baseline(x, err);
     const qn_verdict v = qn_gate_outcome(&f);

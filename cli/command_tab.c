@@ -12,6 +12,8 @@ const qn_command *const qn_commands[] = {
     &qn_cmd_diff,
     &qn_cmd_compare,
     &qn_cmd_gate,
+    &qn_cmd_report,
+    &qn_cmd_bisect,
     &qn_cmd_calibrate,
     &qn_cmd_eval,
     &qn_cmd_export,

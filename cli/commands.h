@@ -13,6 +13,8 @@ extern const qn_command qn_cmd_inspect;
 extern const qn_command qn_cmd_diff;
 extern const qn_command qn_cmd_compare;
 extern const qn_command qn_cmd_gate;
+extern const qn_command qn_cmd_report;
+extern const qn_command qn_cmd_bisect;
 extern const qn_command qn_cmd_calibrate;
 extern const qn_command qn_cmd_eval;
 extern const qn_command qn_cmd_export;

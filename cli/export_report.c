@@ -48,7 +48,7 @@ static qn_code print_rows(qn_cli *cli, const qn_export_job *j, qn_err *err)
 {
     static const qn_column columns[] = {{.title = "given"}, {"tensors", .right = true}, {"weights", .right = true}, {"size", .right = true},
                                         {"bits/weight", .right = true}, {"instead of"}, {"because", .shrink = true}};
-    struct kind *kinds = qn_arena_get(&cli->arena, (j->n_rows + 1) * sizeof *kinds, 0, err);
+    struct kind *kinds = qn_arena_get(&cli->arena, (j->n_rows + 1) * sizeof *kinds, 8, err);
     if (!kinds)
         return QN_E_MEMORY;
     const uint64_t n = collect(j, kinds);

@@ -6,7 +6,9 @@
 #include <string.h>
 
 /* In the order of the help: what a user tries first comes first. 0 stands for not given. */
-static const char *const codecs[] = {"lossless", "ect", "grid", "pvq", "vq", "trellis", NULL};
+static const char *const codecs[] = {
+    "lossless", "ect", "grid", "pvq", "vq", "trellis", "fp8", "q1_0", "tq1_0", "tq2_0", "q2_0", "q2_k", "q3_k", "q4_0", "q4_1", "q4_k", "q5_0", "q5_1", "q5_k",
+    "q6_k", "q8_0", "iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s", "iq4_nl", "iq4_xs", "mxfp4", "nvfp4", NULL};
 static const char *const orders[] = {"act", "natural", NULL};
 
 #define AT(field) offsetof(qn_lossy_command_args, lossy.field)
@@ -15,7 +17,7 @@ static const qn_option rows[] = {
     {.name = "codec", .type = QN_OPT_CHOICE, .at = AT(codec), .arg = "CODEC", .choices = codecs, .fallback = "lossless",
      .help = "how to approximate the weights of layers, head and embedding: ect (an entropy-coded trellis: the smallest, slower to "
              "read), grid (integers of 2 to 8 bits, with a scale for each group), pvq (points of pyramids), vq "
-             "(centroids of vectors) or trellis (paths at a fixed rate, fast to read). Everything else stays lossless. With --bits or --size and no codec it is ect"},
+             "(centroids of vectors), trellis (paths at a fixed rate, fast to read), fp8 (E4M3), or a block type of GGUF (q4_k, iq2_xs, mxfp4, …), whose bits are fixed. Everything else stays lossless. With --bits or --size and no codec it is ect"},
     {.name = "size", .type = QN_OPT_SIZE, .at = AT(size), .arg = "SIZE", .help = "choose the bits so that the whole output has at most SIZE bytes (40MB, 1.5G)"},
     {.name = "bpw", .type = QN_OPT_REAL, .at = AT(bits_per_weight), .arg = "N", .max = 32,
      .help = "the same, as bits of the whole output for each weight of the model"},

@@ -17,8 +17,9 @@
 enum {
     GROUP = 32,
     LANES = QN_GRID_LANES, /* rows that are searched together                                        */
+    PLAIN_LEAST = -10, PLAIN_MOST = 13, /* exponents of scales that binary16 holds as they are, with room for smaller ones */
     TRIES = 26,      /* from a range of 1.05 times the largest value down, in steps of 5 %           */
-    SCALE_BITS = 4   /* explicit bits of a scale's fraction that are used                            */
+    SCALE_BITS = 5   /* significant bits of a scale, when nothing else is asked for                  */
 };
 #define FIRST_TRY 1.05f
 #define NEXT_TRY  0.95f
@@ -26,8 +27,8 @@ enum {
 #define ROUNDER 12582912.0f
 
 typedef struct grid {
-    unsigned bits, zero;
-    bool packed, columnwise;
+    unsigned bits, zero, scale_bits;
+    bool packed, columnwise, keep_zero;
     uint32_t group; /* UINT32_MAX: a row */
     float gain;
 } grid;
@@ -68,7 +69,8 @@ static bool many_zeros(const float *w, size_t n)
     return zeros > n / 8;
 }
 
-/* The exponent that puts a scale for the largest weight at 1 … 2: binary16 then has room for every other. */
+/* The exponent that puts a scale for the largest weight at 1 … 2: binary16 then has room for every other. Formats that a grid with a level at zero is
+ * meant for mostly have scales in binary16 themselves, without an exponent: then it is 0 unless the weights are out of the ordinary. */
 static int common_exponent(const struct state *s, const float *w)
 {
     float most = 0;
@@ -78,6 +80,8 @@ static int common_exponent(const struct state *s, const float *w)
     if (most > 0)
         (void)frexpf(2 * most / s->top, &e);
     e -= 1;
+    if (s->g->keep_zero && e >= PLAIN_LEAST && e <= PLAIN_MOST)
+        return 0;
     return e < -QN_GRID_EXPONENT_MAX ? -QN_GRID_EXPONENT_MAX : e > QN_GRID_EXPONENT_MAX ? QN_GRID_EXPONENT_MAX : e;
 }
 
@@ -109,7 +113,7 @@ static qn_code grid_segment(const qn_quantizer *q, const qn_quant_layer *layer, 
     return s->codes ? QN_OK : QN_E_MEMORY;
 }
 
-/* To the SCALE_BITS-bit fraction nearest to it, in binary16 as seen through the common exponent; never beyond binary16. */
+/* To as many significant bits as asked for, in binary16 as seen through the common exponent; never beyond binary16. */
 static float round_scale(const struct state *s, float v)
 {
     float x = v / s->unit;
@@ -117,7 +121,8 @@ static float round_scale(const struct state *s, float v)
         return 0;
     int e;
     const float m = frexpf(x, &e);
-    x = ldexpf(rintf(ldexpf(m, SCALE_BITS + 1)), e - (SCALE_BITS + 1));
+    const int bits = (int)s->g->scale_bits;
+    x = ldexpf(rintf(ldexpf(m, bits)), e - bits);
     if (fabsf(x) > 32768)
         x = x < 0 ? -32768.0f : 32768.0f;
     return qn_f16_to_f32(qn_f32_to_f16(x)) * s->unit;
@@ -147,8 +152,8 @@ static void start(const struct state *s, struct lanes *l, float part, float *sca
         const float most = -lo > hi ? -lo : hi;
         if (s->zero == QN_GRID_ZERO_STORED) {
             scale[i] = (hi - lo) / s->top;
-            const float z = scale[i] > 0 ? (-lo / scale[i] + ROUNDER) - ROUNDER : 0;
-            l->zero2[i] = 2 * (z < s->top ? z : s->top);
+            const float z = scale[i] > 0 ? (-lo / scale[i] + ROUNDER) - ROUNDER : 0, least = s->g->keep_zero ? 1 : 0;
+            l->zero2[i] = 2 * (z < least ? least : z < s->top ? z : s->top);
         } else {
             l->zero2[i] = s->zero == QN_GRID_ZERO_LEVEL ? s->top + 1 : s->top;
             scale[i] = 2 * most / s->top;
@@ -305,7 +310,7 @@ struct joint {
     float *g, *old, *level2, *taken, *room; /* (n, LANES) */
 };
 
-/* The scale as it is, and the ones next to it in the SCALE_BITS-bit raster. */
+/* The scale as it is, and the ones next to it in the raster of 5 significant bits. */
 static void try_scales(const struct state *s, struct joint *t)
 {
     static const float next[3] = {1, 1.045f, 0.957f};
@@ -454,7 +459,9 @@ qn_code qn_quantizer_grid(qn_quantizer *q, const qn_quant_settings *set, qn_aren
     *g = (grid){.bits = bits,
                 .packed = set->packed,
                 .columnwise = set->columnwise,
-                .zero = set->asymmetric ? QN_GRID_ZERO_STORED : QN_GRID_ZERO_MIDDLE,
+                .keep_zero = set->keepzero,
+                .scale_bits = set->scalebits ? set->scalebits : SCALE_BITS,
+                .zero = set->asymmetric ? QN_GRID_ZERO_STORED : set->keepzero ? QN_GRID_ZERO_LEVEL : QN_GRID_ZERO_MIDDLE,
                 .group = set->group ? set->group : GROUP,
                 .gain = set->gain > 0 ? (float)set->gain : 1};
     q->ops = &ops;

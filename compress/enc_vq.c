@@ -25,12 +25,14 @@ enum { PASSES = 2,             /* trainings on targets, after the one on weights
 struct vq {
     double bits;
     unsigned v;
+    bool even; /* one book, scales of columns alone: what VPTQ's files hold */
 };
 
-/* Of a trial run: books to be tried, and where the targets go. */
+/* Of a trial run: books to be tried, and where the targets go. An even layer's plan is one without a place for targets. */
 struct trial {
     const qn_vq_books *books;
     qn_vq_capture *capture;
+    const uint8_t *scale; /* (cols): codes that columns have whatever their targets are; NULL: they follow these */
     float base;
     unsigned fine;
 };
@@ -42,6 +44,7 @@ struct state {
     unsigned v, fine;
     float base;
     const qn_vq_books *books;
+    const uint8_t *fixed;   /* see trial: then strips have none   */
     qn_vq_capture *capture; /* of a trial run, else NULL     */
     uint8_t *row_scale;     /* (n_strips)                    */
     uint8_t *col_scale;     /* (cols)                        */
@@ -65,6 +68,10 @@ static uint8_t scale_code(double v, unsigned fine)
 static void scale_strips(struct state *s, const float *w)
 {
     double most = 0;
+    if (s->fixed) {
+        memset(s->row_scale, 255, s->n_strips);
+        return;
+    }
     for (unsigned pass = 0; pass < 2; pass++)
         for (uint32_t b = 0; b < s->n_strips; b++) {
             const size_t from = (size_t)b * s->v * s->cols, rows = s->rows - b * s->v < s->v ? s->rows - b * s->v : s->v;
@@ -237,8 +244,8 @@ static qn_code vq_column(void *state, uint32_t j, const float *t, float *recon, 
     const qn_vq_class *k = s->books->cls + s->books->of[j];
     const size_t n = s->n_strips;
     uint16_t *main = s->main + (s->capture ? 0 : j * n), *residual = s->residual + (s->capture ? 0 : j * n);
-    const double rms = to_strips(s, t);
-    uint8_t code = k->bits.main ? scale_code(rms, s->fine) : 0;
+    const double found = to_strips(s, t), rms = s->fixed ? (double)qn_vq_scale(s->fixed[j], s->fine) : found;
+    uint8_t code = s->fixed ? s->fixed[j] : k->bits.main ? scale_code(rms, s->fine) : 0;
     s->col_scale[j] = code;
     if (s->capture)
         keep(s, j, rms);
@@ -251,7 +258,7 @@ static qn_code vq_column(void *state, uint32_t j, const float *t, float *recon, 
     double xq, qq;
     const double error = assign(s, k, (double)qn_vq_scale(code, s->fine), main, residual, &xq, &qq);
     const uint8_t other = qq > 0 && xq > 0 ? scale_code(xq / qq, s->fine) : code;
-    if (other != code) { /* once more with the scale that suits these centroids best */
+    if (other != code && !s->fixed) { /* once more with the scale that suits these centroids best */
         uint16_t *main2 = s->at, *residual2 = s->at + n;
         if (assign(s, k, (double)qn_vq_scale(other, s->fine), main2, residual2, &xq, &qq) < error) {
             memcpy(main, main2, n * sizeof *main);
@@ -298,7 +305,7 @@ static uint32_t rows_to_train(const struct state *s, const qn_vq_books *b)
 static qn_code run_engine(struct state *s, const qn_vq_books *b, qn_vq_capture *c, const float *w, uint32_t rows, qn_err *err)
 {
     const qn_arena_mark mark = qn_arena_tell(s->scratch);
-    const struct trial t = {.books = b, .capture = c, .base = s->base, .fine = s->fine};
+    const struct trial t = {.books = b, .capture = c, .scale = s->fixed, .base = s->base, .fine = s->fine};
     const qn_feedback_job job = {.q = s->q, .layer = s->layer, .plan = &t, .ldl = s->layer->ldl, .rows = rows, .w = w};
     uint8_t payload[1];
     size_t n_out;
@@ -316,8 +323,8 @@ static qn_code run_engine(struct state *s, const qn_vq_books *b, qn_vq_capture *
 static qn_code take_weights(struct state *s, const qn_vq_books *b, qn_vq_capture *c, const float *w, uint32_t rows, qn_err *err)
 {
     const qn_arena_mark mark = qn_arena_tell(s->scratch);
-    struct state part = {.q = s->q, .layer = s->layer, .rows = rows, .cols = s->cols, .books = b, .capture = c, .base = s->base,
-                         .fine = s->fine, .scratch = s->scratch};
+    struct state part = {.q = s->q, .layer = s->layer, .rows = rows, .cols = s->cols, .books = b, .fixed = s->fixed, .capture = c,
+                         .base = s->base, .fine = s->fine, .scratch = s->scratch};
     float *t = qn_arena_get(s->scratch, rows * sizeof *t, 64, err);
     if (!t)
         return QN_E_MEMORY;
@@ -328,7 +335,8 @@ static qn_code take_weights(struct state *s, const qn_vq_books *b, qn_vq_capture
     for (uint32_t j = 0; j < s->cols; j++) {
         for (uint32_t i = 0; i < rows; i++)
             t[i] = w[(size_t)i * s->cols + j];
-        keep(&part, j, to_strips(&part, t));
+        const double rms = to_strips(&part, t);
+        keep(&part, j, s->fixed ? (double)qn_vq_scale(s->fixed[j], s->fine) : rms);
     }
     qn_arena_rewind(s->scratch, mark);
     return QN_OK;
@@ -354,9 +362,13 @@ static qn_code make_books(struct state *s, qn_vq_books *b, const qn_vq_bits *cho
     bool trained = false;
     for (unsigned k = 0; k < b->n_classes; k++)
         trained |= b->cls[k].stored || b->cls[k].bits.residual;
+    if (s->fixed)
+        qn_vq_books_shorten(b);
     for (unsigned i = 0; i < PASSES && trained && !constant_too && s->layer->ldl && s->layer->ldl->feed; i++) {
         QN_TRY(run_engine(s, b, &c, some, rows, err));
         QN_TRY(qn_vq_books_train(b, &c, &s->q->ekern.vq, whole, NULL, a, err));
+        if (s->fixed)
+            qn_vq_books_shorten(b);
     }
     qn_arena_rewind(a, mark);
     return QN_OK;
@@ -434,19 +446,58 @@ static qn_code vq_segment(const qn_quantizer *q, const qn_quant_layer *l, const 
         return decide(s, q->self, seg->w, err);
     s->books = t->books;
     s->capture = t->capture;
+    s->fixed = t->scale;
     s->base = t->base;
     s->fine = t->fine;
-    QN_TRY(get_state(s, t->books->v, false, err));
+    if (!t->books) /* nothing fits: finish declines */
+        return QN_OK;
+    QN_TRY(get_state(s, t->books->v, !t->capture, err));
     scale_strips(s, seg->w);
     invert_strips(s);
     return QN_OK;
 }
 
+/* Book and scales of a whole layer, from its sample. */
+static qn_code begin_even(const qn_quantizer *q, const qn_quant_layer *l, qn_arena *a, struct trial *t, qn_err *err)
+{
+    const struct vq *set = q->self;
+    struct state s = {.q = q, .layer = l, .rows = l->n_sample, .cols = l->cols, .fine = QN_VQ_SHORT, .scratch = a};
+    uint8_t *scale = qn_arena_get(a, l->cols, 64, err);
+    qn_vq_books *b = scale ? qn_arena_get(a, sizeof *b, 64, err) : NULL;
+    qn_vq_bits *choice = b ? qn_arena_get(a, (uint64_t)l->cols * sizeof *choice, 64, err) : NULL;
+    double *rms = choice ? qn_arena_get(a, (uint64_t)l->cols * sizeof *rms, 64, err) : NULL;
+    if (!rms)
+        return QN_E_MEMORY;
+    s.fixed = scale;
+    const unsigned v = qn_vq_choose_even(l->rows, l->cols, set->bits, set->v, choice);
+    for (uint32_t j = 1; j < l->cols; j++)
+        choice[j] = choice[0];
+    QN_TRY(get_state(&s, v, false, err));
+    scale_strips(&s, l->sample);
+    measure_columns(&s, l->sample, rms);
+    if (!base_for(&s, rms))
+        return QN_OK;
+    s.fine = QN_VQ_SHORT;
+    for (uint32_t j = 0; j < l->cols; j++)
+        scale[j] = scale_code(rms[j] / (double)s.base, s.fine);
+    invert_strips(&s);
+    QN_TRY(make_books(&s, b, choice, UINT32_MAX, l->sample, NULL, err));
+    *t = (struct trial){.books = b, .scale = scale, .base = s.base, .fine = s.fine};
+    return QN_OK;
+}
+
 static qn_code vq_begin(const qn_quantizer *q, const qn_quant_layer *l, qn_arena *arena, const void **plan, qn_err *err)
 {
-    (void)q, (void)l, (void)arena, (void)err;
+    const struct vq *set = q->self;
     *plan = NULL;
-    return QN_OK;
+    if (!set->even)
+        return QN_OK;
+    struct trial *t = qn_arena_get(arena, sizeof *t, 64, err);
+    if (!t)
+        return QN_E_MEMORY;
+    *t = (struct trial){0};
+    *plan = t;
+    return begin_even(q, l, arena, t, err);
 }
 
 /* --- the payload --------------------------------------------------------------------------------------------------- */
@@ -539,11 +590,13 @@ qn_code qn_quantizer_vq(qn_quantizer *q, const qn_quant_settings *set, qn_arena 
         return QN_E_MEMORY;
     s->bits = set->bits;
     s->v = set->vector;
+    s->even = set->vptq;
     q->ops = &ops;
     q->codec = QN_CODEC_VQ;
     q->group_cols = 1;
     q->segment_bytes = QN_CHUNK_MAX_BYTES;
-    q->row_multiple = set->vector ? set->vector : 8;
+    q->row_multiple = set->vector ? set->vector : set->vptq ? 48 : 8; /* 48: of every length */
+    q->sample_weights = set->vptq ? TRAIN_MOST : 0;
     q->order_free = true;
     q->costly = true;
     q->self = s;

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { TRIAL_ROWS = 256, TRIAL_COLS = 64, GEMM = 256 };
+enum { TRIAL_WEIGHTS = 1 << 14, TRIAL_COLS = 64, GEMM = 256 };
 #define LOSSLESS_RATE 150e6 /* bytes a second and core: packing, checking, reading back. A middling figure of docs/performance.md */
 
 static double now(void)
@@ -35,16 +35,17 @@ static qn_code encode_rate(const qn_env *env, const qn_lossy_row *r, double *rat
     qn_arena a;
     qn_arena_init(&a, env->alloc);
     const qn_quantizer *q = NULL;
-    const size_t n = TRIAL_ROWS * TRIAL_COLS, cap = n * 8;
+    const size_t n = TRIAL_WEIGHTS, cap = n * 8;
     qn_code rc = qn_quantizer_open(r->codec, &r->set, env->cpu, &a, &q, err);
     float *w = rc == QN_OK ? qn_arena_get(&a, 2 * n * sizeof *w, 64, err) : NULL;
     uint8_t *payload = w ? qn_arena_get(&a, cap, 64, err) : NULL;
     qn_ldl ldl = QN_LDL_EMPTY;
     if (rc == QN_OK && !payload)
         rc = QN_E_MEMORY;
+    const uint32_t cols = rc == QN_OK && q->col_multiple > TRIAL_COLS ? q->col_multiple : TRIAL_COLS, rows = TRIAL_WEIGHTS / cols;
     if (rc == QN_OK) {
-        const uint32_t group = q->group_cols && q->group_cols < TRIAL_COLS ? q->group_cols : TRIAL_COLS;
-        rc = qn_ldl_make(&ldl, env->alloc, TRIAL_COLS, NULL, NULL, group, QN_ORDER_NATURAL, 0, err);
+        const uint32_t group = q->group_cols && q->group_cols < cols ? q->group_cols : cols;
+        rc = qn_ldl_make(&ldl, env->alloc, cols, NULL, NULL, group, QN_ORDER_NATURAL, 0, err);
     }
     if (rc == QN_OK) {
         uint64_t s = 1;
@@ -56,12 +57,12 @@ static qn_code encode_rate(const qn_env *env, const qn_lossy_row *r, double *rat
             }
             w[i] = v;
         }
-        const qn_quant_layer layer = {.name = "", .rows = TRIAL_ROWS, .cols = TRIAL_COLS, .dtype = QN_F32, .sample = w, .n_sample = TRIAL_ROWS};
+        const qn_quant_layer layer = {.name = "", .rows = rows, .cols = cols, .dtype = QN_F32, .sample = w, .n_sample = rows};
         const void *plan = NULL;
         size_t n_out;
         qn_feedback_loss loss;
         rc = q->ops->begin(q, &layer, &a, &plan, err);
-        const qn_feedback_job job = {.q = q, .layer = &layer, .plan = plan, .ldl = &ldl, .rows = TRIAL_ROWS, .w = w};
+        const qn_feedback_job job = {.q = q, .layer = &layer, .plan = plan, .ldl = &ldl, .rows = rows, .w = w};
         const double began = now();
         if (rc == QN_OK)
             rc = qn_feedback_segment(&job, w + n, payload, cap, &n_out, &loss, &a, err);

@@ -76,6 +76,14 @@ static qn_code open_part(qn_lossy *l, qn_lossy_layer *y, uint32_t part, qn_err *
     return QN_OK;
 }
 
+/* Of all layers that the tensor makes. */
+static bool whole_blocks(const qn_lossy_layer *y, qn_dtype t)
+{
+    qn_lossy_layer part = *y;
+    qn_lossy_cut(&part, 0, t);
+    return part.cols % y->q->col_multiple == 0 && y->pick.view.cols % y->q->col_multiple == 0;
+}
+
 /* *n: its layers, all of them at y. */
 static qn_code open_object(qn_lossy *l, qn_lossy_layer *y, uint64_t object, const qn_lossy_pick *pick, double all, uint64_t *n,
                            qn_err *err)
@@ -95,6 +103,10 @@ static qn_code open_object(qn_lossy *l, qn_lossy_layer *y, uint64_t object, cons
         return QN_OK;
     }
     QN_TRY(get_quantizer(l, y, err));
+    if (y->q->col_multiple && !whole_blocks(y, (qn_dtype)o->dtype)) {
+        y->pick.kept = "its rows are no whole blocks of the type";
+        return QN_OK;
+    }
     *n = qn_lossy_parts(&pick->view, (qn_dtype)o->dtype);
     for (uint32_t i = 0; i < *n; i++) {
         y[i] = y[0];

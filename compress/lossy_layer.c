@@ -98,7 +98,7 @@ static qn_code read_rows(qn_lossy *l, qn_lossy_layer *y, uint32_t n, float *s, q
 /* Rows from all over the layer; values that are not finite count as zero. */
 static qn_code read_sample(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
 {
-    const uint32_t n = y->rows < SAMPLE_ROWS ? y->rows : SAMPLE_ROWS;
+    const uint32_t wanted = (uint32_t)qn_max_u64(SAMPLE_ROWS, qn_ceil_div(y->q->sample_weights, y->cols)), n = y->rows < wanted ? y->rows : wanted;
     const size_t n_values = (size_t)n * y->cols;
     float *s = qn_arena_get(&y->arena, n_values * sizeof *s, 64, err);
     if (!s)

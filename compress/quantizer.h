@@ -65,6 +65,8 @@ struct qn_quantizer {
     uint32_t group_cols;   /* groups are runs of that many columns, the last one may be short; 0: one group of all columns */
     uint64_t segment_bytes; /* decoded bytes that a segment should have; 0: the container's default. At most QN_CHUNK_MAX_BYTES */
     uint32_t row_multiple; /* segments but the last one have a multiple of that many rows, when they have room for as many; 0: any */
+    uint32_t sample_weights; /* that a layer's sample should have at least, in whole rows, if the layer has as many              */
+    uint32_t col_multiple; /* rows of another length cannot be written; 0: any                                             */
     bool order_free;       /* the order of columns does not matter (the step follows the weight): natural order          */
     bool costly;           /* column() costs much more than the engine: not worth a second pass to compare with          */
     /* Column j once more, after all had their turn: t is its target with all other columns as they are, `share` what an error in it
@@ -102,6 +104,7 @@ const qn_quantizer_row *qn_quantizer_find(const char *name);
 
 /* One per file. */
 qn_code qn_quantizer_ect(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err);
+qn_code qn_quantizer_fp8(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err);
 qn_code qn_quantizer_grid(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err);
 qn_code qn_quantizer_pvq(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err);
 qn_code qn_quantizer_vq(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err);

@@ -2,11 +2,13 @@
 #include "compress/quantizer.h"
 #include "base/err.h"
 #include "base/num.h"
+#include "compress/blocks/quant_blocks.h"
 #include "runtime/container.h"
 #include <string.h>
 
 const qn_quantizer_row qn_quantizer_tab[] = {
     {"ect", 16, 16, qn_quantizer_ect},
+    {"fp8", 16, 16, qn_quantizer_fp8},
     {"grid", 8, 8, qn_quantizer_grid},
     /* rows of an embedding are looked up one at a time and differ in length: no vectors across them */
     {"pvq", 4.25, 0, qn_quantizer_pvq},
@@ -15,12 +17,15 @@ const qn_quantizer_row qn_quantizer_tab[] = {
 };
 const unsigned qn_quantizer_count = sizeof qn_quantizer_tab / sizeof qn_quantizer_tab[0];
 
+/* One for all block types, which have names of their own. */
+static const qn_quantizer_row of_blocks = {"blocks", 16, 16, qn_quantizer_blocks};
+
 const qn_quantizer_row *qn_quantizer_find(const char *name)
 {
     for (unsigned i = 0; i < qn_quantizer_count; i++)
         if (strcmp(qn_quantizer_tab[i].name, name) == 0)
             return qn_quantizer_tab + i;
-    return NULL;
+    return qn_blocks_bits(name) > 0 ? &of_blocks : NULL;
 }
 
 qn_code qn_quantizer_open(const char *name, const qn_quant_settings *set, unsigned cpu, qn_arena *arena, const qn_quantizer **out,
@@ -32,7 +37,8 @@ qn_code qn_quantizer_open(const char *name, const qn_quant_settings *set, unsign
     qn_quantizer *q = qn_arena_get(arena, sizeof *q, 64, err);
     if (!q)
         return QN_E_MEMORY;
-    *q = (qn_quantizer){.name = row->name};
+    const qn_block_coder *coder = qn_block_coder_find(name);
+    *q = (qn_quantizer){.name = coder ? coder->name : row->name};
     qn_kern_init(&q->kern, cpu);
     qn_ekern_init(&q->ekern, cpu);
     QN_TRY(row->open(q, set, arena, err));

@@ -2,6 +2,7 @@
 #include "compress/recipe.h"
 #include "base/err.h"
 #include "base/sizes.h"
+#include "compress/blocks/quant_blocks.h"
 #include "compress/quantizer.h"
 #include <math.h>
 #include <stdio.h>
@@ -31,7 +32,12 @@ static qn_code put_codec(const char **codec, const char *value, qn_err *err)
         const size_t n = strlen(list);
         (void)snprintf(list + n, sizeof list - n, "%s%s", i + 1 == qn_quantizer_count ? " and " : ", ", name);
     }
-    return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "codec: found '%.40s', allowed are %s", value, list);
+    const qn_block_coder *c = qn_block_coder_find(value);
+    if (c) {
+        *codec = c->name;
+        return QN_OK;
+    }
+    return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "codec: found '%.40s', allowed are %s, and the block types of ggml (q4_0, q4_k, …)", value, list);
 }
 
 qn_code qn_recipe_part_put(qn_recipe_part *part, const char *key, const char *value, qn_err *err)
@@ -158,6 +164,8 @@ static qn_code check_part(const qn_recipe_part *p, const char *codec, const char
         rc = QN_FAIL(&why, QN_E_USAGE, QN_NO_OFFSET, "the codec lossless has no settings");
     else if (!is_lossless(codec))
         rc = qn_settings_check(&p->set, codec, &why);
+    if (rc == QN_OK && p->set.bits > 0 && p->set.bits < 16 && qn_blocks_bits(codec) > 0)
+        rc = QN_FAIL(&why, QN_E_USAGE, QN_NO_OFFSET, "%s has %g bits, none can be given", codec, qn_blocks_bits(codec));
     if (rc == QN_OK)
         return QN_OK;
     if (line)
@@ -172,11 +180,13 @@ qn_code qn_recipe_check(const qn_recipe *r, qn_err *err)
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "a size and bits per weight of the whole file: one of them is enough");
     if ((r->size_bytes || r->bits_per_weight > 0) && r->all.set.bits > 0)
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "bits follow from the size that is asked for: give one of them");
+    if ((r->size_bytes || r->bits_per_weight > 0) && qn_blocks_bits(r->all.codec) > 0)
+        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "no size can be asked for: %s has %g bits", r->all.codec, qn_blocks_bits(r->all.codec));
     if (qn_prune_wish_any(&r->prune))
         QN_TRY(qn_prune_wish_check(&r->prune, err));
     QN_TRY(check_part(&r->all, r->all.codec, "", 0, err));
     for (unsigned i = QN_ROLE_HEAD; i < QN_N_ROLES; i++)
-        QN_TRY(check_part(&r->role[i], r->role[i].codec, names[i], 0, err));
+        QN_TRY(check_part(&r->role[i], r->role[i].codec || qn_blocks_bits(r->all.codec) == 0 ? r->role[i].codec : r->all.codec, names[i], 0, err));
     /* a rule without a codec may meet tensors of several */
     for (uint32_t i = 0; i < r->n_rules; i++)
         QN_TRY(check_part(&r->rules[i].part, r->rules[i].part.codec, r->rules[i].match.text, r->rules[i].line, err));
@@ -219,7 +229,7 @@ static void apply_role(qn_recipe_choice *c, const qn_recipe_part *p, qn_lossy_ro
     apply(c, p);
     if (c->set.bits >= 16)
         c->codec = QN_RECIPE_LOSSLESS;
-    const qn_quantizer_row *row = is_lossless(c->codec) ? NULL : qn_quantizer_find(c->codec);
+    const qn_quantizer_row *row = is_lossless(c->codec) || qn_blocks_bits(c->codec) > 0 ? NULL : qn_quantizer_find(c->codec);
     if (row && !p->codec && c->set.bits > (role == QN_ROLE_HEAD ? row->head_bits_most : row->embedding_bits_most)) {
         c->codec = "grid";
         qn_settings_keep(&c->set, c->codec);
@@ -242,6 +252,10 @@ qn_recipe_choice qn_recipe_choose(qn_recipe *r, const char *name, qn_lossy_role 
     }
     if (!is_lossless(c.codec))
         qn_settings_keep(&c.set, c.codec);
+    if (qn_blocks_bits(c.codec) > 0) {
+        c.set.bits = qn_blocks_bits(c.codec);
+        c.explicit_bits = true;
+    }
     return c;
 }
 
@@ -280,7 +294,7 @@ const char *qn_recipe_text(const qn_recipe *r, bool measured, qn_arena *arena, q
     if (!t.buf)
         return NULL;
     qn_recipe_part all = r->all;
-    if (!is_lossless(all.codec) && all.set.bits == 0)
+    if (!is_lossless(all.codec) && all.set.bits == 0 && qn_blocks_bits(all.codec) == 0)
         all.set.bits = QN_RECIPE_BITS;
     if (qn_prune_wish_any(&r->prune)) {
         (void)qn_prune_wish_text(&r->prune, one, sizeof one);

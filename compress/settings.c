@@ -1,6 +1,7 @@
 /* settings.c: see settings.h. */
 #include "compress/settings.h"
 #include "base/err.h"
+#include "compress/blocks/block.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,9 +103,11 @@ bool qn_settings_equal(const qn_quant_settings *a, const qn_quant_settings *b)
 
 static bool knows(const qn_setting *s, const char *codec)
 {
-    const size_t n = strlen(codec);
     if (!*s->codecs)
         return true;
+    if (qn_block_coder_find(codec))
+        codec = "blocks"; /* whichever type it is */
+    const size_t n = strlen(codec);
     for (const char *p = s->codecs; (p = strstr(p, codec)); p += n)
         if ((p == s->codecs || p[-1] == ' ') && (p[n] == 0 || p[n] == ' '))
             return true;

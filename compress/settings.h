@@ -14,8 +14,11 @@ typedef struct qn_quant_settings {
     double gain;      /* grid, ect: scales are multiplied by it after the search                    */
     bool columnwise;  /* grid: a group is rows of one column                                      */
     bool packed;      /* grid: codes as kernels multiply with them, though they could be smaller  */
+    bool keepzero;    /* grid: zero is a level                                                    */
+    uint32_t scalebits; /* grid: significant bits of a scale                                      */
     uint32_t states;  /* ect: of the trellis                                                        */
     uint32_t vector;  /* vq: rows of a vector                                                       */
+    bool vptq;        /* vq: one book, and scales of columns alone, as VPTQ's files hold them       */
     bool shells;      /* pvq: the norm of each group is told, instead of a length                   */
     uint32_t window;  /* trellis: bits that a weight is a function of                               */
     uint32_t sweeps;  /* over all columns after the pass with feedback                              */

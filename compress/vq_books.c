@@ -1,6 +1,7 @@
 /* vq_books.c: see vq_books.h. */
 #include "compress/vq_books.h"
 #include "base/err.h"
+#include "base/half.h"
 #include <math.h>
 #include <string.h>
 
@@ -48,6 +49,25 @@ qn_code qn_vq_books_make(qn_vq_books *b, unsigned v, const qn_vq_bits *choice, u
             qn_vq_book_halves(k->main, v, 1u << main, k->main_half);
         }
     return QN_OK;
+}
+
+static void shorten(float *book, float *half, unsigned v, unsigned bits)
+{
+    for (size_t i = 0; bits && i < (size_t)v << bits; i++) {
+        const float x = qn_bf16_to_f32(qn_f32_to_bf16(book[i]));
+        book[i] = qn_f16_to_f32(qn_f32_to_f16(x)) + 0.0f; /* no negative zero: an offset of zero would turn it */
+    }
+    if (bits)
+        qn_vq_book_halves(book, v, 1u << bits, half);
+}
+
+void qn_vq_books_shorten(qn_vq_books *b)
+{
+    for (unsigned k = 0; k < b->n_classes; k++) {
+        qn_vq_class *c = &b->cls[k];
+        shorten(c->main, c->main_half, b->v, c->bits.main);
+        shorten(c->residual, c->residual_half, b->v, c->bits.residual);
+    }
 }
 
 qn_code qn_vq_capture_make(qn_vq_capture *c, const qn_vq_books *b, uint32_t strips, qn_arena *arena, qn_err *err)

@@ -30,6 +30,9 @@ typedef struct qn_vq_capture {
 qn_code qn_vq_books_make(qn_vq_books *b, unsigned v, const qn_vq_bits *choice, uint32_t cols, qn_arena *arena,
                          qn_err *err) QN_MUST_CHECK;
 
+/* Rounds all coordinates to what F16 and BF16 both hold: 8 significant bits. */
+void qn_vq_books_shorten(qn_vq_books *b);
+
 /* Room for `strips` vectors of each column. */
 qn_code qn_vq_capture_make(qn_vq_capture *c, const qn_vq_books *b, uint32_t strips, qn_arena *arena, qn_err *err) QN_MUST_CHECK;
 

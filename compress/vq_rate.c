@@ -189,3 +189,36 @@ unsigned qn_vq_choose(const qn_vq_ask *a, qn_vq_bits *choice)
         choice[j] = l.step[steps[j]];
     return v;
 }
+
+unsigned qn_vq_choose_even(uint32_t rows, uint32_t cols, double bits, unsigned v, qn_vq_bits *choice)
+{
+    static const uint8_t lengths[] = {2, 4, 6, 8, 12, 16}, mains[] = {4, 8, 10, 12}, residuals[] = {0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+    const double all = bits * rows * cols;
+    double least = HUGE_VAL, fewest = HUGE_VAL;
+    unsigned best = 0, small = 0;
+    qn_vq_bits of_small = {4, 0};
+    for (unsigned i = 0; i < sizeof lengths; i++)
+        for (unsigned m = 0; m < sizeof mains; m++)
+            for (unsigned r = 0; r < sizeof residuals; r++) {
+                const qn_vq_bits b = {mains[m], residuals[r]};
+                const unsigned n = lengths[i];
+                if ((v && v != n) || b.residual > b.main)
+                    continue;
+                const double words = ceil((double)cols * (b.main + b.residual) / 32), sum = 32 * words * ceil((double)rows / n) +
+                                     16.0 * n * (exp2(b.main) + (b.residual ? exp2(b.residual) : 0)) + 32.0 * cols;
+                const double e = qn_vq_error(n, b);
+                if (sum < fewest) {
+                    fewest = sum;
+                    small = n;
+                    of_small = b;
+                }
+                if (sum <= all && e < least) {
+                    least = e;
+                    best = n;
+                    *choice = b;
+                }
+            }
+    if (!best)
+        *choice = of_small;
+    return best ? best : small;
+}

@@ -23,6 +23,11 @@ double qn_vq_error(unsigned v, qn_vq_bits bits);
 /* Bits that the books of a class take. */
 double qn_vq_book_bits(unsigned v, qn_vq_bits bits, uint32_t stored);
 
+/* The same bits for all columns, in numbers that VPTQ's kernels take (2^4, 2^8, 2^10 or 2^12 centroids, residual ones 2^2 … 2^12 or none), with the least
+ * error among those of at most `bits` a weight, all counted: indices in whole words, books, a scale and an offset of each column. v 0: any. When
+ * there are none: those of fewest bits. Returns v. */
+unsigned qn_vq_choose_even(uint32_t rows, uint32_t cols, double bits, unsigned v, qn_vq_bits *choice);
+
 /* choice[j] for each column: they minimise Σ value · error of a layer of normal weights under the sum of all bits. Returns v. */
 unsigned qn_vq_choose(const qn_vq_ask *ask, qn_vq_bits *choice);
 

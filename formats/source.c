@@ -2,6 +2,7 @@
 #include "formats/source.h"
 #include "base/err.h"
 #include "base/num.h"
+#include "formats/dfloat11/dfloat11.h"
 #include "formats/registry.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -123,7 +124,34 @@ qn_code qn_source_tensor_read(qn_source *s, uint64_t tensor, uint64_t off, uint6
         return QN_OK;
     if (t->object != QN_NO_OBJECT)
         return qn_source_read(s, t->object, off, n, dst, err);
-    return qn_err_in_tensor(err, s->ops->read_tensor(s, tensor, off, n, dst, err), t->name);
+    const bool coded = s->df11 && tensor >= s->df11->first;
+    return qn_err_in_tensor(err, coded ? qn_df11_read_weight(s, tensor, off, n, dst, err) : s->ops->read_tensor(s, tensor, off, n, dst, err), t->name);
+}
+
+qn_code qn_source_file_read(qn_source *s, uint64_t file, uint64_t off, uint64_t n, void *dst, qn_err *err)
+{
+    const qn_source_file *f = &s->files[file];
+    const qn_object *o = s->objects + f->first_object;
+    if (off > f->n_bytes || n > f->n_bytes - off)
+        return QN_FAIL(err, QN_E_INPUT, off, "%llu bytes at this place are not inside the %llu bytes of the file", (unsigned long long)n,
+                       (unsigned long long)f->n_bytes);
+    uint64_t lo = 0, hi = f->n_objects;
+    while (hi - lo > 1) {
+        const uint64_t mid = lo + (hi - lo) / 2;
+        if (o[mid].off <= off)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    for (uint8_t *p = dst; n; lo++) {
+        const uint64_t at = off - o[lo].off, some = qn_min_u64(n, o[lo].n_bytes - at);
+        if (some)
+            QN_TRY(qn_source_read(s, f->first_object + lo, at, some, p, err));
+        p += some;
+        off += some;
+        n -= some;
+    }
+    return QN_OK;
 }
 
 /* Unless the format has listed them: a tensor for each TENSOR object. */
@@ -147,7 +175,7 @@ static qn_code check_tensor(const qn_source *s, const qn_source_tensor *t, qn_er
     uint64_t n_elems, n_bytes;
     if (!qn_shape_bytes((qn_dtype)t->dtype, t->dims, t->rank, &n_elems, &n_bytes) || n_bytes != t->n_bytes)
         return QN_BUG(err, "tensor '%s' has another length than its shape", t->name);
-    if (t->object == QN_NO_OBJECT ? !s->ops->read_tensor
+    if (t->object == QN_NO_OBJECT ? !s->ops->read_tensor && !s->df11
                                   : t->object >= s->n_objects || s->objects[t->object].n_bytes != n_bytes ||
                                         s->objects[t->object].file != t->file)
         return QN_BUG(err, "tensor '%s' stands for an object that it does not fit", t->name);
@@ -229,6 +257,16 @@ qn_code qn_source_seal(qn_source *s, qn_err *err)
         s->n_tensor_objects += s->objects[i].kind == QN_OBJECT_TENSOR;
     QN_TRY(index_names(s, err));
     return s->tensors ? index_tensors(s, err) : list_tensors(s, err);
+}
+
+qn_code qn_source_relist(qn_source *s, qn_source_tensor *t, uint64_t n, qn_err *err)
+{
+    qn_mem_put(s->env->alloc, s->tensors);
+    qn_mem_put(s->env->alloc, s->tensor_names.slots);
+    s->tensor_names = (qn_names){0};
+    s->tensors = t;
+    s->n_tensors = n;
+    return index_tensors(s, err);
 }
 
 void qn_source_warn(qn_source *s, const char *fmt, ...)

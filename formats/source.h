@@ -82,6 +82,7 @@ struct qn_source {
                                `path` is one of them, and nothing else (docs/bundles.md)                     */
     void (*release)(void *under); /* called last of all when the source is closed; NULL mostly       */
     void *under;
+    struct qn_df11 *df11; /* weights that lie coded (formats/dfloat11), the last of the tensors; or NULL */
 };
 
 /* What the user named: for messages and reports. */
@@ -99,11 +100,15 @@ qn_code qn_source_read(qn_source *s, uint64_t obj, uint64_t off, uint64_t n, voi
 uint64_t qn_source_find(const qn_source *s, const char *name);
 /* n bytes of a tensor from byte `off` of its row-major content. Thread-safe. */
 qn_code qn_source_tensor_read(qn_source *s, uint64_t tensor, uint64_t off, uint64_t n, void *dst, qn_err *err) QN_MUST_CHECK;
+/* n bytes of a file from byte `off`, out of the objects that cover it. Thread-safe. QN_E_INPUT when it ends before. */
+qn_code qn_source_file_read(qn_source *s, uint64_t file, uint64_t off, uint64_t n, void *dst, qn_err *err) QN_MUST_CHECK;
 /* Index of the tensor of that name, or UINT64_MAX. O(1), thread-safe. */
 uint64_t qn_source_tensor_find(const qn_source *s, const char *name);
 /* Called by a format's open when objects and files are filled: checks the invariants above (bytes cover each file,
  * names unique, paths safe and unique), counts tensors, builds the name index. */
 qn_code qn_source_seal(qn_source *s, qn_err *err) QN_MUST_CHECK;
+/* Another list of tensors for a sealed source; t, from its allocator, becomes its own whatever is returned. */
+qn_code qn_source_relist(qn_source *s, qn_source_tensor *t, uint64_t n, qn_err *err) QN_MUST_CHECK;
 /* Adds a warning (printf-like); never fails, drops past the limit but counts. */
 void qn_source_warn(qn_source *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -37,8 +37,9 @@ enum qn_codec {
     QN_CODEC_PVQ = 16,    /* lossy: points of pyramids down the columns, and their lengths            */
     QN_CODEC_VQ = 17,     /* lossy: centroids of vectors down the columns                             */
     QN_CODEC_TRELLIS = 18, /* lossy: bit strings down the columns, fixed rate                         */
-    /* 19 and 21 are free */
+    QN_CODEC_BLOCKS = 19, /* lossy: blocks of a type of ggml                                          */
     QN_CODEC_TURN = 20,   /* lossy: an approximation of a matrix that lies otherwise in the tensor    */
+    QN_CODEC_FP8 = 21,    /* lossy: E4M3 numbers and scales, group by group                           */
     QN_CODEC_ROWS = 22,   /* lossy: ROWDUP around an approximation                                    */
     QN_CODEC_COUNT = 23
 };
@@ -97,10 +98,12 @@ qn_code qn_dec_rowdup(const qn_dec_ctx *, const qn_block *, const uint8_t *, siz
 qn_code qn_dec_delta(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, uint8_t *, qn_err *);
 qn_code qn_dec_max(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, uint8_t *, qn_err *);
 qn_code qn_dec_sparse(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, uint8_t *, qn_err *);
+qn_code qn_dec_fp8(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, uint8_t *, qn_err *);
 qn_code qn_dec_grid(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, uint8_t *, qn_err *);
 qn_code qn_dec_pvq(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, uint8_t *, qn_err *);
 qn_code qn_dec_vq(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, uint8_t *, qn_err *);
 qn_code qn_dec_turn(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, uint8_t *, qn_err *);
+qn_code qn_dec_blocks(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, uint8_t *, qn_err *);
 qn_code qn_dec_trellis(const qn_dec_ctx *, const qn_block *, const uint8_t *, size_t, uint8_t *, qn_err *);
 
 /* Codecs whose chunks decode to approximations of what was packed. */

@@ -31,23 +31,7 @@ void qn_turn(unsigned unit, const uint8_t *src, uint32_t rows, uint32_t cols, ui
     }
 }
 
-/* The payload within counts as the outermost one: codecs in it may hold as deep payloads as they do elsewhere. */
-static qn_code decode_inner(const qn_dec_ctx *cx, qn_cur *c, const qn_block *b, uint8_t *dst, qn_err *err)
-{
-    const unsigned codec = qn_cur_u8(c);
-    const uint64_t n = qn_cur_varint(c);
-    if (c->failed || n > qn_cur_left(c))
-        return QN_FAIL(err, QN_E_INPUT, c->at, "turn: nested payload is cut off");
-    if (codec == QN_CODEC_TURN)
-        return QN_FAIL(err, QN_E_INPUT, c->at, "turn: within itself");
-    const uint8_t *payload = qn_cur_take(c, (size_t)n);
-    qn_dec_ctx inner = *cx;
-    inner.base = NULL; /* of the block as it lies */
-    QN_TRY(qn_codec_decode(&inner, codec, b, payload, (size_t)n, dst, err));
-    return qn_nest_end(c, "turn", err);
-}
-
-qn_code qn_dec_turn(const qn_dec_ctx *cx, const qn_block *b, const uint8_t *payload, size_t n_bytes, uint8_t *dst, qn_err *err)
+qn_code qn_turn_open(const qn_dec_ctx *cx, const qn_block *b, const uint8_t *payload, size_t n_bytes, qn_turn_parts *out, qn_err *err)
 {
     qn_cur c = qn_cur_over(payload, n_bytes);
     const unsigned way = qn_cur_u8(&c);
@@ -58,13 +42,28 @@ qn_code qn_dec_turn(const qn_dec_ctx *cx, const qn_block *b, const uint8_t *payl
         return QN_FAIL(err, QN_E_INPUT, 0, "turn: way %u of lying, or cut off", way);
     if (cols == 0 || cols > b->n || b->n % cols != 0)
         return QN_FAIL(err, QN_E_INPUT, 1, "turn: rows of %llu units in a block of %u", (unsigned long long)cols, b->n);
-    const qn_block inner = {b->dtype, b->n, (uint32_t)cols};
-    if (way == QN_TURN_AS_IS)
-        return decode_inner(cx, &c, &inner, dst, err);
-    uint8_t *m = qn_arena_get(cx->scratch, (uint64_t)b->n * qn_unit_bytes(b->dtype), 64, err);
+    *out = (qn_turn_parts){.turned = way == QN_TURN_TURNED, .matrix = {b->dtype, b->n, (uint32_t)cols}, .codec = qn_cur_u8(&c)};
+    const uint64_t n = qn_cur_varint(&c);
+    if (c.failed || n > qn_cur_left(&c))
+        return QN_FAIL(err, QN_E_INPUT, c.at, "turn: nested payload is cut off");
+    if (out->codec == QN_CODEC_TURN)
+        return QN_FAIL(err, QN_E_INPUT, c.at, "turn: within itself");
+    out->payload = qn_cur_take(&c, (size_t)n);
+    out->n_bytes = (size_t)n;
+    return qn_nest_end(&c, "turn", err);
+}
+
+qn_code qn_dec_turn(const qn_dec_ctx *cx, const qn_block *b, const uint8_t *payload, size_t n_bytes, uint8_t *dst, qn_err *err)
+{
+    qn_turn_parts p;
+    QN_TRY(qn_turn_open(cx, b, payload, n_bytes, &p, err));
+    qn_dec_ctx inner = *cx;
+    inner.base = NULL; /* of the block as it lies */
+    uint8_t *m = p.turned ? qn_arena_get(cx->scratch, (uint64_t)b->n * qn_unit_bytes(b->dtype), 64, err) : dst;
     if (!m)
         return QN_E_MEMORY;
-    QN_TRY(decode_inner(cx, &c, &inner, m, err));
-    qn_turn(qn_unit_bytes(b->dtype), m, b->n / (uint32_t)cols, (uint32_t)cols, dst);
+    QN_TRY(qn_codec_decode(&inner, p.codec, &p.matrix, p.payload, p.n_bytes, m, err));
+    if (p.turned)
+        qn_turn(qn_unit_bytes(b->dtype), m, b->n / p.matrix.cols, p.matrix.cols, dst);
     return QN_OK;
 }

@@ -229,16 +229,22 @@ static qn_code load_base(qn_reader *r, qn_worker *w, const qn_index_object *o, u
     return r->base(r->base_ctx, o, i * o->chunk_units * unit, n, buf, err);
 }
 
+/* The object and chunk that hold what chunk i of an object decodes to: itself, or the one it is shared with, which is then decoded as that one is,
+ * also with its base. */
+static const qn_index_chunk *stored_chunk(const qn_reader *r, uint64_t *object, uint64_t *i)
+{
+    const qn_index_chunk *c = &r->index.chunks[r->index.objects[*object].first_chunk + *i];
+    if (c->codec != QN_CODEC_SHARED)
+        return c;
+    *object = qn_index_object_of(&r->index, c->off);
+    *i = c->off - r->index.objects[*object].first_chunk;
+    return &r->index.chunks[c->off];
+}
+
 static qn_code decode_chunk(qn_reader *r, qn_worker *w, uint64_t object, uint64_t i, uint8_t *dst, qn_err *err)
 {
+    const qn_index_chunk *c = stored_chunk(r, &object, &i);
     const qn_index_object *o = &r->index.objects[object];
-    const qn_index_chunk *c = &r->index.chunks[o->first_chunk + i];
-    if (c->codec == QN_CODEC_SHARED) { /* decode as the chunk that is stored: also with that one's base */
-        const uint64_t owner = qn_index_object_of(&r->index, c->off);
-        i = c->off - r->index.objects[owner].first_chunk;
-        o = &r->index.objects[owner];
-        c = &r->index.chunks[c->off];
-    }
     const qn_block b = qn_index_block(o, i);
     const uint8_t *payload;
     QN_TRY(load_payload(r, w, c, &payload, err));
@@ -282,14 +288,21 @@ qn_code qn_reader_chunk(qn_reader *r, qn_worker *w, uint64_t object, uint64_t i,
     return rc == QN_OK ? QN_OK : in_chunk(r, object, i, rc, &inner, err);
 }
 
-qn_code qn_reader_check_payload(qn_reader *r, qn_worker *w, uint64_t object, uint64_t i, qn_err *err)
+qn_code qn_reader_payload(qn_reader *r, qn_worker *w, uint64_t object, uint64_t i, qn_payload *out, qn_err *err)
 {
-    const qn_index_chunk *c = &r->index.chunks[r->index.objects[object].first_chunk + i];
-    const uint8_t *p;
+    uint64_t from = object, at = i;
+    const qn_index_chunk *c = stored_chunk(r, &from, &at);
+    *out = (qn_payload){.codec = c->codec, .block = qn_index_block(&r->index.objects[from], at), .n_bytes = c->stored_bytes};
     qn_err inner;
     qn_err_clear(&inner);
-    const qn_code rc = load_payload(r, w, c->codec == QN_CODEC_SHARED ? &r->index.chunks[c->off] : c, &p, &inner);
+    const qn_code rc = load_payload(r, w, c, &out->bytes, &inner);
     return rc == QN_OK ? QN_OK : in_chunk(r, object, i, rc, &inner, err);
+}
+
+qn_code qn_reader_check_payload(qn_reader *r, qn_worker *w, uint64_t object, uint64_t i, qn_err *err)
+{
+    qn_payload p;
+    return qn_reader_payload(r, w, object, i, &p, err);
 }
 
 qn_code qn_reader_check_gap(qn_reader *r, uint64_t chunk, qn_err *err)

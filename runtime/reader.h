@@ -31,6 +31,15 @@ void qn_worker_release(qn_worker *w);
 
 /* Decodes chunk i of an object into dst, exactly the bytes of its block; the checksum is verified first. */
 qn_code qn_reader_chunk(qn_reader *r, qn_worker *w, uint64_t object, uint64_t i, uint8_t *dst, qn_err *err) QN_MUST_CHECK;
+/* The payload of chunk i as it lies, its checksum verified: of the chunk that it is shared with, where it is. The bytes are the worker's, until its
+ * next use, or the file's in memory. */
+typedef struct qn_payload {
+    unsigned codec;
+    qn_block block; /* as its decoder is told */
+    const uint8_t *bytes;
+    size_t n_bytes;
+} qn_payload;
+qn_code qn_reader_payload(qn_reader *r, qn_worker *w, uint64_t object, uint64_t i, qn_payload *out, qn_err *err) QN_MUST_CHECK;
 /* Loads the payload and checks its checksum, without decoding. A shared chunk checks the one it points to. */
 qn_code qn_reader_check_payload(qn_reader *r, qn_worker *w, uint64_t object, uint64_t i, qn_err *err) QN_MUST_CHECK;
 /* Checks that the bytes between the previous payload and this stored chunk's are zero. */

@@ -14,9 +14,10 @@ float qn_vq_scale(uint8_t code, unsigned fine)
     if (code == 0)
         return 0;
     const unsigned down = (255u - code) << (fine ? 0 : 1); /* in 1/32 octaves */
+    const uint32_t r = fine == QN_VQ_SHORT ? (root[down % 32] + 0x8000u) & ~UINT32_C(0xffff) : root[down % 32];
     union {
         uint32_t u;
         float f;
     } power = {.u = (127u - 24 - down / 32) << 23};
-    return (float)root[down % 32] * power.f;
+    return (float)r * power.f;
 }

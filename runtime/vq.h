@@ -28,7 +28,10 @@ static inline bool qn_vq_vector_ok(unsigned v)
     return v == 2 || v == 4 || v == 6 || v == 8 || v == 12 || v == 16;
 }
 
-/* Scale of a code: 0 for 0, else 2^((code − 255) / (16 · 2^fine)) in 25 significant bits. */
+/* What `fine` can be: 16 or 32 codes to an octave, or 32 whose scales have 8 significant bits (F16 and BF16 hold them both). */
+enum { QN_VQ_COARSE = 0, QN_VQ_FINE = 1, QN_VQ_SHORT = 2 };
+
+/* Scale of a code: 0 for 0, else 2^((code − 255) / (16 or 32)) in 25 or 8 significant bits. */
 float qn_vq_scale(uint8_t code, unsigned fine);
 
 /* The constant book of 2^bits centroids of v coordinates, in units of 1/4096; NULL when there is none: v is 2, 4 or 8 and bits 1 … 8. */

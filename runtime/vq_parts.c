@@ -27,14 +27,14 @@ static qn_code read_head(plan *p, qn_cur *c, qn_err *err)
     const uint64_t n = qn_cur_varint(c);
     if (c->failed || !qn_vq_vector_ok(v))
         return QN_FAIL(err, QN_E_INPUT, 0, "vq: vectors of %u rows: allowed are 2, 4, 6, 8, 12 and 16", v);
-    if (p->fine > 1)
-        return QN_FAIL(err, QN_E_INPUT, 1, "vq: scales of fineness %u: allowed are 0 and 1", p->fine);
+    if (p->fine > QN_VQ_SHORT)
+        return QN_FAIL(err, QN_E_INPUT, 1, "vq: scales of fineness %u: allowed are 0, 1 and 2", p->fine);
     if (!(p->base >= QN_VQ_BASE_MIN && p->base <= QN_VQ_BASE_MAX))
         return QN_FAIL(err, QN_E_INPUT, 2, "vq: scale %g: allowed are 2^-64 to 2^64", (double)p->base);
     if (n == 0 || n > QN_VQ_CLASSES)
         return QN_FAIL(err, QN_E_INPUT, c->at, "vq: %llu classes of columns: allowed are 1 to %d", (unsigned long long)n, QN_VQ_CLASSES);
     p->out->strip.v = v;
-    p->n_classes = (unsigned)n;
+    p->out->n_classes = p->n_classes = (unsigned)n;
     p->out->n_strips = (uint32_t)qn_ceil_div(p->out->rows, v);
     for (unsigned i = 0; i < n; i++) {
         const unsigned main = qn_cur_u8(c), residual = qn_cur_u8(c), flags = qn_cur_u8(c);
@@ -47,6 +47,9 @@ static qn_code read_head(plan *p, qn_cur *c, qn_err *err)
         p->cls[i].flags = flags;
         p->residual |= residual > 0;
     }
+    p->out->main_bits = p->cls[0].main_bits;
+    p->out->residual_bits = p->cls[0].residual_bits;
+    p->out->base = p->base;
     return QN_OK;
 }
 

@@ -7,6 +7,8 @@
 
 typedef struct qn_vq_parts {
     uint32_t rows, n_strips;
+    unsigned n_classes, main_bits, residual_bits; /* bits: of the first class; its books begin at strip.book + v, main and then residual */
+    float base;
     qn_vq_strip strip;      /* all but what is of one strip: bytes and row; n_bytes is set */
     const float *row;       /* (n_strips): base × scale of the strip           */
     const uint8_t *indices; /* (n_strips, strip.n_bytes), in the payload       */

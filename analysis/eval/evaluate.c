@@ -41,11 +41,11 @@ static void progress(struct run *r, uint64_t more)
                          (uint64_t)((double)r->work_done / (double)r->work * (double)r->model.feed.n_tokens), r->model.feed.n_tokens);
 }
 
-static qn_code open_side(struct run *r, struct side *s, const qn_graph *g, uint64_t memory, uint64_t batch, qn_err *err)
+static qn_code open_side(struct run *r, struct side *s, const qn_graph *g, uint64_t memory, uint64_t batch, bool is_ref, qn_err *err)
 {
     s->graph = g;
     QN_TRY(qn_lm_check(g, err));
-    const qn_exec_options o = {.memory_bytes = memory};
+    const qn_exec_options o = {.memory_bytes = memory, .read = is_ref ? NULL : r->o->read, .read_ctx = r->o->read_ctx};
     QN_TRY(qn_exec_open(r->env, g, &o, &s->exec, err));
     QN_TRY(qn_lm_feed_open(&s->feed, r->env, r->corpus, batch, false, err));
     s->feed.pool = qn_exec_pool(s->exec);
@@ -255,15 +255,15 @@ static qn_code measure(struct run *r, const qn_graph *model, const qn_graph *ref
         return QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "--memory leaves no room: at least %" PRIu64 " MiB are needed", ((beside + beside / 4) >> 20) + 1);
     const unsigned sides = ref && o->layers && o->own ? 3 : ref ? 2 : 1;
     const uint64_t memory = o->memory_bytes ? (o->memory_bytes - beside) / sides : 0, batch = o->batch_tokens ? o->batch_tokens : BATCH_TOKENS;
-    QN_TRY(open_side(r, &r->model, model, memory, batch, err));
+    QN_TRY(open_side(r, &r->model, model, memory, batch, false, err));
     if (ref) {
         QN_TRY(check_pair(model, ref, err));
         if (r->e->layers && model->n_blocks != ref->n_blocks)
             return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "the model has %" PRIu32 " blocks, its reference %" PRIu32, model->n_blocks,
                            ref->n_blocks);
-        QN_TRY(open_side(r, &r->ref, ref, memory, batch, err));
+        QN_TRY(open_side(r, &r->ref, ref, memory, batch, true, err));
         if (sides == 3)
-            QN_TRY(open_side(r, &r->own, model, memory, batch, err));
+            QN_TRY(open_side(r, &r->own, model, memory, batch, false, err));
     }
     r->e->n_tokens = r->model.feed.n_tokens;
     bool more = true;

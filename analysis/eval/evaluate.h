@@ -15,6 +15,8 @@ typedef struct qn_eval_options {
     bool layers;              /* error of each block's output against the reference                */
     bool own;                 /* with layers: also of each block by itself, given what the reference's gets */
     bool tokens;              /* keep the divergence of single tokens                              */
+    qn_weight_read read;      /* the model's weights, not the reference's; NULL: from its source      */
+    void *read_ctx;
 } qn_eval_options;
 
 typedef struct qn_eval_layer {

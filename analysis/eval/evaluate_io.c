@@ -190,8 +190,8 @@ static qn_code measure(struct run *r, qn_err *err)
     return QN_OK;
 }
 
-qn_code qn_evaluate_io(const qn_env *env, const qn_graph *model, const qn_graph *ref, qn_io_feed *feed, const int64_t *labels,
-                       uint64_t n_labels, uint64_t memory_bytes, qn_io_eval *out, qn_err *err)
+static qn_code evaluate(const qn_env *env, const qn_graph *model, const qn_exec_options *from, const qn_graph *ref, qn_io_feed *feed, const int64_t *labels,
+                        uint64_t n_labels, uint64_t memory_bytes, qn_io_eval *out, qn_err *err)
 {
     *out = (qn_io_eval){.alloc = env->alloc, .n_outputs = model->n_outputs, .n_runs = feed->n_batches, .n_samples = feed->n_samples, .n_labels = n_labels};
     struct run r = {.env = env, .graph = model, .feed = feed, .labels = labels, .n_labels = n_labels, .e = out};
@@ -199,6 +199,9 @@ qn_code qn_evaluate_io(const qn_env *env, const qn_graph *model, const qn_graph 
         return QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "--memory leaves no room: at least %" PRIu64 " MiB are needed",
                        (uint64_t)(QN_EXEC_BESIDE_BYTES + QN_EXEC_BESIDE_BYTES / 4) >> 20);
     const qn_exec_options o = {.memory_bytes = memory_bytes ? (memory_bytes - QN_EXEC_BESIDE_BYTES) / (ref ? 2 : 1) : 0};
+    qn_exec_options mine = o;
+    mine.read = from->read;
+    mine.read_ctx = from->read_ctx;
     QN_TRY(check_graph(model, err));
     if (ref) {
         QN_TRY(check_graph(ref, err));
@@ -213,7 +216,7 @@ qn_code qn_evaluate_io(const qn_env *env, const qn_graph *model, const qn_graph 
     for (uint32_t i = 0; i < out->n_outputs && rc == QN_OK; i++)
         out->outputs[i].name = model->values[model->outputs[i]].name;
     if (rc == QN_OK)
-        rc = qn_exec_open(env, model, &o, &r.model, err);
+        rc = qn_exec_open(env, model, &mine, &r.model, err);
     if (rc == QN_OK && ref)
         rc = qn_exec_open(env, ref, &o, &r.ref, err);
     if (rc == QN_OK)
@@ -231,6 +234,18 @@ qn_code qn_evaluate_io(const qn_env *env, const qn_graph *model, const qn_graph 
     if (rc != QN_OK)
         qn_io_eval_release(out);
     return rc;
+}
+
+qn_code qn_evaluate_io(const qn_env *env, const qn_graph *model, const qn_graph *ref, qn_io_feed *feed, const int64_t *labels,
+                       uint64_t n_labels, uint64_t memory_bytes, qn_io_eval *out, qn_err *err)
+{
+    return evaluate(env, model, &(qn_exec_options){0}, ref, feed, labels, n_labels, memory_bytes, out, err);
+}
+
+qn_code qn_evaluate_io_with(const qn_env *env, const qn_graph *model, qn_weight_read read, void *read_ctx, const qn_graph *ref, qn_io_feed *feed,
+                            uint64_t memory_bytes, qn_io_eval *out, qn_err *err)
+{
+    return evaluate(env, model, &(qn_exec_options){.read = read, .read_ctx = read_ctx}, ref, feed, NULL, 0, memory_bytes, out, err);
 }
 
 void qn_io_eval_release(qn_io_eval *e)

@@ -29,6 +29,9 @@ typedef struct qn_io_eval {
  * output and are in the other: QN_E_INPUT. */
 qn_code qn_evaluate_io(const qn_env *env, const qn_graph *model, const qn_graph *ref, qn_io_feed *feed, const int64_t *labels,
                        uint64_t n_labels, uint64_t memory_bytes, qn_io_eval *out, qn_err *err) QN_MUST_CHECK;
+/* The same with the model's weights, not the reference's, from `read`. */
+qn_code qn_evaluate_io_with(const qn_env *env, const qn_graph *model, qn_weight_read read, void *read_ctx, const qn_graph *ref, qn_io_feed *feed,
+                            uint64_t memory_bytes, qn_io_eval *out, qn_err *err) QN_MUST_CHECK;
 void qn_io_eval_release(qn_io_eval *e);
 
 /* √(Σ (y − r)² / Σ r²), the largest |y − r| / the largest |r|, and Σ y r / √(Σ y² Σ r²). */

@@ -70,7 +70,7 @@ static qn_code take_layers(qn_report *r, const qn_graph *g, const qn_graph *ref,
 static void fill_histogram(qn_report *r, const float *kl, uint64_t n)
 {
     for (uint64_t i = 0; i < n; i++) {
-        const double at = kl[i] > 0 ? floor(2 * (log2((double)kl[i]) + 32)) : 0;
+        const double at = kl[i] > 0 ? floor(2 * (log2((double)kl[i]) + QN_REPORT_OCTAVE)) : 0;
         r->kl_histogram[at < 0 ? 0 : at >= QN_REPORT_BINS ? QN_REPORT_BINS - 1 : (unsigned)at]++;
     }
 }

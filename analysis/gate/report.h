@@ -13,7 +13,7 @@
 
 #define QN_REPORT_SCHEMA "quern/report/1"
 
-enum { QN_REPORT_BINS = 64 };
+enum { QN_REPORT_BINS = 64, QN_REPORT_OCTAVE = 26 };
 #define QN_REPORT_NO_LAYER UINT32_MAX
 
 /* What the figures depend on. Two reports with other bindings must not be compared: tokens, tokenizer, reference. */
@@ -77,7 +77,7 @@ typedef struct qn_report {
     qn_estimate kl, ppl, ppl_ref, ppl_ratio, same_top, excess; /* excess: nll − nll_ref */
     qn_estimate kl_p99;             /* its interval by Woodruff's method (measure_lm.c)                           */
     double kl_quantiles[7];         /* at qn_eval_quantiles */
-    uint32_t kl_histogram[QN_REPORT_BINS]; /* tokens with KL in [2^(i/2 − 32), 2^((i+1)/2 − 32)); the first also holds all below, the last all above */
+    uint32_t kl_histogram[QN_REPORT_BINS]; /* tokens with KL in [2^(i/2 − 26), 2^((i+1)/2 − 26)); the first also holds all below, the last all above */
     double max_dp;                  /* largest |q(target) − p(target)|                                       */
     /* Of the candidate, paired with the reference. Arrays: one for each run, n rows of the first output, n_same_top of them with the reference's
      * largest value, n_top right by the labels. */

@@ -28,11 +28,13 @@ const qn_arch qn_archs_gguf[] = {
     {NULL, "llama", qn_build_gguf_llama},
     {NULL, "deci", qn_build_gguf_llama},
     {NULL, "qwen2", qn_build_gguf_llama},
+    {NULL, "qwen2moe", qn_build_gguf_llama},
     {NULL, "qwen3", qn_build_gguf_llama},
     {NULL, "qwen3moe", qn_build_gguf_llama},
     {NULL, "gemma", qn_build_gguf_llama},
     {NULL, "gemma2", qn_build_gguf_llama},
     {NULL, "gemma3", qn_build_gguf_llama},
+    {NULL, "phi3", qn_build_gguf_llama},
     {NULL, NULL, NULL},
 };
 

@@ -1,17 +1,17 @@
-/* build_gguf.c: the llama family in a GGUF file: llama (also with experts), deci (llama whose layers differ in widths), qwen2, qwen3, qwen3moe, gemma, gemma2, gemma3. Differences from the
+/* build_gguf.c: the llama family in a GGUF file: llama (also with experts), deci (llama whose layers differ in widths), qwen2, qwen2moe, qwen3, qwen3moe, gemma, gemma2, gemma3, phi3. Differences from the
  * folders of the same models: rows of llama's q and k are permuted for interleaved rope; the norms of gemma have their 1 added; llama 3's rope is a
  * tensor of divisors. */
 #include "analysis/graph/build_all.h"
 #include "analysis/graph/build_decoder.h"
+#include "analysis/graph/build_gguf.h"
 #include "base/err.h"
 #include "base/num.h"
-#include "formats/gguf/gguf.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { MOST = 1 << 24, PAIRS_MAX = 512 };
+enum { MOST = 1 << 24 };
 
 static const qn_decoder_names gguf_names = {
     .embed = "token_embd", .layers = "blk", .norm = "output_norm",
@@ -19,15 +19,15 @@ static const qn_decoder_names gguf_names = {
     .ffn_norm = "ffn_norm", .gate = "ffn_gate", .up = "ffn_up", .down = "ffn_down",
     .router = "ffn_gate_inp", .expert = "experts", .expert_parts = {"ffn_gate", "ffn_up", "ffn_down"},
     .stacked = {"ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"},
+    .shared = {"ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp"}, .shared_gate = "ffn_gate_inp_shexp",
 };
 
-static qn_code out_of_range(const char *key, const char *found, const char *allowed, qn_err *err)
+qn_code qn_build_gguf_range(const char *key, const char *found, const char *allowed, qn_err *err)
 {
     return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "key '%s' is %s: %s is expected", key, found, allowed);
 }
 
-/* <architecture>.<name>; `otherwise` when it is not there, QN_E_INPUT when that is UINT64_MAX. */
-static qn_code get_u64(const qn_build *b, const char *name, uint64_t low, uint64_t high, uint64_t otherwise, uint64_t *v, qn_err *err)
+qn_code qn_build_gguf_u64(const qn_build *b, const char *name, uint64_t low, uint64_t high, uint64_t otherwise, uint64_t *v, qn_err *err)
 {
     const qn_name_text key = qn_name("%s.%s", b->type, name);
     *v = otherwise;
@@ -36,10 +36,10 @@ static qn_code get_u64(const qn_build *b, const char *name, uint64_t low, uint64
     QN_TRY(qn_gguf_get_u64(b->gguf, key.s, v, err));
     if (*v >= low && *v <= high)
         return QN_OK;
-    return out_of_range(key.s, qn_name("%" PRIu64, *v).s, qn_name("%" PRIu64 " to %" PRIu64, low, high).s, err);
+    return qn_build_gguf_range(key.s, qn_name("%" PRIu64, *v).s, qn_name("%" PRIu64 " to %" PRIu64, low, high).s, err);
 }
 
-static qn_code get_f64(const qn_build *b, const char *name, double low, double high, double otherwise, double *v, qn_err *err)
+qn_code qn_build_gguf_f64(const qn_build *b, const char *name, double low, double high, double otherwise, double *v, qn_err *err)
 {
     const qn_name_text key = qn_name("%s.%s", b->type, name);
     *v = otherwise;
@@ -48,7 +48,14 @@ static qn_code get_f64(const qn_build *b, const char *name, double low, double h
     QN_TRY(qn_gguf_get_f64(b->gguf, key.s, v, err));
     if (*v >= low && *v <= high) /* false for NaN */
         return QN_OK;
-    return out_of_range(key.s, qn_name("%g", *v).s, qn_name("%g to %g", low, high).s, err);
+    return qn_build_gguf_range(key.s, qn_name("%g", *v).s, qn_name("%g to %g", low, high).s, err);
+}
+
+qn_code qn_build_gguf_vocab(const qn_build *b, uint64_t *n, qn_err *err)
+{
+    const uint64_t t = qn_source_tensor_find(b->g->source, "token_embd.weight");
+    const bool there = t != UINT64_MAX && b->g->source->tensors[t].rank == 2;
+    return qn_build_gguf_u64(b, "vocab_size", 1, UINT32_MAX, there ? qn_min_u64(b->g->source->tensors[t].dims[0], UINT32_MAX) : 0, n, err);
 }
 
 /* <architecture>.<name>, one number or an array with one for each of n layers → v (n). */
@@ -58,7 +65,7 @@ static qn_code get_each(const qn_build *b, const char *name, uint64_t high, uint
     const qn_gguf_key *k = qn_gguf_find(b->gguf, key.s);
     uint64_t n_found;
     if (!k || k->type != QN_GGUF_ARRAY) {
-        QN_TRY(get_u64(b, name, 1, high, UINT64_MAX, &v[0], err));
+        QN_TRY(qn_build_gguf_u64(b, name, 1, high, UINT64_MAX, &v[0], err));
         for (uint64_t i = 1; i < n; i++)
             v[i] = v[0];
         return QN_OK;
@@ -66,13 +73,13 @@ static qn_code get_each(const qn_build *b, const char *name, uint64_t high, uint
     const qn_gguf_type type = k->elem == QN_GGUF_I32 ? QN_GGUF_I32 : QN_GGUF_U32;
     QN_TRY(qn_gguf_get_array(b->gguf, key.s, type, &n_found, err));
     if (n_found != n)
-        return out_of_range(key.s, qn_name("%" PRIu64 " numbers", n_found).s, qn_name("one for each of %" PRIu64 " layers", n).s, err);
+        return qn_build_gguf_range(key.s, qn_name("%" PRIu64 " numbers", n_found).s, qn_name("one for each of %" PRIu64 " layers", n).s, err);
     for (uint64_t i = 0; i < n; i++) {
         uint8_t raw[4];
         QN_TRY(qn_gguf_get_elems(b->gguf, key.s, type, i, 1, raw, err));
         v[i] = qn_load32(raw); /* negative ones are too large */
         if (v[i] < 1 || v[i] > high)
-            return out_of_range(key.s, qn_name("%" PRIu64 " in layer %" PRIu64, v[i], i).s, qn_name("1 to %" PRIu64, high).s, err);
+            return qn_build_gguf_range(key.s, qn_name("%" PRIu64 " in layer %" PRIu64, v[i], i).s, qn_name("1 to %" PRIu64, high).s, err);
     }
     return QN_OK;
 }
@@ -103,24 +110,24 @@ static qn_code read_each(qn_build *b, qn_decoder *d, qn_err *err)
 
 static qn_code read_sizes(qn_build *b, qn_decoder *d, qn_err *err)
 {
-    uint64_t value_length, rows = 0;
+    uint64_t value_length;
     d->hidden.from = "embedding_length";
     d->ffn.from = "feed_forward_length";
     d->vocab.from = "vocab_size";
     d->head_dim.from = "attention.key_length";
     d->q.from = "attention.head_count × attention.key_length";
     d->kv.from = "attention.head_count_kv × attention.key_length";
-    QN_TRY(get_u64(b, "embedding_length", 1, MOST, UINT64_MAX, &d->hidden.n, err));
-    QN_TRY(get_u64(b, "block_count", 1, 10000, UINT64_MAX, &d->n_layers, err));
+    QN_TRY(qn_build_gguf_u64(b, "embedding_length", 1, MOST, UINT64_MAX, &d->hidden.n, err));
+    QN_TRY(qn_build_gguf_u64(b, "block_count", 1, 10000, UINT64_MAX, &d->n_layers, err));
     if (!strcmp(b->type, "deci")) {
         QN_TRY(read_each(b, d, err));
     } else {
-        QN_TRY(get_u64(b, "attention.head_count", 1, 65536, UINT64_MAX, &d->heads, err));
-        QN_TRY(get_u64(b, "attention.head_count_kv", 1, 65536, d->heads, &d->kv_heads, err));
+        QN_TRY(qn_build_gguf_u64(b, "attention.head_count", 1, 65536, UINT64_MAX, &d->heads, err));
+        QN_TRY(qn_build_gguf_u64(b, "attention.head_count_kv", 1, 65536, d->heads, &d->kv_heads, err));
     }
-    QN_TRY(get_u64(b, "attention.key_length", 1, 65536, d->hidden.n / d->heads, &d->head_dim.n, err));
-    QN_TRY(get_u64(b, "attention.value_length", 1, 65536, d->head_dim.n, &value_length, err));
-    QN_TRY(get_u64(b, "context_length", 1, UINT32_MAX, 0, &d->max_positions, err));
+    QN_TRY(qn_build_gguf_u64(b, "attention.key_length", 1, 65536, d->hidden.n / d->heads, &d->head_dim.n, err));
+    QN_TRY(qn_build_gguf_u64(b, "attention.value_length", 1, 65536, d->head_dim.n, &value_length, err));
+    QN_TRY(qn_build_gguf_u64(b, "context_length", 1, UINT32_MAX, 0, &d->max_positions, err));
     if (d->heads % d->kv_heads || !d->head_dim.n)
         return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "attention.head_count is %" PRIu64 ": it does not fit head_count_kv, %" PRIu64
                                                       ", and embedding_length, %" PRIu64, d->heads, d->kv_heads, d->hidden.n);
@@ -129,77 +136,67 @@ static qn_code read_sizes(qn_build *b, qn_decoder *d, qn_err *err)
                                                             "supported", value_length, d->head_dim.n);
     d->q.n = d->heads * d->head_dim.n;
     d->kv.n = d->kv_heads * d->head_dim.n;
-    const uint64_t t = qn_source_tensor_find(b->g->source, "token_embd.weight");
-    if (t != UINT64_MAX && b->g->source->tensors[t].rank == 2)
-        rows = qn_min_u64(b->g->source->tensors[t].dims[0], UINT32_MAX);
-    QN_TRY(get_u64(b, "vocab_size", 1, UINT32_MAX, rows, &d->vocab.n, err));
-    return get_f64(b, "attention.layer_norm_rms_epsilon", 0, 1, 1e-6, &d->eps, err);
+    QN_TRY(qn_build_gguf_vocab(b, &d->vocab.n, err));
+    return qn_build_gguf_f64(b, "attention.layer_norm_rms_epsilon", 0, 1, 1e-6, &d->eps, err);
 }
 
 static qn_code read_experts(qn_build *b, qn_decoder *d, qn_err *err)
 {
-    const bool qwen = !strcmp(b->type, "qwen3moe");
+    const bool two = !strcmp(b->type, "qwen2moe"), qwen = two || !strcmp(b->type, "qwen3moe");
     d->n_experts.from = "expert_count";
     if (d->each)
         return QN_OK;
-    QN_TRY(get_u64(b, "expert_count", 0, 4096, qwen ? UINT64_MAX : 0, &d->n_experts.n, err));
-    QN_TRY(get_u64(b, "feed_forward_length", 1, MOST, qwen ? 0 : UINT64_MAX, &d->ffn.n, err));
+    QN_TRY(qn_build_gguf_u64(b, "expert_count", 0, 4096, qwen ? UINT64_MAX : 0, &d->n_experts.n, err));
+    QN_TRY(qn_build_gguf_u64(b, "feed_forward_length", 1, MOST, qwen ? 0 : UINT64_MAX, &d->ffn.n, err));
     if (!d->n_experts.n)
         return QN_OK;
-    QN_TRY(get_u64(b, "expert_used_count", 1, d->n_experts.n, UINT64_MAX, &d->top_k, err));
+    QN_TRY(qn_build_gguf_u64(b, "expert_used_count", 1, d->n_experts.n, UINT64_MAX, &d->top_k, err));
     d->expert_ffn = d->ffn;
     d->expert_ffn.from = "expert_feed_forward_length";
-    QN_TRY(get_u64(b, "expert_feed_forward_length", 1, MOST, qwen ? UINT64_MAX : d->ffn.n, &d->expert_ffn.n, err));
-    d->norm_topk = true;
+    QN_TRY(qn_build_gguf_u64(b, "expert_feed_forward_length", 1, MOST, qwen ? UINT64_MAX : d->ffn.n, &d->expert_ffn.n, err));
+    d->shared_ffn.from = "expert_shared_feed_forward_length";
+    if (two)
+        QN_TRY(qn_build_gguf_u64(b, "expert_shared_feed_forward_length", 1, MOST, UINT64_MAX, &d->shared_ffn.n, err));
+    d->norm_topk = !two;
     memset(d->sparse, 1, d->n_layers);
-    return QN_OK;
-}
-
-/* The divisors of rope_freqs.weight (rotary / 2), when it is there. */
-static qn_code read_divisors(qn_build *b, uint64_t rotary, double *f, bool *there, qn_err *err)
-{
-    const uint64_t t = qn_source_tensor_find(b->g->source, "rope_freqs.weight");
-    float raw[PAIRS_MAX];
-    *there = t != UINT64_MAX;
-    if (!*there)
-        return QN_OK;
-    const qn_source_tensor *w = &b->g->source->tensors[t];
-    if (w->dtype != QN_F32 || w->rank != 1 || w->dims[0] != rotary / 2 || rotary / 2 > PAIRS_MAX)
-        return qn_err_in_tensor(err, QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "F32 (%" PRIu64 "), half of rope.dimension_count, is expected", rotary / 2),
-                                w->name);
-    QN_TRY(qn_source_tensor_read(b->g->source, t, 0, rotary / 2 * sizeof raw[0], raw, err));
-    for (uint64_t k = 0; k < rotary / 2; k++) {
-        if (!(raw[k] >= 1e-6f && raw[k] <= 1e9f))
-            return qn_err_in_tensor(err, QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "element %" PRIu64 " is %g: a positive number is expected", k,
-                                                 (double)raw[k]), w->name);
-        f[k] = (double)raw[k];
-    }
     return QN_OK;
 }
 
 static qn_code read_rope(qn_build *b, qn_decoder *d, qn_err *err)
 {
-    double base, factor = 1, f[PAIRS_MAX];
-    uint64_t rotary;
-    bool there;
-    char type[32] = "none";
-    const qn_name_text key = qn_name("%s.rope.scaling.type", b->type);
-    QN_TRY(get_u64(b, "rope.dimension_count", 2, d->head_dim.n, d->head_dim.n, &rotary, err));
-    QN_TRY(get_f64(b, "rope.freq_base", 1 + 1e-6, 1e15, 1e4, &base, err));
-    if (qn_gguf_find(b->gguf, key.s))
-        QN_TRY(qn_gguf_get_str(b->gguf, key.s, type, sizeof type, err));
-    if (!strcmp(type, "linear"))
-        QN_TRY(get_f64(b, "rope.scaling.factor", 1e-3, 1e6, 1, &factor, err));
-    else if (strcmp(type, "none"))
-        return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "rope.scaling.type is \"%s\": none and linear are known", type);
-    QN_TRY(read_divisors(b, rotary, f, &there, err));
-    for (uint64_t k = 0; k < PAIRS_MAX; k++)
-        f[k] = there && k < rotary / 2 ? f[k] * factor : factor;
-    QN_TRY(qn_build_rope_plain(b, "rope", base, rotary, f, &d->rope[0], err));
+    double local;
+    QN_TRY(qn_build_gguf_rope(b, d->head_dim.n, d->max_positions, &d->rope[0], err));
     d->rope[0].interleaved = !strcmp(b->type, "llama") || d->each;
     d->rope[1] = d->rope[0];
-    if (!strcmp(b->type, "gemma3"))
-        return qn_build_rope_plain(b, "rope_local", 1e4, rotary, NULL, &d->rope[1], err);
+    if (strcmp(b->type, "gemma3"))
+        return QN_OK;
+    QN_TRY(qn_build_gguf_f64(b, "rope.freq_base_swa", 1 + 1e-6, 1e15, 1e4, &local, err));
+    return qn_build_rope_plain(b, "rope_local", local, d->rope[0].rotary, NULL, &d->rope[1], err);
+}
+
+/* Which layers see a window only: a mark for each, or the period; else every `usual`th sees all. */
+static qn_code read_windows(qn_build *b, uint64_t usual, qn_decoder *d, qn_err *err)
+{
+    const qn_name_text key = qn_name("%s.attention.sliding_window_pattern", b->type);
+    const qn_gguf_key *k = qn_gguf_find(b->gguf, key.s);
+    uint64_t n, pattern = usual;
+    if (k && k->type == QN_GGUF_ARRAY) {
+        const unsigned width = k->elem == QN_GGUF_BOOL ? 1 : 4;
+        if (width == 4 && k->elem != QN_GGUF_U32 && k->elem != QN_GGUF_I32)
+            return qn_build_gguf_range(key.s, "an array of another kind", "one of bools or numbers", err);
+        QN_TRY(qn_gguf_get_array(b->gguf, key.s, (qn_gguf_type)k->elem, &n, err));
+        if (n != d->n_layers)
+            return qn_build_gguf_range(key.s, qn_name("%" PRIu64 " marks", n).s, qn_name("one for each of %" PRIu64 " layers", d->n_layers).s, err);
+        for (uint64_t i = 0; i < n; i++) {
+            uint8_t raw[4] = {0};
+            QN_TRY(qn_gguf_get_elems(b->gguf, key.s, (qn_gguf_type)k->elem, i, 1, raw, err));
+            d->sliding[i] = d->window && qn_load32(raw) != 0;
+        }
+        return QN_OK;
+    }
+    QN_TRY(qn_build_gguf_u64(b, "attention.sliding_window_pattern", 0, 10000, usual, &pattern, err));
+    for (uint64_t i = 0; i < d->n_layers; i++)
+        d->sliding[i] = d->window && pattern && (i + 1) % pattern;
     return QN_OK;
 }
 
@@ -213,12 +210,10 @@ static qn_code read_gemma(qn_build *b, qn_decoder *d, qn_err *err)
     d->names.attn_post = "post_attention_norm";
     d->names.ffn_post = "post_ffw_norm";
     d->qk_norm = three;
-    QN_TRY(get_f64(b, "attn_logit_softcapping", 0, 1e9, two ? 50 : 0, &d->attn_softcap, err));
-    QN_TRY(get_f64(b, "final_logit_softcapping", 0, 1e9, two ? 30 : 0, &d->final_softcap, err));
-    QN_TRY(get_u64(b, "attention.sliding_window", 0, UINT32_MAX, two ? 4096 : 0, &d->window, err));
-    const uint64_t pattern = two ? 2 : 6;
-    for (uint64_t i = 0; i < d->n_layers; i++)
-        d->sliding[i] = d->window && (i + 1) % pattern;
+    QN_TRY(qn_build_gguf_f64(b, "attn_logit_softcapping", 0, 1e9, two ? 50 : 0, &d->attn_softcap, err));
+    QN_TRY(qn_build_gguf_f64(b, "final_logit_softcapping", 0, 1e9, two ? 30 : 0, &d->final_softcap, err));
+    QN_TRY(qn_build_gguf_u64(b, "attention.sliding_window", 0, UINT32_MAX, two ? 4096 : 0, &d->window, err));
+    QN_TRY(read_windows(b, two ? 2 : 6, d, err));
     /* The largest of each is scaled by hidden / heads; no key says so. */
     if (d->n_layers == (two ? 46u : 62u))
         d->attn_scale = 1 / sqrt((double)d->hidden.n / (double)d->heads);
@@ -227,7 +222,7 @@ static qn_code read_gemma(qn_build *b, qn_decoder *d, qn_err *err)
 
 qn_code qn_build_gguf_llama(qn_build *b, const qn_env *env, qn_source *s, qn_err *err)
 {
-    static const char *const known[] = {"rope_freqs.weight", NULL};
+    static const char *const known[] = {"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight", NULL};
     qn_decoder d = {.names = gguf_names, .act = "silu", .embed_scale = 1, .tied = true, .ignore = known};
     QN_TRY(qn_build_begin(b, env, s, b->type, err));
     QN_TRY(read_sizes(b, &d, err));
@@ -237,6 +232,11 @@ qn_code qn_build_gguf_llama(qn_build *b, const qn_env *env, qn_source *s, qn_err
     d.attn_scale = 1 / sqrt((double)d.head_dim.n);
     d.qkv_bias = qn_build_has(b, "blk.0.attn_q.bias");
     d.o_bias = qn_build_has(b, "blk.0.attn_output.bias");
+    d.mlp_bias = qn_build_has(b, "blk.0.ffn_up.bias");
+    if (!strcmp(b->type, "phi3")) {
+        d.names.qkv = "attn_qkv";
+        d.names.gate_up = "ffn_up";
+    }
     d.qk_norm = !strncmp(b->type, "qwen3", 5);
     if (!strncmp(b->type, "gemma", 5))
         QN_TRY(read_gemma(b, &d, err));

@@ -411,32 +411,9 @@ static int by_tensor(const void *pa, const void *pb)
     return (a > b) - (a < b);
 }
 
-/* The structure of the model: the source's own, or read from the file that a container holds. */
-static qn_code find_model(qn_onnx_build *b, qn_graph *g, qn_err *err)
-{
-    b->model = qn_onnx_source_model(b->source);
-    if (b->model) {
-        b->file = qn_onnx_source_file(b->source);
-        return QN_OK;
-    }
-    uint64_t f = 0;
-    while (f < b->source->n_files && !qn_text_ends(b->source->files[f].path, ".onnx"))
-        f++;
-    if (f == b->source->n_files)
-        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "no file of the model is an .onnx file");
-    b->file = (uint32_t)f;
-    qn_onnx_model *m = qn_arena_get(&g->arena, sizeof *m, 8, err);
-    if (!m)
-        return QN_E_MEMORY;
-    memset(m, 0, sizeof *m);
-    QN_TRY(qn_onnx_read(m, &g->arena, b->env->alloc, qn_onnx_build_read, b, b->source->files[f].n_bytes, err));
-    b->model = m;
-    return QN_OK;
-}
-
 static qn_code build_model(qn_onnx_build *b, qn_graph *g, qn_err *err)
 {
-    QN_TRY(find_model(b, g, err));
+    QN_TRY(qn_onnx_model_of(b->source, &g->arena, &b->model, &b->file, err));
     b->weights = qn_mem_get(b->env->alloc, (b->model->n_weights + 1) * sizeof *b->weights, err);
     if (!b->weights)
         return QN_E_MEMORY;

@@ -8,31 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes of the model's file, out of the objects that cover it: also those of a file inside a .quern. */
-qn_code qn_onnx_build_read(void *ctx, void *dst, uint64_t n, uint64_t off, qn_err *err)
+/* qn_wire_read_fn: bytes of the model's file, also of one inside a .quern. */
+static qn_code read_model(void *ctx, void *dst, uint64_t n, uint64_t off, qn_err *err)
 {
     const qn_onnx_build *b = ctx;
-    const qn_source_file *f = &b->source->files[b->file];
-    const qn_object *o = b->source->objects + f->first_object;
-    if (off > f->n_bytes || n > f->n_bytes - off)
-        return QN_FAIL(err, QN_E_INPUT, off, "%" PRIu64 " bytes at this place are not inside the %" PRIu64 " bytes of the file", n, f->n_bytes);
-    uint64_t lo = 0, hi = f->n_objects;
-    while (hi - lo > 1) {
-        const uint64_t mid = lo + (hi - lo) / 2;
-        if (o[mid].off <= off)
-            lo = mid;
-        else
-            hi = mid;
-    }
-    for (uint8_t *p = dst; n; lo++) {
-        const uint64_t at = off - o[lo].off, some = qn_min_u64(n, o[lo].n_bytes - at);
-        if (some)
-            QN_TRY(qn_source_read(b->source, f->first_object + lo, at, some, p, err));
-        p += some;
-        off += some;
-        n -= some;
-    }
-    return QN_OK;
+    return qn_source_file_read(b->source, b->file, off, n, dst, err);
 }
 
 static const qn_onnx_weight *weight_of(const qn_onnx_build *b, const qn_onnx_tensor *t)
@@ -53,9 +33,9 @@ static const qn_onnx_weight *weight_of(const qn_onnx_build *b, const qn_onnx_ten
 static qn_code raw_bytes(qn_onnx_build *b, const qn_onnx_tensor *t, void *dst, qn_err *err)
 {
     switch ((qn_onnx_data)t->data) {
-    case QN_ONNX_DATA_PLAIN: return qn_onnx_build_read(b, dst, t->n_bytes, t->span.off, err);
+    case QN_ONNX_DATA_PLAIN: return read_model(b, dst, t->n_bytes, t->span.off, err);
     case QN_ONNX_DATA_CODED:
-        return qn_onnx_decode(t, qn_onnx_build_read, b, b->source->files[b->file].n_bytes, 0, t->n_bytes, dst, err);
+        return qn_onnx_decode(t, read_model, b, b->source->files[b->file].n_bytes, 0, t->n_bytes, dst, err);
     case QN_ONNX_DATA_NONE: return QN_OK;
     case QN_ONNX_DATA_EXTERNAL:
     case QN_ONNX_DATA_STRINGS: break;

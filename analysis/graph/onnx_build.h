@@ -50,7 +50,6 @@ typedef struct qn_onnx_scope {
 } qn_onnx_scope;
 
 /* build_onnx_value.c */
-qn_code qn_onnx_build_read(void *ctx, void *dst, uint64_t n, uint64_t off, qn_err *err) QN_MUST_CHECK; /* ctx: the build */
 /* An initializer or the value of a Constant; `name` when the source does not list it. */
 qn_code qn_onnx_build_tensor(qn_onnx_build *b, qn_graph *g, const qn_onnx_tensor *t, const char *name, uint32_t *value,
                              qn_err *err) QN_MUST_CHECK;

@@ -302,6 +302,8 @@ const qn_op qn_ops_onnx[] = {
      1, 2, 1, 1, QN_AXIS_ELEMENTWISE, false, qn_onnx_same_shape, qn_onnx_fast_gelu},
     {"com.microsoft", "Gelu", "Gelu, exact.",
      1, 1, 1, 1, QN_AXIS_ELEMENTWISE, false, qn_onnx_same_shape, qn_onnx_gelu},
+    {"com.microsoft", "MatMulNBits", "Product with a matrix of 2-, 4- or 8-bit integers with a scale, and maybe a zero point, for each block of a row.",
+     3, 6, 1, 1, QN_AXIS_FREEZE, false, qn_onnx_matmul_nbits_shape, qn_onnx_matmul_nbits},
     {"com.microsoft", "QuickGelu", "x sigmoid(a x).",
      1, 1, 1, 1, QN_AXIS_ELEMENTWISE, false, qn_onnx_same_shape, qn_onnx_quick_gelu},
     {"quern", "Unpack", "Elements below a byte out of the bytes that hold them.",

@@ -150,12 +150,8 @@ static qn_code build_bpe(qn_gguf_load *l, bool ignore_merges, qn_err *err)
     return QN_BUG(err, "no BPE model");
 }
 
-static qn_code build_gpt2(qn_gguf_load *l, qn_err *err)
+qn_code qn_gguf_pre_steps(qn_tokenizer *t, const qn_gguf_pre *pre, qn_err *err)
 {
-    qn_tokenizer *t = l->t;
-    const qn_gguf_pre *pre;
-    QN_TRY(find_pre(l, &pre, err));
-    QN_TRY(build_bpe(l, pre->ignore_merges, err));
     for (unsigned i = 0; i < QN_GGUF_PATTERNS_MAX && pre->patterns[i]; i++) {
         qn_tok_node regex = node_str("Regex", pre->patterns[i]);
         qn_tok_node m[] = {node_str("type", "Split"), node_obj("pattern", &regex, 1), node_str("behavior", "Isolated"),
@@ -165,7 +161,18 @@ static qn_code build_gpt2(qn_gguf_load *l, qn_err *err)
     }
     qn_tok_node m[] = {node_str("type", "ByteLevel"), node_bool("add_prefix_space", false), node_bool("use_regex", false)};
     const qn_tok_node level = node_obj("pre_tokenizer", m, 3);
-    QN_TRY(qn_tok_build_bytelevel_pre(t, &t->pre_tokenizers, &level, err));
+    return qn_tok_build_bytelevel_pre(t, &t->pre_tokenizers, &level, err);
+}
+
+static qn_code build_gpt2(qn_gguf_load *l, qn_err *err)
+{
+    qn_tokenizer *t = l->t;
+    const qn_gguf_pre *pre;
+    QN_TRY(find_pre(l, &pre, err));
+    QN_TRY(build_bpe(l, pre->ignore_merges, err));
+    QN_TRY(qn_gguf_pre_steps(t, pre, err));
+    qn_tok_node m = node_str("type", "ByteLevel");
+    const qn_tok_node level = node_obj("decoder", &m, 1);
     QN_TRY(qn_tok_build_bytelevel_dec(t, &t->decoders, &level, err));
     l->add_bos = pre->add_bos;
     t->kind = "byte-level BPE";

@@ -2,6 +2,7 @@
 #ifndef QN_ANALYSIS_TOKENIZE_GGUF_LOAD_H
 #define QN_ANALYSIS_TOKENIZE_GGUF_LOAD_H
 
+#include "analysis/tokenize/gguf_pre.h"
 #include "analysis/tokenize/sp.h"
 #include "formats/gguf/gguf.h"
 #include <stdio.h>
@@ -24,6 +25,8 @@ typedef struct qn_gguf_kind {
 
 extern const qn_gguf_kind qn_gguf_kinds[]; /* gguf_kinds.c; ends with a NULL model */
 
+/* Adds to t->pre_tokenizers what a row of qn_gguf_pres stands for: cuts, then bytes as characters. In gguf_kinds.c. */
+qn_code qn_gguf_pre_steps(qn_tokenizer *t, const qn_gguf_pre *pre, qn_err *err) QN_MUST_CHECK;
 /* *v stays as it is when there is no such key. */
 qn_code qn_gguf_load_bool(const qn_gguf_load *l, const char *key, bool *v, qn_err *err) QN_MUST_CHECK;
 /* tokenizer.ggml.scores → l->n numbers; untouched when there are none. */

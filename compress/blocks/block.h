@@ -1,7 +1,7 @@
 /* block.h: rows of weights in ggml's block types, for the error-feedback engine.
  *
  * Blocks lie along a row, the engine goes by columns: so a *span* of up to 256 columns (whole blocks of every type) is one group of the engine.
- * At its turn the targets t of all its columns are known, with the errors of everything that was visited before fed in, and
+ * At its turn it is known, with the errors of everything that was visited before, what its columns should best become together: t, and
  * what the span adds to the layer's loss is
  *     (t − r)ᵀ M (t − r),    M_ab = Σ_j L_jj² L̃_aj L̃_bj    over the columns j of the span,
  * exactly, whatever order the codes inside are chosen in (the identity of compress/ldl.h, summed over the group). A coder is given one row's
@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "base/ggml.h"
+#include "compress/ekern_span.h"
 
 enum { QN_SPAN_MAX = 256 };
 
@@ -21,8 +22,11 @@ typedef struct qn_span_metric {
     const float *m;      /* (n, n) symmetric, positive semidefinite, rows n apart; NULL: diag(weight), nothing is fed back  */
     const float *weight; /* L_jj² of each column (what is left when all later columns make up for an error); 0: never seen. Never NULL */
     const float *diag;   /* M_jj; equal to weight where m is NULL. Never NULL                                             */
-    const uint16_t *order; /* the order in which columns are rounded one after the other: column order[0] first              */
+    const uint16_t *order; /* the order in which columns are rounded one after the other: column order[0] first. Aligned runs of 16 columns stay
+                              together, and of 32 (qn_span_order) */
     const float *feed;     /* (n, n) by that order: feed[a · n + b], a < b, is L̃ for an error in order[a] and the target of order[b]; NULL with m */
+    const qn_span_kern *kern; /* NULL: plain C, which gives the same                                                      */
+    const void *prepared;  /* what the coder's `prepare` made of all the rest; NULL where it has none, or m is NULL                             */
 } qn_span_metric;
 
 /* A type. `encode` writes n / block whole blocks and what they decode to: r is bit for bit what qn_ggml_f32 gives (the caller checks that). It must be
@@ -33,6 +37,10 @@ typedef struct qn_block_coder {
     qn_dtype dtype;       /* QN_Q4_K …                                                        */
     size_t scratch_bytes;
     void (*encode)(const qn_span_metric *m, const float *t, uint8_t *blocks, float *r, void *scratch);
+    /* NULL, or called once for each metric with an m, before any encode: what follows from the metric alone, for all rows. `to`: prepared_bytes
+     * bytes, aligned to 64, zeroed; it becomes m->prepared. */
+    size_t prepared_bytes;
+    void (*prepare)(const qn_span_metric *m, void *to);
 } qn_block_coder;
 
 /* coder_tab.c: one row for each type that can be written. NULL when there is none. */

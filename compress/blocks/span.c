@@ -3,10 +3,9 @@
 #include <math.h>
 #include <string.h>
 
-static void add_row(float *g, const float *row, float d, uint32_t n)
+static void add_row(const qn_span_metric *m, float *g, const float *row, float d, uint32_t n)
 {
-    for (uint32_t i = 0; i < n; i++)
-        g[i] += d * row[i];
+    (m->kern ? m->kern->add : qn_span_add_c)(g, row, d, n);
 }
 
 void qn_span_begin(qn_span *s)
@@ -16,7 +15,7 @@ void qn_span_begin(qn_span *s)
     for (uint32_t j = 0; j < m->n; j++) {
         const float e = s->t[j] - s->r[j];
         if (m->m)
-            add_row(s->g, m->m + (size_t)j * m->n, e, m->n);
+            add_row(m, s->g, m->m + (size_t)j * m->n, e, m->n);
         else
             s->g[j] = m->weight[j] * e;
     }
@@ -38,7 +37,7 @@ void qn_span_put(qn_span *s, uint32_t j, float v)
     if (d == 0)
         return;
     if (m->m)
-        add_row(s->g, m->m + (size_t)j * m->n, -d, m->n);
+        add_row(m, s->g, m->m + (size_t)j * m->n, -d, m->n);
     else
         s->g[j] -= m->weight[j] * d;
 }
@@ -50,17 +49,26 @@ static float best(const qn_span *s, uint32_t j)
     return diag > 0 ? s->r[j] + s->g[j] / diag : s->t[j];
 }
 
-void qn_span_round(qn_span *s, qn_span_pick pick, void *ctx)
+double qn_span_feed(qn_span *s, qn_span_pick pick, void *ctx)
 {
     const qn_span_metric *m = s->m;
+    float u[QN_SPAN_MAX]; /* by visit */
+    double loss = 0;
+    for (uint32_t v = 0; v < m->n; v++)
+        u[v] = s->t[m->order[v]];
     for (uint32_t v = 0; v < m->n; v++) {
         const uint32_t j = m->order[v];
-        float u = s->t[j];
+        const float r = s->r[j] = pick(ctx, j, u[v]);
+        loss += (double)m->weight[j] * ((double)u[v] - (double)r) * ((double)u[v] - (double)r);
         if (m->feed)
-            for (uint32_t a = 0; a < v; a++)
-                u += (s->t[m->order[a]] - s->r[m->order[a]]) * m->feed[(size_t)a * m->n + v];
-        s->r[j] = pick(ctx, j, u);
+            add_row(m, u + v + 1, m->feed + (size_t)v * m->n + v + 1, s->t[j] - r, m->n - v - 1);
     }
+    return loss;
+}
+
+void qn_span_round(qn_span *s, qn_span_pick pick, void *ctx)
+{
+    (void)qn_span_feed(s, pick, ctx);
     qn_span_begin(s);
 }
 
@@ -125,7 +133,7 @@ static void times(const qn_span_metric *m, const float *u, float *out)
         if (u[j] == 0)
             continue;
         if (m->m)
-            add_row(out, m->m + (size_t)j * m->n, u[j], m->n);
+            add_row(m, out, m->m + (size_t)j * m->n, u[j], m->n);
         else
             out[j] = m->weight[j] * u[j];
     }

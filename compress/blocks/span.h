@@ -13,6 +13,11 @@ typedef struct qn_span {
     float *g;       /* M (t − r)              */
 } qn_span;
 
+/* Makes order, feed and weight of a metric from its m and diag (n each, feed n × n; entries that qn_span_metric does not name are left alone). Runs of
+ * 32 columns that begin at a multiple of 32 stay together, in them those of 16: coders choose the scale of a run when its turn comes. Of the runs,
+ * and of the columns in them, the largest come first. False when m is not positive definite in its live columns. work: n × n. */
+bool qn_span_order(uint32_t n, const float *m, const float *diag, uint16_t *order, float *feed, float *weight, double *work);
+
 /* g from t and r. O(n²), or O(n) where nothing is fed back. */
 void qn_span_begin(qn_span *s);
 double qn_span_loss(const qn_span *s);
@@ -28,10 +33,12 @@ static inline float qn_span_change(const qn_span *s, uint32_t j, float v)
 /* Rounding one column after the other in m->order, each with the errors of those before fed in: u_j is where column j should be, given all r before;
  * `pick(ctx, j, u)` returns the level it takes. r is filled, g is right afterwards. The same as the engine's own feedback inside a group. */
 typedef float (*qn_span_pick)(void *ctx, uint32_t j, float u);
+/* The same without g, which is half of the work: returns the loss. For trying scales. */
+double qn_span_feed(qn_span *s, qn_span_pick pick, void *ctx);
 void qn_span_round(qn_span *s, qn_span_pick pick, void *ctx);
 
 /* Coordinate descent: columns in m->order again and again, each to the level nearest to where the loss is least given all others, until a sweep moves
- * nothing or `sweeps` are done. Returns how many columns were moved. */
+ * nothing or `sweeps` are done. pick() is also asked for moves that are then not made: codes that it notes are to be read from r again. Returns how many columns were moved. */
 uint32_t qn_span_descend(qn_span *s, qn_span_pick pick, void *ctx, unsigned sweeps);
 
 /* Least squares over k factors: r = Σ_b x_b u_b, u: (k, n). Solves min over x of (t − r)ᵀ M (t − r), with a ridge of 1e-6 of the mean diagonal; x_b of a u_b that is

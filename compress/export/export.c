@@ -18,7 +18,7 @@ qn_code qn_export_note(qn_export_job *j, const qn_export_row *row, qn_err *err)
 {
     if (j->n_rows == j->cap_rows) {
         const uint64_t cap = j->cap_rows ? 2 * j->cap_rows : 64;
-        qn_export_row *rows = qn_arena_get(j->arena, cap * sizeof *rows, 0, err);
+        qn_export_row *rows = qn_arena_get(j->arena, cap * sizeof *rows, 8, err);
         if (!rows)
             return QN_E_MEMORY;
         if (j->n_rows)
@@ -40,6 +40,9 @@ void qn_export_say(qn_export_job *j, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    for (unsigned i = 0; i < j->n_notes; i++)
+        if (strcmp(j->notes[i], text) == 0)
+            return; /* planning said it already */
     const char *kept = qn_arena_str(j->arena, text, strlen(text), &ignored);
     if (kept)
         j->notes[j->n_notes++] = kept;

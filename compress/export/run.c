@@ -90,10 +90,10 @@ static qn_code plan_one(qn_export_run *x, uint32_t i, qn_err *err)
 
 static qn_code allocate(qn_export_run *x, uint32_t n, qn_err *err)
 {
-    x->jobs = qn_arena_get(&x->arena, (n + 1) * sizeof *x->jobs, 0, err);
-    x->targets = qn_arena_get(&x->arena, (n + 1) * sizeof *x->targets, 0, err);
-    x->solve_of = qn_arena_get(&x->arena, (n + 1) * sizeof *x->solve_of, 0, err);
-    x->solves = qn_arena_get(&x->arena, (n + 1) * sizeof *x->solves, 0, err);
+    x->jobs = qn_arena_get(&x->arena, (n + 1) * sizeof *x->jobs, 8, err);
+    x->targets = qn_arena_get(&x->arena, (n + 1) * sizeof *x->targets, 8, err);
+    x->solve_of = qn_arena_get(&x->arena, (n + 1) * sizeof *x->solve_of, 8, err);
+    x->solves = qn_arena_get(&x->arena, (n + 1) * sizeof *x->solves, 8, err);
     if (!x->jobs || !x->targets || !x->solve_of || !x->solves)
         return QN_E_MEMORY;
     memset(x->solve_of, 0, (n + 1) * sizeof *x->solve_of);

@@ -4,17 +4,12 @@
  * The folder grows in a temporary one beside it, is opened again there, and then takes its name. */
 #include "base/err.h"
 #include "base/num.h"
+#include "compress/outdir.h"
 #include "compress/prune/emit_config.h"
-#include "compress/tmptree.h"
-#include "formats/hf/build.h"
-#include "formats/outfile.h"
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { COPY_BYTES = 1 << 20 };
 
 /* A file of the source. */
 enum role { COPY, CONFIG, RECORD, INDEX, WEIGHTS, LEFT_OUT };
@@ -51,16 +46,6 @@ static const char *base_of(const char *path)
 
 /* ---- which file is what ---- */
 
-/* Weights of the dense model in a form that nothing of ours reads here. */
-static bool is_other_weights(const char *path)
-{
-    static const char *const tails[] = {".gguf", ".onnx", ".onnx_data", ".pth", ".pt", ".ckpt", ".h5", ".msgpack", ".ot", ".tflite"};
-    for (size_t i = 0; i < sizeof tails / sizeof tails[0]; i++)
-        if (ends(path, tails[i]))
-            return true;
-    return qn_hf_is_torch_name(path);
-}
-
 static void sort_files(struct folder *x)
 {
     for (uint64_t f = 0; f < x->s->n_files; f++) {
@@ -68,7 +53,7 @@ static void sort_files(struct folder *x)
         struct file *to = &x->files[f];
         to->dir_bytes = (size_t)(base_of(path) - path);
         to->role = !strcmp(path, "config.json") ? CONFIG : !strcmp(path, "pruning.json") ? RECORD : ends(path, ".index.json") ? INDEX
-                   : is_other_weights(path)     ? LEFT_OUT
+                   : qn_outdir_is_weights(path) ? LEFT_OUT
                                                 : COPY;
     }
     for (uint64_t t = 0; t < x->s->n_tensors; t++)
@@ -179,63 +164,6 @@ static qn_code name_files(struct folder *x, qn_err *err)
 
 /* ---- writing ---- */
 
-static qn_code make_parents(const struct folder *x, char *path, qn_err *err)
-{
-    for (char *p = path + strlen(x->root) + 1; (p = strchr(p, '/')); p++) {
-        *p = '\0';
-        const int r = x->env->fs->mkdir(x->env->fs->ctx, path);
-        if (r < 0 && r != -EEXIST)
-            return qn_err_in_path(err, QN_FAIL_SYS(err, -r, "folder cannot be created"), path);
-        *p = '/';
-    }
-    return QN_OK;
-}
-
-static qn_code write_text(const struct folder *x, const char *path, const char *text, uint64_t n, qn_err *err)
-{
-    qn_outfile o;
-    qn_code rc = qn_outfile_open(&o, x->env, path, false, err);
-    if (rc == QN_OK)
-        rc = qn_outfile_add(&o, text, n, err);
-    if (rc == QN_OK)
-        rc = qn_outfile_seal(&o, err);
-    if (rc == QN_OK)
-        rc = qn_outfile_publish(&o, err);
-    qn_outfile_close(&o);
-    return rc;
-}
-
-static qn_code copy_objects(const struct folder *x, uint64_t f, qn_outfile *o, uint8_t *buf, qn_err *err)
-{
-    const qn_source_file *file = &x->s->files[f];
-    for (uint64_t i = file->first_object; i < file->first_object + file->n_objects; i++)
-        for (uint64_t at = 0; at < x->s->objects[i].n_bytes; at += COPY_BYTES) {
-            const uint64_t n = qn_min_u64(COPY_BYTES, x->s->objects[i].n_bytes - at);
-            QN_TRY(qn_source_read(x->s, i, at, n, buf, err));
-            QN_TRY(qn_outfile_add(o, buf, n, err));
-            QN_TRY(qn_env_check(x->env, err));
-        }
-    return QN_OK;
-}
-
-static qn_code copy_file(const struct folder *x, uint64_t f, const char *path, qn_err *err)
-{
-    qn_outfile o;
-    uint8_t *buf = qn_mem_get(x->env->alloc, COPY_BYTES, err);
-    if (!buf)
-        return QN_E_MEMORY;
-    qn_code rc = qn_outfile_open(&o, x->env, path, false, err);
-    if (rc == QN_OK)
-        rc = copy_objects(x, f, &o, buf, err);
-    if (rc == QN_OK)
-        rc = qn_outfile_seal(&o, err);
-    if (rc == QN_OK)
-        rc = qn_outfile_publish(&o, err);
-    qn_outfile_close(&o);
-    qn_mem_put(x->env->alloc, buf);
-    return rc;
-}
-
 static qn_code write_weights(struct folder *x, uint64_t f, const char *path, qn_err *err)
 {
     const qn_safetensors_options opt = {.metadata = x->metadata};
@@ -268,7 +196,7 @@ static qn_code write_index(const struct folder *x, uint64_t f, const char *path,
     }
     qn_code rc = qn_safetensors_index_text(&j, e, n, total, err);
     if (rc == QN_OK)
-        rc = write_text(x, path, j.p, j.n, err);
+        rc = qn_outdir_text(x->env, path, j.p, j.n, err);
     qn_mem_put(x->env->alloc, j.p);
     qn_mem_put(x->env->alloc, e);
     return rc;
@@ -279,7 +207,7 @@ static qn_code write_config(struct folder *x, const char *path, qn_err *err)
     qn_text t = {.alloc = x->env->alloc};
     qn_code rc = qn_emit_config(&x->plan, &t, err);
     if (rc == QN_OK)
-        rc = write_text(x, path, t.p, t.n, err);
+        rc = qn_outdir_text(x->env, path, t.p, t.n, err);
     qn_mem_put(x->env->alloc, t.p);
     return rc;
 }
@@ -287,7 +215,7 @@ static qn_code write_config(struct folder *x, const char *path, qn_err *err)
 static qn_code write_one(struct folder *x, uint64_t f, qn_err *err)
 {
     char *path = qn_path_join(x->env->alloc, x->root, x->files[f].name, err);
-    qn_code rc = path ? make_parents(x, path, err) : QN_E_MEMORY;
+    qn_code rc = path ? qn_outdir_parents(x->env, x->root, path, err) : QN_E_MEMORY;
     if (rc == QN_OK)
         switch (x->files[f].role) {
         case CONFIG:
@@ -300,7 +228,7 @@ static qn_code write_one(struct folder *x, uint64_t f, qn_err *err)
             rc = write_weights(x, f, path, err);
             break;
         default:
-            rc = copy_file(x, f, path, err);
+            rc = qn_outdir_copy(x->env, x->s, f, path, err);
         }
     qn_mem_put(x->env->alloc, path);
     return rc;
@@ -317,52 +245,12 @@ static qn_code write_all(struct folder *x, qn_err *err)
     if (!x->record)
         return QN_OK;
     char *path = qn_path_join(x->env->alloc, x->root, "pruning.json", err);
-    const qn_code rc = path ? write_text(x, path, x->record, strlen(x->record), err) : QN_E_MEMORY;
+    const qn_code rc = path ? qn_outdir_text(x->env, path, x->record, strlen(x->record), err) : QN_E_MEMORY;
     qn_mem_put(x->env->alloc, path);
     return rc;
 }
 
-/* ---- taking the name ---- */
-
-/* QN_E_USAGE when something is there that is not ours to replace. */
-static qn_code check_target(const qn_env *env, const qn_source *s, const char *path, bool overwrite, bool *there, qn_err *err)
-{
-    qn_stat st, from;
-    bool found, is_model;
-    QN_TRY(qn_fs_find(env->fs, path, &st, there, err));
-    if (!*there)
-        return QN_OK;
-    if (!overwrite)
-        return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "exists: give --force to replace it"), path);
-    char *config = qn_path_join(env->alloc, path, "config.json", err);
-    qn_code rc = config ? qn_fs_find(env->fs, config, &from, &is_model, err) : QN_E_MEMORY;
-    qn_mem_put(env->alloc, config);
-    QN_TRY(rc);
-    if (!st.is_dir || !is_model)
-        return qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "is there and no model folder: it is not replaced"), path);
-    rc = qn_fs_find(env->fs, s->path, &from, &found, err);
-    if (rc == QN_OK && found && from.dev == st.dev && from.ino == st.ino)
-        rc = qn_err_in_path(err, QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "is the model that is being pruned: give another name"), path);
-    return rc;
-}
-
-/* An old folder of the name goes into the temporary one, and with it. */
-static qn_code publish(const qn_tmptree *t, const char *path, bool there, qn_err *err)
-{
-    const qn_env *env = t->env;
-    char *old = there ? qn_path_join(env->alloc, t->path, "old", err) : NULL;
-    if (there && !old)
-        return QN_E_MEMORY;
-    qn_code rc = there ? qn_fs_rename(env->fs, path, old, err) : QN_OK;
-    if (rc == QN_OK)
-        rc = qn_fs_publish(env->fs, env->alloc, t->data, path, err);
-    if (there && rc == QN_OK)
-        rc = qn_fs_rename(env->fs, old, t->data, err);
-    else if (there && qn_fs_exists(env->fs, old))
-        QN_IGNORE(qn_fs_rename(env->fs, old, path, NULL));
-    qn_mem_put(env->alloc, old);
-    return rc;
-}
+/* ---- all together ---- */
 
 static qn_code prepare(struct folder *x, const qn_graph *g, const qn_cut *c, const qn_depth *d, const qn_emit_options *o, qn_err *err)
 {
@@ -386,7 +274,7 @@ qn_code qn_emit_hf(const qn_env *env, const qn_graph *g, const qn_cut *c, const 
     x.content = (qn_emit_content){.plan = &x.plan, .overlay = w, .tensor = UINT64_MAX};
     qn_code rc = prepare(&x, g, c, d, o, err);
     if (rc == QN_OK)
-        rc = check_target(env, g->source, path, o->overwrite, &there, err);
+        rc = qn_outdir_check(env, g->source, path, o->overwrite, &there, err);
     if (rc == QN_OK)
         rc = qn_tmptree_open(&tmp, env, path, ".quern-emit", err);
     x.root = tmp.data;
@@ -395,7 +283,7 @@ qn_code qn_emit_hf(const qn_env *env, const qn_graph *g, const qn_cut *c, const 
     if (rc == QN_OK)
         rc = qn_emit_verify(&x.plan, x.root, err);
     if (rc == QN_OK)
-        rc = publish(&tmp, path, there, err);
+        rc = qn_outdir_publish(&tmp, path, there, err);
     qn_tmptree_close(&tmp);
     qn_emit_content_release(&x.content);
     qn_mem_put(g->source->env->alloc, x.metadata);

@@ -69,10 +69,14 @@ static qn_code see_graph(qn_onnx_edit *e, const qn_onnx_graph *g, bool inner, qn
 
 qn_code qn_onnx_edit_init(qn_onnx_edit *e, const qn_env *env, qn_source *s, qn_err *err)
 {
-    *e = (qn_onnx_edit){.env = env, .source = s, .model = qn_onnx_source_model(s)};
+    bool held = qn_onnx_source_model(s) != NULL;
+    *e = (qn_onnx_edit){.env = env, .source = s};
     qn_arena_init(&e->arena, env->alloc);
-    if (!e->model)
-        return qn_err_in_path(err, QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "is no ONNX model as a file of its own"), s->path);
+    for (uint64_t i = 0; i < s->n_files && !held; i++)
+        held = qn_text_ends(s->files[i].path, ".onnx");
+    if (!held)
+        return qn_err_in_path(err, QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "is no ONNX model, and holds none"), s->path);
+    QN_TRY(qn_err_in_path(err, qn_onnx_model_of(s, &e->arena, &e->model, &e->file, err), s->path));
     e->nodes = qn_mem_zeros(env->alloc, e->model->graph->n_nodes + 1ull, sizeof *e->nodes, err);
     if (!e->nodes)
         return QN_E_MEMORY;
@@ -96,6 +100,7 @@ void qn_onnx_edit_release(qn_onnx_edit *e)
     qn_mem_put(a, e->nodes);
     qn_mem_put(a, e->tensors);
     qn_mem_put(a, e->added);
+    qn_mem_put(a, e->added_nodes);
     qn_mem_put(a, e->dropped);
     qn_mem_put(a, e->seen);
     qn_mem_put(a, e->pinned);
@@ -119,6 +124,9 @@ qn_code qn_onnx_edit_new_name(qn_onnx_edit *e, const char *base, const char **na
         bool taken = has_name(e->seen, e->n_seen, p);
         for (uint64_t i = 0; i < e->n_added && !taken; i++)
             taken = !strcmp(e->added[i].name, p);
+        for (uint64_t i = 0; i < e->n_added_nodes && !taken; i++)
+            for (uint32_t j = 0; j < e->added_nodes[i].n_outputs && !taken; j++)
+                taken = !strcmp(e->added_nodes[i].outputs[j], p);
         if (!taken)
             break;
         snprintf(p, n, "%s.%" PRIu64, base, k);
@@ -269,6 +277,62 @@ qn_code qn_onnx_edit_drop_attr(qn_onnx_edit *e, uint32_t node, const char *name,
     return QN_OK;
 }
 
+static qn_code own_names(qn_onnx_edit *e, const char *const *names, uint32_t n, const char *const **own, qn_err *err)
+{
+    const char **p = qn_arena_get(&e->arena, (n + 1ull) * sizeof *p, 8, err);
+    if (!p)
+        return QN_E_MEMORY;
+    for (uint32_t i = 0; i < n; i++)
+        QN_TRY(own_name(e, names[i], &p[i], err));
+    *own = p;
+    return QN_OK;
+}
+
+qn_code qn_onnx_edit_add_node(qn_onnx_edit *e, uint32_t behind, const qn_onnx_add_node *node, qn_err *err)
+{
+    qn_onnx_add_node *p = qn_mem_grow(e->env->alloc, e->added_nodes, e->n_added_nodes, &e->cap_added_nodes, e->n_added_nodes + 1, sizeof *p, err);
+    if (!p)
+        return QN_E_MEMORY;
+    e->added_nodes = p;
+    p += e->n_added_nodes;
+    *p = *node;
+    p->behind = behind == QN_NO_NODE ? NULL : &e->model->graph->nodes[behind];
+    qn_onnx_new_attr *attrs = qn_arena_get(&e->arena, (node->n_attrs + 1ull) * sizeof *attrs, 8, err);
+    if (!attrs)
+        return QN_E_MEMORY;
+    for (uint32_t i = 0; i < node->n_attrs; i++) {
+        const uint64_t n = node->attrs[i].n == QN_ONNX_ONE_INT ? 1 : node->attrs[i].n == QN_ONNX_ONE_FLOAT ? 0 : node->attrs[i].n;
+        int64_t *ints = qn_arena_get(&e->arena, (n + 1) * sizeof *ints, 8, err);
+        if (!ints)
+            return QN_E_MEMORY;
+        if (n)
+            memcpy(ints, node->attrs[i].ints, n * sizeof *ints);
+        attrs[i] = node->attrs[i];
+        attrs[i].ints = ints;
+        QN_TRY(own_name(e, node->attrs[i].name, &attrs[i].name, err));
+    }
+    p->attrs = attrs;
+    QN_TRY(own_name(e, node->name, &p->name, err));
+    QN_TRY(own_name(e, node->op_type, &p->op_type, err));
+    QN_TRY(own_name(e, node->domain, &p->domain, err));
+    QN_TRY(own_names(e, node->inputs, node->n_inputs, &p->inputs, err));
+    QN_TRY(own_names(e, node->outputs, node->n_outputs, &p->outputs, err));
+    e->n_added_nodes++;
+    return QN_OK;
+}
+
+qn_code qn_onnx_edit_opset(qn_onnx_edit *e, const char *domain, int64_t version, qn_err *err)
+{
+    uint32_t i = 0;
+    while (i < e->n_opsets && strcmp(e->opsets[i].key, domain))
+        i++;
+    if (i == sizeof e->opsets / sizeof e->opsets[0])
+        return QN_BUG(err, "more domains than are kept");
+    e->n_opsets += i == e->n_opsets;
+    e->opsets[i].version = version;
+    return own_name(e, domain, &e->opsets[i].key, err);
+}
+
 uint32_t qn_onnx_edit_count(const qn_onnx_edit *e, uint32_t node)
 {
     return e->nodes[node].in ? e->nodes[node].n_in : e->model->graph->nodes[node].n_inputs;
@@ -346,6 +410,11 @@ qn_code qn_onnx_edit_add(qn_onnx_edit *e, const char *name, uint8_t data_type, c
     return QN_OK;
 }
 
+qn_code qn_onnx_edit_drop(qn_onnx_edit *e, const char *initializer, qn_err *err)
+{
+    return add_name(e, &e->dropped, &e->n_dropped, &e->cap_dropped, initializer, err);
+}
+
 /* ---- what nobody reads any more ---- */
 
 qn_code qn_onnx_edit_sweep(qn_onnx_edit *e, qn_err *err)
@@ -361,6 +430,9 @@ qn_code qn_onnx_edit_sweep(qn_onnx_edit *e, qn_err *err)
         for (uint32_t k = 0; !d->removed && k < qn_onnx_edit_count(e, i) && rc == QN_OK; k++)
             rc = add_name(e, &after, &n_after, &cap_after, qn_onnx_edit_name(e, i, k), err);
     }
+    for (uint64_t i = 0; i < e->n_added_nodes && rc == QN_OK; i++)
+        for (uint32_t k = 0; k < e->added_nodes[i].n_inputs && rc == QN_OK; k++)
+            rc = add_name(e, &after, &n_after, &cap_after, e->added_nodes[i].inputs[k], err);
     if (n_before)
         qsort(before, (size_t)n_before, sizeof *before, name_order);
     if (n_after)
@@ -384,7 +456,7 @@ qn_code qn_onnx_edit_sweep(qn_onnx_edit *e, qn_err *err)
 
 bool qn_onnx_edit_changes(const qn_onnx_edit *e)
 {
-    bool any = e->n_tensors || e->n_added || e->n_dropped;
+    bool any = e->n_tensors || e->n_added || e->n_added_nodes || e->n_dropped || e->n_opsets;
     for (uint32_t i = 0; i < e->model->graph->n_nodes && !any; i++)
         any = e->nodes[i].changed;
     return any;
@@ -428,7 +500,7 @@ qn_code qn_onnx_edit_write(qn_onnx_edit *e, const char *path, bool overwrite, bo
                            qn_err *err)
 {
     const qn_onnx_graph *g = e->model->graph;
-    const qn_onnx_rewrite_options o = {.overwrite = overwrite};
+    const qn_onnx_rewrite_options o = {.overwrite = overwrite, .external_bytes = e->external_bytes};
     qn_onnx_new_node *nodes = qn_arena_get(&e->arena, (g->n_nodes + 1ull) * sizeof *nodes, 8, err);
     uint32_t n = 0;
     uint64_t n_tensors = 0;
@@ -445,8 +517,10 @@ qn_code qn_onnx_edit_write(qn_onnx_edit *e, const char *path, bool overwrite, bo
         if (!is_dropped(e, e->tensors[i].tensor))
             e->tensors[n_tensors++] = e->tensors[i];
     e->n_tensors = n_tensors;
-    const qn_onnx_edits edits = {.tensors = e->tensors, .added = e->added, .nodes = nodes, .drop_initializers = e->dropped, .props = props,
-                                 .n_tensors = (uint32_t)e->n_tensors, .n_added = (uint32_t)e->n_added, .n_nodes = n,
+    const qn_onnx_edits edits = {.model = e->model, .file = e->file, .tensors = e->tensors, .added = e->added, .nodes = nodes,
+                                 .added_nodes = e->added_nodes, .drop_initializers = e->dropped, .props = props, .opsets = e->opsets,
+                                 .ir_version = e->ir_version, .n_tensors = (uint32_t)e->n_tensors, .n_added = (uint32_t)e->n_added, .n_nodes = n,
+                                 .n_added_nodes = (uint32_t)e->n_added_nodes, .n_opsets = e->n_opsets,
                                  .n_drop_initializers = (uint32_t)e->n_dropped, .n_props = n_props, .drop_value_info = drop_value_info,
                                  .read = read_content, .read_ctx = e};
     return qn_onnx_rewrite(e->env, e->source, &edits, path, &o, err);

@@ -1,5 +1,5 @@
-/* onnx_edit.h: changes to an ONNX model as they are found, one after another, and what qn_onnx_rewrite wants of them at the end. What prepare.c and
- * emit_onnx.c share. Names and shapes are copied; contents are taken over, or made when they are written. */
+/* onnx_edit.h: changes to an ONNX model as they are found, one after another, and what qn_onnx_rewrite wants of them at the end. What prepare.c,
+ * emit_onnx.c and the exports to ONNX share. Names and shapes are copied; contents are taken over, or made when they are written. */
 #ifndef QN_COMPRESS_PRUNE_ONNX_EDIT_H
 #define QN_COMPRESS_PRUNE_ONNX_EDIT_H
 
@@ -28,22 +28,28 @@ typedef struct qn_onnx_edit {
     const qn_env *env;
     qn_source *source;
     const qn_onnx_model *model;
+    uint32_t file;                    /* of the source: the model     */
     qn_arena arena;
     qn_onnx_node_edit *nodes;         /* per node of the main graph   */
     qn_onnx_new_tensor *tensors;
     qn_onnx_add_tensor *added;
+    qn_onnx_add_node *added_nodes;
+    qn_onnx_pair opsets[2];           /* versions that change         */
+    int64_t ir_version;               /* 0: stays                     */
+    uint64_t external_bytes;          /* of qn_onnx_rewrite_options   */
     const char **dropped;             /* initializers                 */
     qn_onnx_edit_content *contents;
     const char **seen, **pinned;      /* all names of the model; those that nobody may change. Sorted */
-    uint64_t n_tensors, n_added, n_dropped, n_contents, n_seen, n_pinned;
-    uint64_t cap_tensors, cap_added, cap_dropped, cap_contents, cap_seen, cap_pinned;
+    uint64_t n_tensors, n_added, n_added_nodes, n_dropped, n_contents, n_seen, n_pinned;
+    uint64_t cap_tensors, cap_added, cap_added_nodes, cap_dropped, cap_contents, cap_seen, cap_pinned;
+    uint32_t n_opsets;
     qn_onnx_make_fn make;             /* the caller's, before writing */
     void *make_ctx;
     void *made;                       /* content that is being written */
     uint64_t made_content, made_bytes;
 } qn_onnx_edit;
 
-/* QN_E_UNSUPPORTED when it is no ONNX file. Release in any case. */
+/* Of an ONNX file, or of a .quern that holds one; QN_E_UNSUPPORTED of others. Release in any case. */
 qn_code qn_onnx_edit_init(qn_onnx_edit *e, const qn_env *env, qn_source *s, qn_err *err) QN_MUST_CHECK;
 void qn_onnx_edit_release(qn_onnx_edit *e);
 
@@ -62,10 +68,13 @@ qn_code qn_onnx_edit_type(qn_onnx_edit *e, uint32_t node, const char *op_type, q
 qn_code qn_onnx_edit_attr(qn_onnx_edit *e, uint32_t node, const char *name, const int64_t *ints, uint32_t n, qn_err *err) QN_MUST_CHECK;
 qn_code qn_onnx_edit_attr_float(qn_onnx_edit *e, uint32_t node, const char *name, float f, qn_err *err) QN_MUST_CHECK;
 qn_code qn_onnx_edit_drop_attr(qn_onnx_edit *e, uint32_t node, const char *name, qn_err *err) QN_MUST_CHECK;
+/* A node more, directly behind this one (QN_NO_NODE: in front of all). Strings and lists are copied. */
+qn_code qn_onnx_edit_add_node(qn_onnx_edit *e, uint32_t behind, const qn_onnx_add_node *node, qn_err *err) QN_MUST_CHECK;
+/* The version that the model imports a domain with. */
+qn_code qn_onnx_edit_opset(qn_onnx_edit *e, const char *domain, int64_t version, qn_err *err) QN_MUST_CHECK;
 /* As it will be. */
 uint32_t qn_onnx_edit_count(const qn_onnx_edit *e, uint32_t node);
 const char *qn_onnx_edit_name(const qn_onnx_edit *e, uint32_t node, uint32_t k);
-
 
 /* --- tensors --- */
 
@@ -76,6 +85,8 @@ qn_code qn_onnx_edit_tensor(qn_onnx_edit *e, const qn_onnx_tensor *t, const int6
                             qn_err *err) QN_MUST_CHECK;
 qn_code qn_onnx_edit_add(qn_onnx_edit *e, const char *name, uint8_t data_type, const int64_t *dims, unsigned rank, void *data, uint64_t id,
                          qn_err *err) QN_MUST_CHECK;
+/* An initializer goes, whoever reads it: something else gives its name then. */
+qn_code qn_onnx_edit_drop(qn_onnx_edit *e, const char *initializer, qn_err *err) QN_MUST_CHECK;
 /* A name that is nowhere in the model: `base`, or with a number. */
 qn_code qn_onnx_edit_new_name(qn_onnx_edit *e, const char *base, const char **name, qn_err *err) QN_MUST_CHECK;
 /* Is the name read in a graph in an attribute, by a call of a function, or an output of the model? Then it must go on meaning what it means. */

@@ -4,7 +4,8 @@
 #include "formats/gguf/names.h"
 
 const char *const qn_gguf_archs[] = {"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "gpt2", "mixtral",
-                                     "qwen2moe", "qwen2_moe", "qwen3moe", "qwen3_moe", "phi2", "phi", "gemma3_text", NULL};
+                                     "qwen2moe", "qwen2_moe", "qwen3moe", "qwen3_moe", "phi2", "phi", "gemma3_text",
+                                     "gptneox", "gpt_neox", "mamba", "mamba2", NULL};
 
 enum {
     LLAMA = 1 << 0 | 1 << 1, /* mistral is built the same */
@@ -19,6 +20,10 @@ enum {
     QWEN2MOE = 1 << 10 | 1 << 11,
     QWEN3MOE = 1 << 12 | 1 << 13,
     PHI2 = 1 << 14 | 1 << 15,
+    NEOX = 1 << 17 | 1 << 18,
+    MAMBA = 1 << 19,
+    MAMBA2 = 1 << 20,
+    MAMBAS = MAMBA | MAMBA2,
     GEMMAS = GEMMA | GEMMA2 | GEMMA3,
     MOES = MIXTRAL | QWEN2MOE | QWEN3MOE,
     GATED = LLAMA | QWEN2 | QWEN3 | GEMMAS | QWEN2MOE | QWEN3MOE, /* gate, up, down; the mixtures' dense layers too */
@@ -72,6 +77,26 @@ const qn_gguf_name_row qn_gguf_name_tab[] = {
     {PHI2, "model.layers.#.mlp.fc1", "blk.#.ffn_up"},
     {PHI2, "model.layers.#.mlp.fc2", "blk.#.ffn_down"},
     {PHI2, "model.final_layernorm", "output_norm"},
+    {NEOX, "gpt_neox.embed_in", "token_embd"},
+    {NEOX, "embed_out", "output"},
+    {NEOX, "gpt_neox.layers.#.input_layernorm", "blk.#.attn_norm"},
+    {NEOX, "gpt_neox.layers.#.attention.query_key_value", "blk.#.attn_qkv"},
+    {NEOX, "gpt_neox.layers.#.attention.dense", "blk.#.attn_output"},
+    {NEOX, "gpt_neox.layers.#.post_attention_layernorm", "blk.#.ffn_norm"},
+    {NEOX, "gpt_neox.layers.#.mlp.dense_h_to_4h", "blk.#.ffn_up"},
+    {NEOX, "gpt_neox.layers.#.mlp.dense_4h_to_h", "blk.#.ffn_down"},
+    {NEOX, "gpt_neox.final_layer_norm", "output_norm"},
+    {MAMBAS, "backbone.embeddings", "token_embd"},
+    {MAMBAS, "backbone.embedding", "token_embd"},
+    {MAMBAS, "lm_head", "output"},
+    {MAMBAS, "backbone.layers.#.norm", "blk.#.attn_norm"},
+    {MAMBAS, "backbone.layers.#.mixer.in_proj", "blk.#.ssm_in"},
+    {MAMBAS, "backbone.layers.#.mixer.conv1d", "blk.#.ssm_conv1d"},
+    {MAMBA, "backbone.layers.#.mixer.x_proj", "blk.#.ssm_x"},
+    {MAMBA, "backbone.layers.#.mixer.dt_proj", "blk.#.ssm_dt"},
+    {MAMBA2, "backbone.layers.#.mixer.norm", "blk.#.ssm_norm"},
+    {MAMBAS, "backbone.layers.#.mixer.out_proj", "blk.#.ssm_out"},
+    {MAMBAS, "backbone.norm_f", "output_norm"},
 };
 
 const unsigned qn_gguf_name_rows = sizeof qn_gguf_name_tab / sizeof qn_gguf_name_tab[0];

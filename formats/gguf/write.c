@@ -129,6 +129,20 @@ qn_code qn_gguf_writer_open(qn_gguf_writer *w, const qn_env *env, const char *pa
                ? QN_OK : qn_gguf_put_u32(w, "general.alignment", (uint32_t)w->alignment, err);
 }
 
+void qn_gguf_writer_count(qn_gguf_writer *w, const qn_env *env)
+{
+    *w = (qn_gguf_writer){.out = QN_OUTFILE_CLOSED, .alignment = ALIGNMENT_DEFAULT};
+    qn_arena_init(&w->arena, env->alloc);
+    w->out.env = env;
+}
+
+uint64_t qn_gguf_writer_bytes(const qn_gguf_writer *w)
+{
+    bool ovf = false;
+    const uint64_t head = qn_align_up(24 + w->keys.n + w->infos.n, w->alignment, &ovf);
+    return qn_add(head, w->next_off, &ovf);
+}
+
 qn_code qn_gguf_put_number(qn_gguf_writer *w, const char *key, qn_gguf_type type, uint64_t bits, qn_err *err)
 {
     if (width(type) == 0 || (type == QN_GGUF_BOOL && bits > 1))

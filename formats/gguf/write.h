@@ -40,6 +40,11 @@ typedef struct qn_gguf_writer {
 qn_code qn_gguf_writer_open(qn_gguf_writer *w, const qn_env *env, const char *path, uint64_t alignment, bool overwrite,
                             qn_err *err) QN_MUST_CHECK;
 
+/* A writer without a file, for keys and tensors only: how large would it be? */
+void qn_gguf_writer_count(qn_gguf_writer *w, const qn_env *env);
+/* Bytes of the whole file with the keys and tensors that it has now. */
+uint64_t qn_gguf_writer_bytes(const qn_gguf_writer *w);
+
 /* Keys, in any order. QN_E_USAGE: the key is there already, empty or longer than 65535 bytes, or not UTF-8. */
 qn_code qn_gguf_put_u32(qn_gguf_writer *w, const char *key, uint32_t v, qn_err *err) QN_MUST_CHECK;
 qn_code qn_gguf_put_u64(qn_gguf_writer *w, const char *key, uint64_t v, qn_err *err) QN_MUST_CHECK;

@@ -2,6 +2,7 @@
 #include "formats/hf/build.h"
 #include "base/err.h"
 #include "base/num.h"
+#include "formats/dfloat11/dfloat11.h"
 #include "formats/hf/hf.h"
 #include "formats/safetensors/safetensors.h"
 #include "formats/tfjs/tfjs.h"
@@ -331,7 +332,8 @@ static qn_code build(struct build *b, char **rel, uint64_t n, const char *model_
     if (s->n_tensors == 0)
         return qn_err_in_path(err, QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "no tensors found: a folder with .safetensors files, "
                                            "pytorch_model.bin, or model.json and its shards is expected"), s->path);
-    return check_indexes(b, err);
+    QN_TRY(check_indexes(b, err));
+    return qn_df11_list(s, err);
 }
 
 qn_code qn_hf_build(qn_source *s, char **rel, uint64_t n, const char *model_json, qn_err *err)

@@ -59,15 +59,21 @@ struct job {
     qn_source *src;
     uint64_t tensor, off, n_bytes; /* the bytes of the tensor that are wanted */
     uint64_t piece_bytes;          /* read, converted and written at a time */
-    bool widen;
+    bool widen, halve;
     qn_npy_written w;
     qn_file file;
+    uint64_t at; /* in the file */
     uint8_t *raw, *wide; /* `wide`: a piece as doubles, then narrowed to f32 in place */
 };
 
 static bool is_narrow_float(qn_dtype t)
 {
     return qn_dtype_bits(t) < 32 && (tab[t].as_bits || t == QN_F16);
+}
+
+static bool is_float(qn_dtype t)
+{
+    return t == QN_F32 || t == QN_F64 || is_narrow_float(t);
 }
 
 /* Packed elements are written as their bytes: in the innermost dimension when it fills whole bytes, else flat. */
@@ -109,13 +115,14 @@ static qn_code plan(struct job *j, const qn_source_tensor *o, const qn_npy_optio
         if (o->rank)
             j->w.dims[0] = opt->n_rows;
     }
-    j->widen = opt->widen && is_narrow_float(t);
+    j->halve = opt->halve && is_float(t) && t != QN_F16;
+    j->widen = j->halve || (opt->widen && is_narrow_float(t));
     if (j->widen && (t == QN_F6_E2M3 || t == QN_F6_E3M2))
         return QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "%s cannot be widened: its bit order is not specified",
                        qn_dtype_name(t));
-    const char *descr = j->widen ? "<f4" : tab[t].descr;
+    const char *descr = j->halve ? "<f2" : j->widen ? "<f4" : tab[t].descr;
     memcpy(j->w.descr, descr, sizeof j->w.descr);
-    j->w.numpy_name = j->widen ? "float32" : tab[t].name;
+    j->w.numpy_name = j->halve ? "float16" : j->widen ? "float32" : tab[t].name;
     j->w.as_bits = tab[t].as_bits && !j->widen;
     if (per > 1 && !j->widen)
         shape_of_bytes(&j->w, j->n_bytes);
@@ -139,41 +146,94 @@ static size_t make_header(const qn_npy_written *w, uint8_t head[HEADER_MAX])
     return total;
 }
 
-/* n elements in j->raw → f32 at the start of j->wide. A bf16 goes by its bits, so that signalling NaNs survive. */
+/* n elements in j->raw → f32 or f16 at the start of j->wide. A bf16 that is widened goes by its bits, so that signalling NaNs survive. */
 static qn_code widen_piece(struct job *j, uint64_t n, qn_err *err)
 {
     const double *d = (const double *)(const void *)j->wide;
-    if (j->w.dtype == QN_BF16) {
+    if (j->w.dtype == QN_BF16 && !j->halve) {
         for (uint64_t i = 0; i < n; i++)
             qn_store32(j->wide + 4 * i, (uint32_t)qn_load16(j->raw + 2 * i) << 16);
         return QN_OK;
     }
     QN_TRY(qn_widen(j->w.dtype, j->raw, n, (double *)(void *)j->wide, err));
-    for (uint64_t i = 0; i < n; i++)
-        qn_store32(j->wide + 4 * i, qn_f32_bits((float)d[i])); /* element i lies behind what is stored */
+    for (uint64_t i = 0; i < n; i++) /* element i lies behind what is stored */
+        if (j->halve)
+            qn_store16(j->wide + 2 * i, qn_f32_to_f16((float)d[i]));
+        else
+            qn_store32(j->wide + 4 * i, qn_f32_bits((float)d[i]));
     return QN_OK;
 }
 
-static qn_code write_all(struct job *j, qn_err *err)
+static qn_code emit(struct job *j, qn_npy_put_fn put, void *ctx, qn_err *err)
 {
     uint8_t head[HEADER_MAX];
-    uint64_t at = make_header(&j->w, head);
-    QN_TRY(qn_file_write(&j->file, head, at, 0, err));
+    QN_TRY(put(ctx, head, make_header(&j->w, head), err));
     for (uint64_t done = 0; done < j->n_bytes;) {
         QN_TRY(qn_env_check(j->src->env, err));
         const uint64_t off = j->off + done;
         const uint64_t n = qn_min_u64(j->piece_bytes - off % j->piece_bytes, j->n_bytes - done);
-        uint64_t n_out = n;
         QN_TRY(qn_source_tensor_read(j->src, j->tensor, off, n, j->raw, err));
+        uint64_t n_out = n;
         if (j->widen) {
-            n_out = qn_elems_of_bytes(j->w.dtype, n) * 4;
-            QN_TRY(widen_piece(j, n_out / 4, err));
+            const uint64_t n_elems = qn_elems_of_bytes(j->w.dtype, n);
+            n_out = n_elems * (j->halve ? 2 : 4);
+            QN_TRY(widen_piece(j, n_elems, err));
         }
-        QN_TRY(qn_file_write(&j->file, j->widen ? j->wide : j->raw, n_out, at, err));
-        at += n_out;
+        QN_TRY(put(ctx, j->widen ? j->wide : j->raw, n_out, err));
         done += n;
     }
-    j->w.n_bytes = at;
+    return QN_OK;
+}
+
+static uint64_t file_bytes(const struct job *j)
+{
+    uint8_t head[HEADER_MAX];
+    const uint64_t n = j->widen ? qn_elems_of_bytes(j->w.dtype, j->n_bytes) * (j->halve ? 2 : 4) : j->n_bytes;
+    return make_header(&j->w, head) + n;
+}
+
+static qn_code prepare(struct job *j, const qn_npy_options *opt, qn_err *err)
+{
+    const qn_source_tensor *o = &j->src->tensors[j->tensor];
+    QN_TRY(qn_err_in_path(err, qn_err_in_tensor(err, plan(j, o, opt, err), o->name), j->src->path));
+    j->w.n_bytes = file_bytes(j);
+    return QN_OK;
+}
+
+static qn_code get_buffers(struct job *j, qn_err *err)
+{
+    const qn_alloc *alloc = j->src->env->alloc;
+    j->raw = qn_mem_get(alloc, j->piece_bytes, err);
+    j->wide = j->raw && j->widen ? qn_mem_get(alloc, qn_elems_of_bytes(j->w.dtype, j->piece_bytes) * sizeof(double), err) : NULL;
+    return j->raw && (j->wide || !j->widen) ? QN_OK : QN_E_MEMORY;
+}
+
+static void put_buffers(struct job *j)
+{
+    qn_mem_put(j->src->env->alloc, j->raw);
+    qn_mem_put(j->src->env->alloc, j->wide);
+}
+
+qn_code qn_npy_emit(qn_source *src, uint64_t tensor, const qn_npy_options *opt, qn_npy_put_fn put, void *ctx, qn_npy_written *out, qn_err *err)
+{
+    struct job j = {.src = src, .tensor = tensor, .file = QN_FILE_CLOSED};
+    QN_TRY(prepare(&j, opt, err));
+    if (out)
+        *out = j.w;
+    if (!put)
+        return QN_OK;
+    qn_code rc = get_buffers(&j, err);
+    if (rc == QN_OK)
+        rc = emit(&j, put, ctx, err);
+    put_buffers(&j);
+    return rc;
+}
+
+static qn_code put_in_file(void *ctx, const void *p, uint64_t n, qn_err *err)
+{
+    struct job *j = ctx;
+    QN_TRY(qn_file_write(&j->file, p, n, j->at, err));
+    j->at += n;
     return QN_OK;
 }
 
@@ -182,7 +242,7 @@ static qn_code write_and_publish(struct job *j, const char *tmp, const char *pat
     const qn_env *env = j->src->env;
     (void)env->fs->unlink(env->fs->ctx, tmp); /* of a run that was cut */
     QN_TRY(qn_file_open(&j->file, env->fs, env->alloc, tmp, QN_OPEN_NEW, err));
-    qn_code rc = write_all(j, err);
+    qn_code rc = emit(j, put_in_file, j, err);
     if (rc == QN_OK)
         rc = qn_file_sync(&j->file, err);
     if (rc == QN_OK)
@@ -209,21 +269,16 @@ qn_code qn_npy_write(qn_source *src, uint64_t tensor, const char *path, const qn
                      qn_err *err)
 {
     static const qn_npy_options none;
-    const qn_alloc *alloc = src->env->alloc;
-    const qn_source_tensor *o = &src->tensors[tensor];
     struct job j = {.src = src, .tensor = tensor, .file = QN_FILE_CLOSED};
     opt = opt ? opt : &none;
     QN_TRY(qn_err_in_path(err, check_output(src->env, path, opt->overwrite, err), path));
-    QN_TRY(qn_err_in_path(err, qn_err_in_tensor(err, plan(&j, o, opt, err), o->name), src->path));
-    char *tmp = qn_path_cat(alloc, path, TMP_SUFFIX, err);
-    j.raw = qn_mem_get(alloc, j.piece_bytes, err);
-    j.wide = j.widen ? qn_mem_get(alloc, qn_elems_of_bytes(j.w.dtype, j.piece_bytes) * sizeof(double), err) : NULL;
-    qn_code rc = QN_E_MEMORY;
-    if (tmp && j.raw && (j.wide || !j.widen))
+    QN_TRY(prepare(&j, opt, err));
+    char *tmp = qn_path_cat(src->env->alloc, path, TMP_SUFFIX, err);
+    qn_code rc = tmp ? get_buffers(&j, err) : QN_E_MEMORY;
+    if (rc == QN_OK)
         rc = write_and_publish(&j, tmp, path, err);
-    qn_mem_put(alloc, tmp);
-    qn_mem_put(alloc, j.raw);
-    qn_mem_put(alloc, j.wide);
+    qn_mem_put(src->env->alloc, tmp);
+    put_buffers(&j);
     if (rc == QN_OK && out)
         *out = j.w;
     return rc;

@@ -9,6 +9,7 @@
 
 typedef struct qn_npy_options {
     bool widen;     /* floats of fewer than 32 bits and blocks become float32; others stay */
+    bool halve;     /* floats of any width and blocks become float16, rounded to nearest even */
     bool overwrite;
     bool some_rows; /* only rows [first_row, first_row + n_rows) of the outermost dimension   */
     uint64_t first_row, n_rows;
@@ -28,6 +29,11 @@ typedef struct qn_npy_written {
 /* Writes to a temporary name beside `path`, syncs, renames. `opt` and `out` may be NULL. */
 qn_code qn_npy_write(qn_source *src, uint64_t tensor, const char *path, const qn_npy_options *opt, qn_npy_written *out,
                      qn_err *err) QN_MUST_CHECK;
+
+/* The bytes of such a file, front to back, for archives: *out is told first (n_bytes with it) when `put` is NULL, and nothing is read then. */
+typedef qn_code (*qn_npy_put_fn)(void *ctx, const void *p, uint64_t n, qn_err *err);
+qn_code qn_npy_emit(qn_source *src, uint64_t tensor, const qn_npy_options *opt, qn_npy_put_fn put, void *ctx, qn_npy_written *out,
+                    qn_err *err) QN_MUST_CHECK;
 
 /* The same of an array in memory: `rank` dimensions, outermost first, of a dtype that numpy has. `name` is for messages. */
 qn_code qn_npy_write_array(const qn_env *env, const char *name, qn_dtype dtype, const uint64_t *dims, unsigned rank,

@@ -11,5 +11,8 @@ extern const qn_format qn_format_onnx;
 const qn_onnx_model *qn_onnx_source_model(const qn_source *s);
 /* Which of the source's files is the model: the others hold data. Of an ONNX source only. */
 uint32_t qn_onnx_source_file(const qn_source *s);
+/* The same of any source that holds such files (a .quern): the source's own structure, or read into the arena. QN_E_INPUT when no file of it
+ * is named .onnx. */
+qn_code qn_onnx_model_of(qn_source *s, qn_arena *arena, const qn_onnx_model **model, uint32_t *file, qn_err *err) QN_MUST_CHECK;
 
 #endif

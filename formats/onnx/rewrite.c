@@ -3,11 +3,11 @@
 #include "base/err.h"
 #include "base/num.h"
 #include "base/path.h"
-#include "formats/fileset.h"
 #include "formats/onnx/rewrite_plan.h"
 #include "formats/outfile.h"
 
-enum { BUF_BYTES = 1 << 20 };
+/* A container decodes whole chunks, so it is read in pieces as large as those. */
+enum { BUF_BYTES = 1 << 20, CONTAINER_BUF_BYTES = 16 << 20 };
 #define EXTERNAL_BYTES_DEFAULT (UINT64_C(1) << 30)
 
 struct rewrite {
@@ -16,13 +16,14 @@ struct rewrite {
     const qn_onnx_edits *edits;
     uint64_t file; /* the model among the source's files */
     uint8_t *buf;
+    uint64_t buf_bytes;
     qn_outfile model, data;
 };
 
 static qn_code read_model(void *ctx, void *dst, uint64_t n, uint64_t off, qn_err *err)
 {
     struct rewrite *w = ctx;
-    return qn_fileset_read(w->s, w->file, off, n, dst, err);
+    return qn_source_file_read(w->s, w->file, off, n, dst, err);
 }
 
 /* ---- contents ---- */
@@ -31,7 +32,7 @@ static qn_code read_beside(struct rewrite *w, const qn_onnx_tensor *t, uint64_t 
 {
     for (uint64_t i = 0; i < w->s->n_files; i++)
         if (i != w->file && !strcmp(w->s->files[i].path, t->location))
-            return qn_fileset_read(w->s, i, t->span.off + off, n, dst, err);
+            return qn_source_file_read(w->s, i, t->span.off + off, n, dst, err);
     return QN_BUG(err, "file '%s' of a tensor is not the source's", t->location);
 }
 
@@ -41,7 +42,7 @@ static qn_code read_content(struct rewrite *w, const qn_onnx_content *c, uint64_
     if (!t)
         return w->edits->read(w->edits->read_ctx, c->id, off, n, dst, err);
     switch ((qn_onnx_data)t->data) {
-    case QN_ONNX_DATA_PLAIN: return qn_fileset_read(w->s, w->file, t->span.off + off, n, dst, err);
+    case QN_ONNX_DATA_PLAIN: return qn_source_file_read(w->s, w->file, t->span.off + off, n, dst, err);
     case QN_ONNX_DATA_CODED: return qn_onnx_decode(t, read_model, w, w->s->files[w->file].n_bytes, off, n, dst, err);
     case QN_ONNX_DATA_EXTERNAL: return read_beside(w, t, off, n, dst, err);
     case QN_ONNX_DATA_NONE:
@@ -53,7 +54,7 @@ static qn_code read_content(struct rewrite *w, const qn_onnx_content *c, uint64_
 static qn_code add_content(struct rewrite *w, qn_outfile *o, const qn_onnx_content *c, qn_err *err)
 {
     for (uint64_t off = 0, n; off < c->n_bytes; off += n) {
-        n = qn_min_u64(BUF_BYTES, c->n_bytes - off);
+        n = qn_min_u64(w->buf_bytes, c->n_bytes - off);
         QN_TRY(qn_err_in_tensor(err, read_content(w, c, off, n, w->buf, err), c->name));
         QN_TRY(qn_outfile_add(o, w->buf, n, err));
     }
@@ -63,7 +64,7 @@ static qn_code add_content(struct rewrite *w, qn_outfile *o, const qn_onnx_conte
 static qn_code add_copy(struct rewrite *w, uint64_t at, uint64_t n, qn_err *err)
 {
     for (uint64_t some; n > 0; at += some, n -= some) {
-        some = qn_min_u64(BUF_BYTES, n);
+        some = qn_min_u64(w->buf_bytes, n);
         QN_TRY(read_model(w, w->buf, some, at, err));
         QN_TRY(qn_outfile_add(&w->model, w->buf, some, err));
     }
@@ -132,7 +133,7 @@ static qn_code publish(struct rewrite *w, bool beside, qn_err *err)
 
 static qn_code write_all(struct rewrite *w, const qn_onnx_plan *p, const char *path, bool overwrite, qn_err *err)
 {
-    w->buf = qn_mem_get(w->env->alloc, BUF_BYTES, err);
+    w->buf = qn_mem_get(w->env->alloc, w->buf_bytes, err);
     if (!w->buf)
         return QN_E_MEMORY;
     QN_TRY(qn_outfile_open(&w->model, w->env, path, overwrite, err));
@@ -171,10 +172,11 @@ static qn_code make_plan(qn_onnx_plan *p, const char *path, uint64_t most, char 
 
 qn_code qn_onnx_rewrite(const qn_env *env, qn_source *s, const qn_onnx_edits *e, const char *path, const qn_onnx_rewrite_options *o, qn_err *err)
 {
-    const qn_onnx_model *m = qn_onnx_source_model(s);
+    const qn_onnx_model *own = qn_onnx_source_model(s), *m = e->model ? e->model : own;
     if (!m)
         return qn_err_in_path(err, QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "is no ONNX model as a file of its own"), s->path);
-    struct rewrite w = {.env = env, .s = s, .edits = e, .file = qn_onnx_source_file(s), .model = QN_OUTFILE_CLOSED, .data = QN_OUTFILE_CLOSED};
+    struct rewrite w = {.env = env, .s = s, .edits = e, .file = own ? qn_onnx_source_file(s) : e->file,
+                        .buf_bytes = own ? BUF_BYTES : CONTAINER_BUF_BYTES, .model = QN_OUTFILE_CLOSED, .data = QN_OUTFILE_CLOSED};
     qn_onnx_plan p = {.env = env, .model = m, .edits = e, .read = read_model, .read_ctx = &w, .n_file_bytes = s->files[w.file].n_bytes};
     const uint64_t most = o->external_bytes ? qn_min_u64(o->external_bytes, INT32_MAX) : EXTERNAL_BYTES_DEFAULT;
     char *location = NULL;

@@ -1,5 +1,5 @@
-/* rewrite.h: an ONNX file again with some tensors, nodes and shapes changed. Everything else is carried over byte for byte, also fields that we do
- * not know; value_info is left out when asked (its shapes would be stale). */
+/* rewrite.h: an ONNX file again with some tensors, nodes and shapes changed, some of them new. Everything else is carried over byte for byte, also
+ * fields that we do not know; value_info is left out when asked (its shapes would be stale). */
 #ifndef QN_FORMATS_ONNX_REWRITE_H
 #define QN_FORMATS_ONNX_REWRITE_H
 
@@ -37,20 +37,35 @@ typedef struct qn_onnx_new_node {
     bool remove;
     const char *const *inputs, *const *outputs; /* NULL: as they are */
     uint32_t n_inputs, n_outputs;
-    const char *op_type;                        /* NULL: as it is    */
+    const char *op_type, *domain;               /* NULL: as they are */
     const qn_onnx_new_attr *attrs;              /* set or replaced   */
     uint32_t n_attrs;
     const char *const *drop_attrs;              /* names             */
     uint32_t n_drop_attrs;
 } qn_onnx_new_node;
 
+/* A node that is added to the main graph. */
+typedef struct qn_onnx_add_node {
+    const qn_onnx_node *behind;                 /* it stands directly behind this one of the main graph, also when that goes; several do in
+                                                 * their order. NULL: in front of all nodes */
+    const char *name, *op_type, *domain;        /* "": none          */
+    const char *const *inputs, *const *outputs;
+    const qn_onnx_new_attr *attrs;
+    uint32_t n_inputs, n_outputs, n_attrs;
+} qn_onnx_add_node;
+
 typedef struct qn_onnx_edits {
+    const qn_onnx_model *model;                 /* that the pointers below lead into; NULL: the source's own     */
+    uint32_t file;                              /* with a model: which of the source's files it was read from    */
     const qn_onnx_new_tensor *tensors;
     const qn_onnx_add_tensor *added;
     const qn_onnx_new_node *nodes;
+    const qn_onnx_add_node *added_nodes;
     const char *const *drop_initializers;       /* names, of the main graph */
     const qn_onnx_pair *props;                  /* set or replaced in metadata_props; values may be long */
-    uint32_t n_tensors, n_added, n_nodes, n_drop_initializers, n_props;
+    const qn_onnx_pair *opsets;                 /* the same in opset_import: domain and version          */
+    uint32_t n_tensors, n_added, n_nodes, n_added_nodes, n_drop_initializers, n_props, n_opsets;
+    int64_t ir_version;                         /* 0: as it is              */
     bool drop_value_info;
     qn_out_read_fn read;
     void *read_ctx;
@@ -61,8 +76,8 @@ typedef struct qn_onnx_rewrite_options {
     bool overwrite;
 } qn_onnx_rewrite_options;
 
-/* Writes s (an ONNX source; a .quern that holds one is not) to path: under temporary names, read back, and read by our own reader before it
- * has its name; PATH.data first, when there is one. Data that s has in other files stand in the new model, or in PATH.data.
+/* Writes s (an ONNX source, or with e->model one that holds such files: a .quern) to path: under temporary names, read back, and read by our own
+ * reader before it has its name; PATH.data first, when there is one. Data that s has in other files stand in the new model, or in PATH.data.
  * Graph inputs that stand for changed initializers get their new shapes; where each initializer must have one (IR version below 4) added
  * ones get inputs of their own. value_info of what removed nodes give is left out always.
  * QN_E_BUG: an edit of what is not in the model. QN_E_UNSUPPORTED: more than protobuf's 2 GiB; strings with new content. */

@@ -27,6 +27,34 @@ const void *qn_onnx_named(const qn_onnx_named_list *l, const char *name)
     return found ? found->what : NULL;
 }
 
+static uint64_t place_of(const qn_onnx_add_node *a)
+{
+    return a->behind ? a->behind->off : 0; /* no message lies at 0: the model itself begins there */
+}
+
+static int behind_order(const void *pa, const void *pb)
+{
+    const qn_onnx_add_node *a = *(const qn_onnx_add_node *const *)pa, *b = *(const qn_onnx_add_node *const *)pb;
+    const uint64_t x = place_of(a), y = place_of(b);
+    return x != y ? (x > y) - (x < y) : ((uintptr_t)a > (uintptr_t)b) - ((uintptr_t)a < (uintptr_t)b); /* of one array */
+}
+
+const qn_onnx_add_node *const *qn_onnx_behind(const qn_onnx_sought *w, uint64_t off, uint32_t *n)
+{
+    uint32_t lo = 0, hi = w->n_behind;
+    while (lo < hi) {
+        const uint32_t mid = lo + (hi - lo) / 2;
+        if (place_of(w->behind[mid]) < off)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    for (hi = lo; hi < w->n_behind && place_of(w->behind[hi]) == off;)
+        hi++;
+    *n = hi - lo;
+    return (const qn_onnx_add_node *const *)w->behind + lo;
+}
+
 static qn_code room(qn_arena *arena, uint64_t n, uint64_t size, void *pointer, qn_err *err)
 {
     bool ovf = false;
@@ -74,6 +102,11 @@ qn_code qn_onnx_sought_make(qn_onnx_sought *w, qn_arena *arena, const qn_onnx_mo
     QN_TRY(room(arena, e->n_nodes, sizeof *w->new_nodes.p, &w->new_nodes.p, err));
     QN_TRY(room(arena, m->n_weights, sizeof *w->weights.p, &w->weights.p, err));
     QN_TRY(room(arena, e->n_drop_initializers, sizeof *w->dropped.p, &w->dropped.p, err));
+    QN_TRY(room(arena, e->n_added_nodes, sizeof *w->behind, &w->behind, err));
+    for (; w->n_behind < e->n_added_nodes; w->n_behind++)
+        w->behind[w->n_behind] = &e->added_nodes[w->n_behind];
+    if (w->n_behind)
+        qsort(w->behind, w->n_behind, sizeof *w->behind, behind_order);
     for (uint32_t i = 0; i < e->n_tensors; i++) {
         w->new_tensors.p[w->new_tensors.n++] = (struct qn_onnx_by_place){e->tensors[i].tensor->off, &e->tensors[i]};
         if (is_initializer(m, e->tensors[i].tensor))

@@ -6,10 +6,10 @@
 #include "formats/onnx/rewrite_find.h"
 #include <stdio.h>
 
-enum { M_GRAPH = 7, M_PROP = 14, M_FUNCTION = 25 };
+enum { M_IR = 1, M_GRAPH = 7, M_OPSET = 8, M_PROP = 14, M_FUNCTION = 25 };
 enum { F_NODE = 7, F_DEFAULT = 11 };
 enum { G_NODE = 1, G_INIT = 5, G_INPUT = 11, G_VALUE = 13 };
-enum { N_INPUT = 1, N_OUTPUT = 2, N_OP = 4, N_ATTR = 5 };
+enum { N_INPUT = 1, N_OUTPUT = 2, N_NAME = 3, N_OP = 4, N_ATTR = 5, N_DOMAIN = 7 };
 enum { A_NAME = 1, A_FLOAT = 2, A_INT = 3, A_TENSOR = 5, A_GRAPH = 6, A_INTS = 8, A_TENSORS = 10, A_GRAPHS = 11, A_TYPE = 20 };
 enum { T_DIMS = 1, T_DATA_TYPE = 2, T_FLOATS = 4, T_INT32S = 5, T_STRINGS = 6, T_INT64S = 7, T_NAME = 8, T_RAW = 9, T_DOUBLES = 10,
        T_UINT64S = 11, T_EXTERNAL = 13, T_LOCATION = 14 };
@@ -23,6 +23,7 @@ struct walk {
     qn_wire wire;
     qn_onnx_sought sought;
     uint64_t n_done; /* edits that were met */
+    bool begun;      /* the main graph has had its first node */
 };
 
 /* ---- tensors ---- */
@@ -207,6 +208,7 @@ static bool field_goes(const qn_onnx_new_node *d, const qn_wire_field *f, uint32
     case N_INPUT: return d->inputs != NULL;
     case N_OUTPUT: return d->outputs != NULL;
     case N_OP: return d->op_type != NULL;
+    case N_DOMAIN: return d->domain != NULL;
     case N_ATTR: return attr < d->node->n_attrs && attr_goes(d, d->node->attrs[attr].name);
     default: return false;
     }
@@ -226,7 +228,9 @@ static qn_code begin_node(const qn_onnx_new_node *d, qn_onnx_rope *r, qn_err *er
         QN_TRY(add_strings(r, N_INPUT, d->inputs, d->n_inputs, err));
     if (d->outputs)
         QN_TRY(add_strings(r, N_OUTPUT, d->outputs, d->n_outputs, err));
-    return d->op_type ? qn_onnx_rope_text(r, N_OP, d->op_type, err) : QN_OK;
+    if (d->op_type)
+        QN_TRY(qn_onnx_rope_text(r, N_OP, d->op_type, err));
+    return d->domain && *d->domain ? qn_onnx_rope_text(r, N_DOMAIN, d->domain, err) : QN_OK;
 }
 
 static qn_code end_node(const qn_onnx_new_node *d, qn_onnx_rope *r, qn_err *err)
@@ -234,6 +238,76 @@ static qn_code end_node(const qn_onnx_new_node *d, qn_onnx_rope *r, qn_err *err)
     for (uint32_t i = 0; i < d->n_attrs; i++)
         QN_TRY(add_attr(r, &d->attrs[i], err));
     return QN_OK;
+}
+
+static qn_code add_node(const qn_onnx_add_node *a, qn_onnx_rope *r, qn_err *err)
+{
+    qn_onnx_rope t = {.arena = r->arena};
+    QN_TRY(add_strings(&t, N_INPUT, a->inputs, a->n_inputs, err));
+    QN_TRY(add_strings(&t, N_OUTPUT, a->outputs, a->n_outputs, err));
+    if (*a->name)
+        QN_TRY(qn_onnx_rope_text(&t, N_NAME, a->name, err));
+    QN_TRY(qn_onnx_rope_text(&t, N_OP, a->op_type, err));
+    for (uint32_t i = 0; i < a->n_attrs; i++)
+        QN_TRY(add_attr(&t, &a->attrs[i], err));
+    if (*a->domain)
+        QN_TRY(qn_onnx_rope_text(&t, N_DOMAIN, a->domain, err));
+    return qn_onnx_rope_message(r, G_NODE, &t, err);
+}
+
+/* The added nodes that stand behind the message at this place; 0: in front of all. */
+static qn_code add_behind(struct walk *w, uint64_t off, qn_onnx_rope *r, qn_err *err)
+{
+    uint32_t n;
+    const qn_onnx_add_node *const *list = qn_onnx_behind(&w->sought, off, &n);
+    for (uint32_t i = 0; i < n; i++)
+        QN_TRY(add_node(list[i], r, err));
+    w->n_done += n;
+    return QN_OK;
+}
+
+/* ---- versions ---- */
+
+static bool is_onnx(const char *domain)
+{
+    return !*domain || !strcmp(domain, "ai.onnx");
+}
+
+static bool same_domain(const char *a, const char *b)
+{
+    return !strcmp(a, b) || (is_onnx(a) && is_onnx(b));
+}
+
+static qn_code add_opset(const char *domain, int64_t version, qn_onnx_rope *r, qn_err *err)
+{
+    qn_onnx_rope t = {.arena = r->arena};
+    if (*domain)
+        QN_TRY(qn_onnx_rope_text(&t, 1, domain, err));
+    QN_TRY(qn_onnx_rope_varint(&t, 2, (uint64_t)version, err));
+    return qn_onnx_rope_message(r, M_OPSET, &t, err);
+}
+
+/* A field of the model that says a version: written anew when that changes. i: which of its number it is. */
+static qn_code version_field(const struct walk *w, const qn_wire_field *f, uint32_t i, bool *done, qn_onnx_rope *r, qn_err *err)
+{
+    const qn_onnx_edits *e = w->p->edits;
+    *done = f->number == M_IR && e->ir_version;
+    if (*done)
+        return qn_onnx_rope_varint(r, M_IR, (uint64_t)e->ir_version, err);
+    for (uint32_t k = 0; f->number == M_OPSET && k < e->n_opsets && i < w->p->model->n_opsets; k++)
+        if (same_domain(e->opsets[k].key, w->p->model->opsets[i].key)) {
+            *done = true;
+            return add_opset(w->p->model->opsets[i].key, e->opsets[k].version, r, err);
+        }
+    return QN_OK;
+}
+
+static bool has_opset(const qn_onnx_model *m, const char *domain)
+{
+    for (uint32_t i = 0; i < m->n_opsets; i++)
+        if (same_domain(m->opsets[i].key, domain))
+            return true;
+    return false;
 }
 
 /* ---- messages ---- */
@@ -286,9 +360,19 @@ static qn_code field(struct walk *w, const qn_wire_msg *whole, const qn_wire_fie
                                       ? qn_onnx_named(&w->sought.new_shapes, w->p->model->graph->inputs[i].name) : NULL;
     const qn_onnx_new_node *d = NULL;
     qn_onnx_rope inner = {.arena = r->arena};
-    const qn_arena_mark mark = qn_arena_tell(r->arena);
     qn_wire_msg sub;
     kind inside;
+    if (k == MODEL) {
+        bool done;
+        QN_TRY(version_field(w, f, i, &done, r, err));
+        if (done)
+            return QN_OK;
+    }
+    if (k == MAIN && f->number == G_NODE && !w->begun) {
+        w->begun = true;
+        QN_TRY(add_behind(w, 0, r, err));
+    }
+    const qn_arena_mark mark = qn_arena_tell(r->arena);
     if ((k == MAIN && main_drops(w, f, i)) || (k == MODEL && f->number == M_PROP && prop_goes(w, i)) || (node && field_goes(node, f, i))) {
         w->n_done += k == MAIN && f->number == G_INIT;
         r->changed = true;
@@ -303,21 +387,28 @@ static qn_code field(struct walk *w, const qn_wire_msg *whole, const qn_wire_fie
         w->n_done += d != NULL;
         if (d && d->remove) {
             r->changed = true;
-            return QN_OK;
+            return add_behind(w, sub.at, r, err);
         }
         QN_TRY(message(w, sub, inside, d, &inner, err));
     }
     if (!inner.changed) {
         qn_arena_rewind(r->arena, mark);
-        return qn_onnx_rope_copy(r, f->off, end - f->off, err);
+        QN_TRY(qn_onnx_rope_copy(r, f->off, end - f->off, err));
+    } else {
+        QN_TRY(qn_onnx_rope_message(r, f->number, &inner, err));
     }
-    return qn_onnx_rope_message(r, f->number, &inner, err);
+    return k == MAIN && f->number == G_NODE ? add_behind(w, sub.at, r, err) : QN_OK;
 }
 
 /* What the main graph and the model get at their ends. */
 static qn_code end_message(struct walk *w, kind k, qn_onnx_rope *r, qn_err *err)
 {
     const qn_onnx_edits *e = w->p->edits;
+    if (k == MAIN && !w->begun)
+        QN_TRY(add_behind(w, 0, r, err));
+    for (uint32_t i = 0; k == MODEL && i < e->n_opsets; i++)
+        if (!has_opset(w->p->model, e->opsets[i].key))
+            QN_TRY(add_opset(e->opsets[i].key, e->opsets[i].version, r, err));
     for (uint32_t i = 0; k == MAIN && i < e->n_added; i++)
         QN_TRY(add_tensor(w, &e->added[i], r, err));
     for (uint32_t i = 0; k == MAIN && i < e->n_added && w->p->model->ir_version < IR_FREE_INITIALIZERS; i++)
@@ -366,7 +457,7 @@ qn_code qn_onnx_plan_make(qn_onnx_plan *p, qn_err *err)
     qn_code rc = qn_onnx_sought_make(&w.sought, &p->arena, p->model, p->edits, err);
     if (rc == QN_OK)
         rc = message(&w, qn_wire_whole(&w.wire), MODEL, NULL, &p->rope, err);
-    const uint64_t n_edits = (uint64_t)p->edits->n_tensors + p->edits->n_nodes + p->edits->n_drop_initializers;
+    const uint64_t n_edits = (uint64_t)p->edits->n_tensors + p->edits->n_nodes + p->edits->n_added_nodes + p->edits->n_drop_initializers;
     if (rc == QN_OK && w.n_done != n_edits)
         rc = QN_BUG(err, "%llu edits of the model meet %llu of its messages", (unsigned long long)n_edits, (unsigned long long)w.n_done);
     qn_mem_put(p->env->alloc, window);

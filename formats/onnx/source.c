@@ -63,6 +63,38 @@ uint32_t qn_onnx_source_file(const qn_source *s)
     return (uint32_t)onnx_of(s)->file;
 }
 
+struct held {
+    qn_source *s;
+    uint64_t file;
+};
+
+static qn_code read_held(void *ctx, void *dst, uint64_t n, uint64_t off, qn_err *err)
+{
+    const struct held *h = ctx;
+    return qn_source_file_read(h->s, h->file, off, n, dst, err);
+}
+
+qn_code qn_onnx_model_of(qn_source *s, qn_arena *arena, const qn_onnx_model **model, uint32_t *file, qn_err *err)
+{
+    struct held h = {.s = s};
+    *model = qn_onnx_source_model(s);
+    if (*model) {
+        *file = qn_onnx_source_file(s);
+        return QN_OK;
+    }
+    while (h.file < s->n_files && !qn_text_ends(s->files[h.file].path, ".onnx"))
+        h.file++;
+    if (h.file == s->n_files)
+        return QN_FAIL(err, QN_E_INPUT, QN_NO_OFFSET, "no file of the model is an .onnx file");
+    qn_onnx_model *m = qn_arena_get(arena, sizeof *m, 8, err);
+    if (!m)
+        return QN_E_MEMORY;
+    memset(m, 0, sizeof *m);
+    *model = m;
+    *file = (uint32_t)h.file;
+    return qn_onnx_read(m, arena, s->env->alloc, read_held, &h, s->files[h.file].n_bytes, err);
+}
+
 /* ---- what is listed ---- */
 
 /* What a weight is in our terms: its own dtype and shape, or the bytes that hold its elements. */

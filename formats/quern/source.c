@@ -2,6 +2,7 @@
 #include "formats/quern/source.h"
 #include "base/err.h"
 #include "base/num.h"
+#include "formats/dfloat11/dfloat11.h"
 #include <string.h>
 
 static qn_code read_object(qn_source *s, uint64_t obj, uint64_t off, uint64_t n, void *dst, qn_err *err)
@@ -62,6 +63,8 @@ qn_code qn_quern_source_open(const qn_env *env, const char *path, qn_source **ou
     }
     if (rc == QN_OK)
         rc = qn_source_seal(s, err);
+    if (rc == QN_OK)
+        rc = qn_df11_list(s, err);
     if (rc != QN_OK) {
         (void)qn_err_in_path(err, rc, path);
         qn_source_close(s);

@@ -75,7 +75,7 @@ Test(turn, refused)
         {"a payload cut off", "cut off", {1, 4, 0, 12, 1, 2, 3}, 7},
         {"a payload that is short", "", {1, 4, 0, 11, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, 15},
         {"a byte too many", "1 bytes too many", {1, 4, 0, 12, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0}, 17},
-        {"no such codec", "unknown codec 19", {1, 4, 19, 12, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}, 16},
+        {"no such codec", "unknown codec 23", {1, 4, 23, 12, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}, 16},
         {"itself", "within itself", {1, 4, 20, 16, 1, 4, 0, 12, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}, 20},
         {"in another's payload", "within another", {1, 4, QN_CODEC_SPARSE}, 0}, /* n = 0: at depth 1 */
         {"a base of its own", "", {1, 4, QN_CODEC_DELTA, 3, 0, 0, 0}, 7},

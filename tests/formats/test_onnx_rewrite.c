@@ -302,3 +302,39 @@ Test(onnx_rewrite, memory)
     cr_assert_gt(k, 10u);
     qn_source_close(s);
 }
+
+/* Nodes in front, behind one that stays and behind one that goes; another operator in another domain; versions replaced and added. */
+Test(onnx_rewrite, nodes_are_added)
+{
+    static const int64_t ints[] = {3, 4}, one[] = {7};
+    static const char *const a[] = {"a"}, *const b[] = {"b", "", "c"}, *const out[] = {"d"};
+    const qn_onnx_new_attr attrs[] = {{.name = "k", .ints = ints, .n = 2}, {.name = "n", .ints = one, .n = QN_ONNX_ONE_INT}};
+    qn_source *s = open_text("nodes.onnx", "#1=7 @8{#2=11} @8{@1{'x'} #2=1} @7{@1{@1{'p'} @2{'q'} @4{'First'}} @1{@1{'q'} @2{'r'} @4{'Second'}}"
+                                           "@2{'g'} @1{@1{'r'} @2{'s'} @4{'Third'} @7{'x'}}}");
+    const qn_onnx_node *nodes = qn_onnx_source_model(s)->graph->nodes;
+    const qn_onnx_add_node added[] = {
+        {.behind = &nodes[1], .name = "n1", .op_type = "Behind", .domain = "com.x", .inputs = b, .n_inputs = 3, .outputs = out, .n_outputs = 1,
+         .attrs = attrs, .n_attrs = 2},
+        {.behind = NULL, .name = "", .op_type = "Front", .domain = "", .inputs = a, .n_inputs = 1, .outputs = out, .n_outputs = 1},
+        {.behind = &nodes[1], .name = "n2", .op_type = "Again", .domain = "", .inputs = a, .n_inputs = 1, .outputs = a, .n_outputs = 1},
+        {.behind = &nodes[0], .name = "", .op_type = "Next", .domain = "", .inputs = NULL, .n_inputs = 0, .outputs = a, .n_outputs = 1}};
+    const qn_onnx_new_node changed[] = {{.node = &nodes[1], .remove = true}, {.node = &nodes[2], .op_type = "Other", .domain = ""}};
+    const qn_onnx_pair opsets[] = {{.key = "ai.onnx", .version = 13}, {.key = "com.x", .version = 2}};
+    const qn_onnx_edits e = {.added_nodes = added, .n_added_nodes = 4, .nodes = changed, .n_nodes = 2, .opsets = opsets, .n_opsets = 2, .ir_version = 9};
+    rewrite(s, &e, qt_made_path("nodes2.onnx"), NULL);
+    is_file(qt_made_path("nodes2.onnx"),
+            "#1=9 @8{#2=13} @8{@1{'x'} #2=1} @7{@1{@1{'a'} @2{'d'} @4{'Front'}} @1{@1{'p'} @2{'q'} @4{'First'}} @1{@2{'a'} @4{'Next'}}"
+            "@1{@1{'b'} @1{} @1{'c'} @2{'d'} @3{'n1'} @4{'Behind'} @5{@1{'k'} #8=3 #8=4 #20=7} @5{@1{'n'} #3=7 #20=2} @7{'com.x'}}"
+            "@1{@1{'a'} @2{'a'} @3{'n2'} @4{'Again'}} @2{'g'} @1{@4{'Other'} @1{'r'} @2{'s'}}} @8{@1{'com.x'} #2=2}");
+}
+
+/* A graph without a node gets its first ones all the same. */
+Test(onnx_rewrite, first_node)
+{
+    static const char *const a[] = {"a"};
+    qn_source *s = open_text("bare.onnx", "#1=7 @8{#2=11} @7{@2{'g'} @5{#1=1 #2=2 @8{'w'} @9{z1}}}");
+    const qn_onnx_add_node added = {.name = "", .op_type = "Only", .domain = "", .outputs = a, .n_outputs = 1};
+    const qn_onnx_edits e = {.added_nodes = &added, .n_added_nodes = 1};
+    rewrite(s, &e, qt_made_path("bare2.onnx"), NULL);
+    is_file(qt_made_path("bare2.onnx"), "#1=7 @8{#2=11} @7{@2{'g'} @5{#1=1 #2=2 @8{'w'} @9{z1}} @1{@2{'a'} @4{'Only'}}}");
+}

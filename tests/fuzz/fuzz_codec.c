@@ -155,11 +155,25 @@ static qn_code enc_grid(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *
     return enc_lossy("grid", &set, cx, b, src, dst, cap, n_out, err);
 }
 
+static qn_code enc_fp8(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src, uint8_t *dst, size_t cap, size_t *n_out, qn_err *err)
+{
+    return enc_lossy("fp8", &(qn_quant_settings){.group = src[0] & 1 ? 16 : 0}, cx, b, src, dst, cap, n_out, err);
+}
+
 static qn_code enc_ect(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src, uint8_t *dst, size_t cap, size_t *n_out,
                        qn_err *err)
 {
     const qn_quant_settings set = {.bits = 1 + b->n % 8, .states = b->cols % 3 ? 8u : b->n % 2 ? 1u : 256u};
     return enc_lossy("ect", &set, cx, b, src, dst, cap, n_out, err);
+}
+
+/* Types of ggml whose blocks divide the rows. */
+static qn_code enc_blocks(const qn_enc_ctx *cx, const qn_block *b, const uint8_t *src, uint8_t *dst, size_t cap, size_t *n_out,
+                          qn_err *err)
+{
+    static const char *const types[] = {"q4_0", "q5_1", "iq4_nl", "mxfp4", "q8_0", "q4_1"};
+    const qn_quant_settings set = {0};
+    return enc_lossy(types[(src[0] ^ src[2]) % 6], &set, cx, b, src, dst, cap, n_out, err);
 }
 
 /* Constant books, stored ones (there are no constant ones for six rows), and residuals. */
@@ -197,7 +211,8 @@ static qn_encode_fn encoder(void)
         [QN_CODEC_NARROW] = qn_enc_narrow,   [QN_CODEC_DEQUANT] = qn_enc_dequant, [QN_CODEC_PALETTE] = qn_enc_palette,
         [QN_CODEC_ROWDUP] = qn_enc_rowdup,   [QN_CODEC_DELTA] = qn_enc_delta,     [QN_CODEC_MAX] = qn_enc_max,
         [QN_CODEC_SPARSE] = qn_enc_sparse,   [QN_CODEC_GRID] = enc_grid,
-        [QN_CODEC_ECT] = enc_ect,            [QN_CODEC_VQ] = enc_vq,           [QN_CODEC_TURN] = enc_turn,
+        [QN_CODEC_FP8] = enc_fp8,            [QN_CODEC_ECT] = enc_ect,            [QN_CODEC_VQ] = enc_vq,           [QN_CODEC_TURN] = enc_turn,
+        [QN_CODEC_BLOCKS] = enc_blocks,
     };
     /* named so that the linker takes what it tries: weak names alone would bring nothing in */
     static qn_code (*volatile keep)(const qn_enc_ctx *, const qn_block *, const uint8_t *, uint8_t *, size_t, unsigned *,

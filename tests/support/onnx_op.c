@@ -49,7 +49,7 @@ static qn_code run(const qt_op *op, qn_graph *g, qn_array *outs, qn_err *err)
     }
     while (n_attrs < 10 && op->attrs[n_attrs].name)
         n_attrs++;
-    QN_TRY(qn_graph_node(g, "", op->type, op->version ? op->version : 18, "the node", in, n_in, op->attrs, n_attrs, NULL, out, n_out, err));
+    QN_TRY(qn_graph_node(g, op->domain ? op->domain : "", op->type, op->version ? op->version : 18, "the node", in, n_in, op->attrs, n_attrs, NULL, out, n_out, err));
     for (unsigned i = 0; i < n_out; i++)
         QN_TRY(qn_graph_output(g, out[i], err));
     QN_TRY(qn_graph_seal(g, err));

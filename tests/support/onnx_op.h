@@ -27,6 +27,7 @@ typedef struct qt_op_in {
 typedef struct qt_op {
     const char *type;
     unsigned version; /* 0: 18 */
+    const char *domain; /* NULL: ai.onnx */
     qn_attr attrs[10];
     qt_op_in in[QT_OP_IN];
     unsigned n_out;   /* 0: 1 */
