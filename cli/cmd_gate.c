@@ -274,7 +274,7 @@ static qn_code conclude(struct gating *x, qn_err *err)
     const struct args *a = x->a;
     const char *actions = getenv("GITHUB_ACTIONS");
     const bool in_actions = actions && strcmp(actions, "true") == 0;
-    const qn_gate_facts f = {.report = &x->report, .gate = &x->gate, .baseline = x->has_baseline ? a->baseline : NULL, .thresholds = a->thresholds,
+    const qn_gate_facts f = {.report = &x->report, .gate = &x->gate, .baseline = x->has_baseline ? a->baseline : NULL, .baseline_recipe = x->has_baseline ? x->baseline.b.recipe : NULL, .thresholds = a->thresholds,
                              .inconclusive = (qn_on_inconclusive)a->inconclusive};
     QN_TRY(show(cli, &f, a->annotate == ANNOTATE_GITHUB || (a->annotate == ANNOTATE_AUTO && in_actions), err));
     if (a->report)

@@ -127,7 +127,7 @@ static qn_code tensor_row(qn_table *t, const qn_report_tensor *x, qn_err *err)
 
 static qn_code print_tensors(qn_cli *cli, const qn_report *r, qn_err *err)
 {
-    static const qn_column columns[] = {{.title = "tensor", .shrink = true}, {"as", 0}, {"bits", .right = true}, {"error", .right = true}, {"", 0}};
+    static const qn_column columns[] = {{.title = "tensor", .shrink = true}, {.title = "as"}, {"bits", .right = true}, {"error", .right = true}, {.title = ""}};
     uint64_t n_equal = 0, shown = 0;
     qn_table t;
     for (uint64_t i = 0; i < r->n_tensors; i++)

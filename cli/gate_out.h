@@ -11,6 +11,7 @@ typedef struct qn_gate_facts {
     const qn_report *report;
     const qn_gate *gate;
     const char *baseline, *thresholds; /* paths, NULL: none */
+    const char *baseline_recipe;       /* in one line; NULL: none, or no baseline */
     qn_on_inconclusive inconclusive;
 } qn_gate_facts;
 

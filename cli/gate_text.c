@@ -55,6 +55,18 @@ static void print_checks(const qn_cli *cli, const qn_gate *g)
     }
 }
 
+/* A recipe that is another than the baseline's explains much. */
+static void print_recipes(const qn_gate_facts *f)
+{
+    const char *now = f->report->b.recipe ? f->report->b.recipe : "none", *was = f->baseline_recipe ? f->baseline_recipe : "none";
+    char a[300], b[300];
+    if (strcmp(now, was) == 0)
+        return;
+    qn_printable(a, sizeof a, now, strlen(now));
+    qn_printable(b, sizeof b, was, strlen(was));
+    printf("recipe %s; the baseline's was %s\n", a, b);
+}
+
 void qn_gate_text_out(qn_cli *cli, const qn_gate_facts *f)
 {
     const qn_gate *g = f->gate;
@@ -64,6 +76,7 @@ void qn_gate_text_out(qn_cli *cli, const qn_gate_facts *f)
     if (f->baseline) {
         qn_printable(name, sizeof name, f->baseline, strlen(f->baseline));
         printf("baseline %s\n", name);
+        print_recipes(f);
     }
     putchar('\n');
     print_checks(cli, g);

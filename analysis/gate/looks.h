@@ -5,7 +5,7 @@
 
 #include "formats/source.h"
 
-#define QN_LOOKS_FROM 0.02 /* relative error from which it is worth a look */
+#define QN_LOOKS_FROM 0.02 /* relative error below which it is not worth a look */
 
 /* *text, a phrase that follows the tensor's name: from `arena`, NULL when it looks like nothing known. Tensors of equal shape; of more than 2^26 values it is not tried. */
 qn_code qn_looks(const qn_env *env, qn_source *ref, uint64_t ref_tensor, qn_source *cand, uint64_t cand_tensor, qn_arena *arena,

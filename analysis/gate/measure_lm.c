@@ -24,19 +24,26 @@ static const char *keep_text(qn_report *r, const char *s, qn_err *err)
     return qn_arena_str(&r->arena, s, strlen(s), err);
 }
 
-/* Stored bits per weight of the weights that a block's nodes read. */
-static double bits_of(const qn_graph *g, const qn_graph_block *b, const qn_report *r)
+/* Is the tensor of that name read by a node of the block? */
+static bool reads(const qn_graph *g, uint32_t block, const char *name)
+{
+    const qn_graph_block *b = &g->blocks[block];
+    const uint32_t v = qn_graph_find(g, name);
+    for (uint32_t k = b->first_node; v != QN_NO_VALUE && k < b->first_node + b->n_nodes; k++)
+        for (unsigned in = 0; in < g->nodes[k].n_in; in++)
+            if (g->nodes[k].in[in] == v)
+                return true;
+    return false;
+}
+
+/* Stored bits per weight of the weights that a block reads. Names are the candidate's, the reference's, or (of two formats) those of neither. */
+static double bits_of(const qn_graph *g, const qn_graph *ref, uint32_t block, const qn_report *r)
 {
     uint64_t n_bytes = 0, n = 0;
     for (uint64_t i = 0; i < r->n_tensors; i++) {
         const qn_report_tensor *t = &r->tensors[i];
-        const uint32_t v = qn_graph_find(g, t->name);
-        bool reads = false;
-        for (uint32_t k = b->first_node; v != QN_NO_VALUE && k < b->first_node + b->n_nodes && !reads; k++)
-            for (unsigned in = 0; in < g->nodes[k].n_in; in++)
-                reads = reads || g->nodes[k].in[in] == v;
-        const bool by_number = v == QN_NO_VALUE && t->layer != QN_REPORT_NO_LAYER && t->layer == qn_report_layer_of(b->name);
-        if (reads || by_number) {
+        const bool by_number = t->layer != QN_REPORT_NO_LAYER && t->layer == qn_report_layer_of(g->blocks[block].name);
+        if (by_number || reads(g, block, t->name) || reads(ref, block, t->name)) {
             n_bytes += t->n_bytes;
             n += t->n_weights;
         }
@@ -44,7 +51,7 @@ static double bits_of(const qn_graph *g, const qn_graph_block *b, const qn_repor
     return n ? 8 * (double)n_bytes / (double)n : (double)NAN;
 }
 
-static qn_code take_layers(qn_report *r, const qn_graph *g, const qn_eval *e, qn_err *err)
+static qn_code take_layers(qn_report *r, const qn_graph *g, const qn_graph *ref, const qn_eval *e, qn_err *err)
 {
     r->layers = qn_arena_get(&r->arena, (e->n_layers + 1u) * sizeof *r->layers, 16, err);
     if (!r->layers)
@@ -52,7 +59,7 @@ static qn_code take_layers(qn_report *r, const qn_graph *g, const qn_eval *e, qn
     for (uint32_t i = 0; i < e->n_layers; i++) {
         const qn_eval_layer *y = &e->layers[i];
         r->layers[i] = (qn_report_layer){.name = keep_text(r, y->name, err), .rel_rms = y->rel_rms, .max_abs = y->max_abs, .own_rel = y->own_rel,
-                                         .bits = bits_of(g, &g->blocks[i], r)};
+                                         .bits = bits_of(g, ref, i, r)};
         if (!r->layers[i].name)
             return QN_E_MEMORY;
     }
@@ -92,7 +99,7 @@ static qn_code estimate_p99(qn_report *r, const qn_alloc *alloc, float *kl, uint
     return QN_OK;
 }
 
-static qn_code take(qn_report *r, const qn_env *env, const qn_graph *g, const qn_eval *e, qn_err *err)
+static qn_code take(qn_report *r, const qn_env *env, const qn_graph *g, const qn_graph *ref, const qn_eval *e, qn_err *err)
 {
     r->kl = e->kl;
     r->ppl = e->ppl;
@@ -108,7 +115,7 @@ static qn_code take(qn_report *r, const qn_env *env, const qn_graph *g, const qn
     r->n_chunks = r->b.n_chunks = e->n_chunks;
     r->b.n_scored = e->n_scored;
     fill_histogram(r, e->token_kl, e->n_scored);
-    QN_TRY(take_layers(r, g, e, err));
+    QN_TRY(take_layers(r, g, ref, e, err));
     return estimate_p99(r, env->alloc, e->token_kl, e->n_scored, err);
 }
 
@@ -170,7 +177,7 @@ qn_code qn_measure_lm(const qn_env *env, const qn_graph *g, const qn_graph *ref,
         return rc;
     }
     r->is_lm = true;
-    rc = take(r, env, g, &e, err);
+    rc = take(r, env, g, ref, &e, err);
     qn_eval_release(&e);
     return rc == QN_OK && o->noise_chunks ? measure_noise(env, g, ref, c, o, r, err) : rc;
 }

@@ -11,6 +11,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* A side: what was opened, and its tensors by the names to compare by. */
@@ -156,6 +157,41 @@ static qn_code judge(qn_report *r, const struct side *ref, const struct side *ca
     return *text && !x->trouble ? QN_E_MEMORY : QN_OK;
 }
 
+static int rising(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* The error of the tensor in the middle, of those that have one. */
+static qn_code middle_error(const qn_report *r, double *middle, qn_err *err)
+{
+    double *v = qn_mem_get(r->arena.alloc, (r->n_tensors + 1) * sizeof *v, err);
+    uint64_t n = 0;
+    if (!v)
+        return QN_E_MEMORY;
+    for (uint64_t i = 0; i < r->n_tensors; i++)
+        if (r->tensors[i].rel > 0)
+            v[n++] = r->tensors[i].rel;
+    qsort(v, (size_t)n, sizeof *v, rising);
+    *middle = n ? v[n / 2] : 0;
+    qn_mem_put(r->arena.alloc, v);
+    return QN_OK;
+}
+
+/* Looks at what stands out: a model of few bits has an error everywhere. */
+static qn_code look(qn_report *r, const struct side *ref, const struct side *cand, const qn_diff *d, qn_err *err)
+{
+    double middle;
+    QN_TRY(middle_error(r, &middle, err));
+    for (uint64_t i = 0; i < r->n_tensors; i++) {
+        qn_report_tensor *x = &r->tensors[i];
+        if (!x->trouble && x->rel >= QN_LOOKS_FROM && (x->rel > 0.5 || x->rel > 1.3 * middle || d->n_rows < 4))
+            QN_TRY(qn_looks(seen(ref)->env, seen(ref), d->rows[i].a, seen(cand), d->rows[i].b, &r->arena, &x->looks, err));
+    }
+    return QN_OK;
+}
+
 static qn_code take_rows(qn_report *r, const struct side *ref, const struct side *cand, const qn_diff *d, qn_err *err)
 {
     r->tensors = qn_arena_get(&r->arena, (d->n_rows + 1) * sizeof *r->tensors, 16, err);
@@ -171,10 +207,8 @@ static qn_code take_rows(qn_report *r, const struct side *ref, const struct side
         if (row->a != UINT64_MAX && row->b != UINT64_MAX && seen(ref)->tensors[row->a].dtype != seen(cand)->tensors[row->b].dtype)
             x->ref_dtype = qn_dtype_name((qn_dtype)seen(ref)->tensors[row->a].dtype);
         QN_TRY(judge(r, ref, cand, row, x, err));
-        if (x->rel >= QN_LOOKS_FROM && !x->trouble)
-            QN_TRY(qn_looks(seen(ref)->env, seen(ref), row->a, seen(cand), row->b, &r->arena, &x->looks, err));
     }
-    return QN_OK;
+    return look(r, ref, cand, d, err);
 }
 
 static qn_code bindings(const qn_env *env, qn_report *r, const struct side *ref, const struct side *cand, qn_err *err)

@@ -35,9 +35,12 @@ const qn_report_output *qn_report_worst_output(const qn_report *r)
 
 const qn_report_layer *qn_report_jump(const qn_report *r, double times)
 {
-    for (uint64_t i = 1; i < r->n_layers; i++) {
+    for (uint64_t i = 0; i < r->n_layers; i++) {
         const qn_report_layer *y = &r->layers[i];
-        if (y->rel_rms > 0.02 && y->rel_rms > times * r->layers[i - 1].rel_rms && y->own_rel > y->rel_rms / 2)
+        uint64_t below = 0;
+        for (uint64_t k = 0; k < r->n_layers; k++)
+            below += times * r->layers[k].own_rel < y->own_rel;
+        if (y->rel_rms > 0.02 && 2 * below > r->n_layers - 1)
             return y;
     }
     return NULL;

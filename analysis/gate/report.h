@@ -101,8 +101,7 @@ uint32_t qn_report_layer_of(const char *name);
 double qn_report_bpw(const qn_report *r);
 /* The output with the largest rel_rms, NULL when there are none. */
 const qn_report_output *qn_report_worst_output(const qn_report *r);
-/* The first layer whose output's error is worth a word (2 %), at least `times` that of the layer before it, and mostly its own; NULL: the error grows
- * evenly. */
+/* The first layer whose own error is more than `times` that of most others, when its output's is worth a word (2 %); NULL: the error grows evenly. */
 const qn_report_layer *qn_report_jump(const qn_report *r, double times);
 
 /* The report as one JSON object; fails when memory is gone (qn_textbuf_check). */

@@ -36,6 +36,7 @@ static qn_source *open_file(const char *text)
     qn_err_clear(&err);
     qt_add_gguf(&b, text, &mark);
     cr_assert_eq(qn_source_open(qt_made_env(1), qt_made_file("m.gguf", b.p, b.n), &s, &err), QN_OK, "%s", err.text);
+    qt_buf_free(&b);
     return s;
 }
 
@@ -94,4 +95,5 @@ Test(view, norms_of_gemma_without_their_one)
         cr_expect_eq(got[i], (float)i / 8);
     qn_source_close(v);
     qn_source_close(s);
+    qt_buf_free(&b);
 }
