@@ -5,6 +5,7 @@
  * far are tried, each with the levels that feedback inside the part gives: the loss of a span is the sum of Σ weight (u − r)² over its parts,
  * whatever was chosen, so a part's best pair is the one whose own sum is least. After it d and dmin are fitted to what was chosen, and so on.
  * Then turns of moves under M, all else as it is: of a part with new levels, of d and dmin. */
+ * Then turns of moves under M, all else as it is: of a part with new levels, of single levels, of d and dmin. */
 #include "compress/blocks/coder_k.h"
 #include "base/half.h"
 #include <math.h>

@@ -200,7 +200,11 @@ static qn_code report(qn_quantized *q, bool solved, qn_err *err)
     for (uint64_t i = 0; i < j->src->n_tensors; i++) {
         const qn_source_tensor *t = &j->src->tensors[i];
         const qn_module *m = k < q->n && q->m[k].tensor == i ? &q->m[k++] : NULL;
-        qn_export_row row = {.name = t->name, .n_weights = qn_elems_of_bytes((qn_dtype)t->dtype, t->n_bytes), .n_bytes = t->n_bytes};
+        /* the solve is closed before the report is printed: names are kept */
+        const char *name = qn_arena_str(j->arena, t->name, strlen(t->name), err);
+        if (!name)
+            return QN_E_MEMORY;
+        qn_export_row row = {.name = name, .n_weights = qn_elems_of_bytes((qn_dtype)t->dtype, t->n_bytes), .n_bytes = t->n_bytes};
         row.given = row.asked = qn_dtype_name((qn_dtype)t->dtype);
         if (m) {
             row.asked = m->role == QN_ROLE_HEAD && !m->quantized ? row.given : asked;
