@@ -6,7 +6,7 @@
 // it rounds to 8 bits) and by ONNX_RUN, over the same seeded inputs. Two measures, each over all float outputs, and at most 1e-3:
 //   apart      max |ours - theirs| / max |theirs|, of the exported model
 //   error      the relative error of the exported model, rms(exported - dense) / rms(dense), measured here and there: their difference over theirs
-// (where it is more than rounding may make of it: 2e-6, and 2e-7 over rms(dense), for sigmoids that are good to 1e-7). "all" is the relative error at the runtime's default level. Package and models as for
+// (where it is more than rounding may make of it: 5e-6, and 2e-7 over rms(dense), for sigmoids that are good to 1e-7). "all" is the relative error at the runtime's default level. Package and models as for
 // onnx_runtime.js; the model in testdata is always there.
 'use strict';
 const fs = require('fs'), os = require('os'), path = require('path');
@@ -107,7 +107,7 @@ async function check(ort, model, file, dense, variant) {
   const r = {apart: apart(mine, ex), theirs: error(ex, dense.theirs), ours: error(mine, dense.ours), all: error(all, dense.theirs),
     bytes: report.bytes, share: weights ? done / weights : 0};
   const off = Math.abs(r.theirs - r.ours);
-  r.off = off > 2e-6 + 2e-7 / rms(dense.theirs) ? off / r.theirs : 0;
+  r.off = off > 5e-6 + 2e-7 / rms(dense.theirs) ? off / r.theirs : 0;
   r.bad = !(r.apart <= LIMIT) || !(r.off <= LIMIT);
   return r;
 }
