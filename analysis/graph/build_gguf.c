@@ -232,6 +232,7 @@ qn_code qn_build_gguf_llama(qn_build *b, const qn_env *env, qn_source *s, qn_err
     d.attn_scale = 1 / sqrt((double)d.head_dim.n);
     d.qkv_bias = qn_build_has(b, "blk.0.attn_q.bias");
     d.o_bias = qn_build_has(b, "blk.0.attn_output.bias");
+    d.tied = !qn_build_has(b, "output.weight");
     d.mlp_bias = qn_build_has(b, "blk.0.ffn_up.bias");
     if (!strcmp(b->type, "phi3")) {
         d.names.qkv = "attn_qkv";

