@@ -4,7 +4,7 @@
  * A pass: part after part in the order of visits, each with the errors of the parts before it fed in. Pairs of whole numbers (s, m) near those so
  * far are tried, each with the levels that feedback inside the part gives: the loss of a span is the sum of Σ weight (u − r)² over its parts,
  * whatever was chosen, so a part's best pair is the one whose own sum is least. After it d and dmin are fitted to what was chosen, and so on.
- * Then turns of moves under M, all else as it is: of a part with new levels, of single levels, of d and dmin. */
+ * Then turns of moves under M, all else as it is: of a part with new levels, of d and dmin. */
 #include "compress/blocks/coder_k.h"
 #include "base/half.h"
 #include <math.h>
@@ -59,103 +59,6 @@ _Static_assert(sizeof(struct work) <= QN_K_SCRATCH_BYTES, "scratch");
 static float half(uint16_t h)
 {
     return qn_f16_to_f32(h);
-}
-
-/* Nearest half, finite; the least one for what would be 0. */
-static uint16_t to_half(float v)
-{
-    const float most = 65504, size = v < 0 ? -v : v;
-    uint16_t h = qn_f32_to_f16(size > most ? most : size);
-    if (h == 0 && size > 0)
-        h = 1;
-    return (uint16_t)(v < 0 ? h | 0x8000 : h);
-}
-
-static int whole(float x, int lo, int hi)
-{
-    return x <= (float)lo ? lo : x >= (float)hi ? hi : (int)floorf(x + 0.5f);
-}
-
-/* --- d and dmin --------------------------------------------------------------------------------------------------------------- */
-
-enum { STEPS = 28 };
-
-/* The half of which whole multiples lo … hi come nearest to x, distances weighed: rank 0 the best, 1 the next, … */
-static uint16_t common(const float *x, const float *weight, uint32_t n, int lo, int hi, unsigned rank)
-{
-    float most = 0, least = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        most = x[i] > most ? x[i] : most;
-        least = x[i] < least ? x[i] : least;
-    }
-    if (most == 0 && least == 0)
-        return 0;
-    const float size = most > -least ? most : -least;
-    uint16_t at[4] = {0};
-    float loss[4] = {INFINITY, INFINITY, INFINITY, INFINITY};
-    for (int k = 0; k < STEPS * (lo < 0 ? 2 : 1); k++) {
-        const bool flip = k >= STEPS; /* the largest meets lo */
-        const float end = (float)(flip == (most > -least) ? -lo : hi), step = (float)(hi + 1) / 64;
-        const uint16_t h = to_half((flip ? -size : size) / ((end > 0 ? end : 1) + step * (float)(2 - k % STEPS)));
-        const float d = half(h), inv = 1 / d;
-        float sum = 0;
-        for (uint32_t i = 0; i < n; i++) {
-            float s = x[i] * inv;
-            s = s < (float)lo ? (float)lo : s > (float)hi ? (float)hi : s;
-            const float off = x[i] - d * ((s + 12582912.0f) - 12582912.0f);
-            sum += weight[i] * (off * off);
-        }
-        for (unsigned p = 0; p < 4; p++) {
-            if (at[p] == h && loss[p] < INFINITY)
-                break;
-            if (!(sum < loss[p]))
-                continue;
-            memmove(at + p + 1, at + p, (3 - p) * sizeof *at);
-            memmove(loss + p + 1, loss + p, (3 - p) * sizeof *loss);
-            at[p] = h;
-            loss[p] = sum;
-            break;
-        }
-    }
-    return at[rank] || !rank ? at[rank] : at[0];
-}
-
-/* Scale and minimum of one part from a pair of real ones. */
-static void round_pair(const qn_k_layout *y, const qn_k_pair *p, float d, float dmin, int16_t *scale, uint8_t *min)
-{
-    *scale = (int16_t)(d == 0 ? 0 : whole(p->scale / d, y->scale_lo, y->scale_hi));
-    float offset = p->offset;
-    if (p->w > 0)
-        offset += (d * (float)*scale - p->scale) * p->l / p->w;
-    *min = (uint8_t)(dmin == 0 ? 0 : whole(offset / dmin, 0, y->min_hi));
-}
-
-/* Of all parts, from fits to each; rank: of d. */
-static void choose(const qn_k_layout *y, const qn_k_pair *pair, unsigned rank, qn_k_fields *f)
-{
-    float x[QN_K_PARTS], weight[QN_K_PARTS];
-    for (uint32_t p = 0; p < y->parts; p++) {
-        x[p] = pair[p].scale;
-        weight[p] = pair[p].ll;
-        if (y->min_hi && pair[p].w > 0)
-            weight[p] = pair[p].ll - pair[p].l * pair[p].l / pair[p].w;
-    }
-    f->d = common(x, weight, y->parts, y->scale_lo, y->scale_hi, rank);
-    f->dmin = 0;
-    const float d = half(f->d);
-    for (uint32_t p = 0; p < y->parts; p++) {
-        round_pair(y, &pair[p], d, 0, &f->scale[p], &f->min[p]);
-        x[p] = pair[p].offset;
-        weight[p] = pair[p].w;
-        if (pair[p].w > 0)
-            x[p] += (d * (float)f->scale[p] - pair[p].scale) * pair[p].l / pair[p].w;
-        x[p] = x[p] > 0 ? x[p] : 0;
-    }
-    if (!y->min_hi)
-        return;
-    f->dmin = common(x, weight, y->parts, 0, y->min_hi, 0);
-    for (uint32_t p = 0; p < y->parts; p++)
-        round_pair(y, &pair[p], d, half(f->dmin), &f->scale[p], &f->min[p]);
 }
 
 /* --- a pass ----------------------------------------------------------------------------------------------------------------- */
@@ -229,7 +132,7 @@ static void search_part(struct work *w, const qn_k_part *p, float d, float dmin,
         const qn_k_pair g = w->kern->guess(y, p->n, p->u, p->weight);
         int16_t s;
         uint8_t m;
-        round_pair(y, &g, d, dmin, &s, &m);
+        qn_k_round_pair(y, &g, d, dmin, &s, &m);
         scale0 = s;
         min0 = m;
     }
@@ -336,9 +239,9 @@ static bool refit(const struct work *w, qn_k_fields *f, float x[2], float work[2
     }
     if (!qn_span_fit(w->m, w->t, u, y->min_hi ? 2 : 1, to, work) || !isfinite(to[0]) || !isfinite(to[1]))
         return false;
-    f->d = to_half(to[0]);
+    f->d = qn_k_to_half(to[0]);
     if (y->min_hi)
-        f->dmin = to_half(to[1]);
+        f->dmin = qn_k_to_half(to[1]);
     x[0] = half(f->d) - x[0];
     x[1] = half(f->dmin) - x[1];
     return x[0] != 0 || x[1] != 0;
@@ -430,7 +333,7 @@ static void polish(struct work *w, unsigned rounds, unsigned turns)
 static void keep_plain(struct work *w, const qn_k_pair *pair)
 {
     const qn_k_layout *y = w->y;
-    choose(y, pair, 0, &w->now.f);
+    qn_k_choose(y, pair, 0, &w->now.f);
     const float d = half(w->now.f.d), dmin = half(w->now.f.dmin);
     for (uint32_t j = 0; j < w->m->n; j++) {
         const float scale = d * (float)w->now.f.scale[j / y->width], offset = dmin * (float)w->now.f.min[j / y->width];
@@ -469,7 +372,7 @@ void qn_k_solve(const qn_k_layout *y, const qn_span_metric *m, const float *t, q
     w->best.loss = (double)INFINITY;
     qn_k_fields from = {0};
     for (unsigned rank = 0; rank < (m->m ? 2 : 3); rank++) {
-        choose(y, pair, rank, &from);
+        qn_k_choose(y, pair, rank, &from);
         pass(w, &from, true, 1);
         keep(w);
     }
