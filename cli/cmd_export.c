@@ -220,6 +220,10 @@ const qn_command qn_cmd_export = {
     .description =
         "Writes a checkpoint, dense or packed, for other runtimes: in their own formats, down to the bit layout of their quantized types, but with weights that were "
         "chosen by quern's error feedback.\n\n"
+        "gguf: for llama.cpp. Variants are f16, bf16, f32 (dense), a block type (q4_k, iq2_xs, mxfp4, …: all matrices in it), or the name of a mix (Q4_K_M, "
+        "IQ3_M, …: what llama-quantize gives each tensor); with --bits or --size types are chosen. safetensors: dense, as it is or f32, f16, bf16. "
+        "compressed-tensors: int4, int8, w8a8, fp8, mxfp4, for vLLM. gptq, awq, mlx: 2 to 8 bits as each has them. vptq: vectors. dfloat11: lossless. "
+        "onnx: dense, f16, matmulnbits, qdq, qdq4. npz: f32, f16 or bits. docs/export-*.md tell what is written, and who loads it.\n\n"
         "What has to be quantized is worked out first and kept in a .quern beside the output until everything is written: a run that was "
         "stopped goes on when the same command is given again. A .quern that holds codes which the format can express is written code by code, "
         "and nothing is rounded a second time; otherwise weights are decoded, and the report says that they were rounded again.\n\n"

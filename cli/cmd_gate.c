@@ -317,11 +317,11 @@ static qn_code run(qn_cli *cli, const void *args, qn_err *err)
 }
 
 static const qn_example examples[] = {
-    {"quern gate m.quern --against m/ --data wiki.txt --write-baseline b.json --reason new", "how it is now, kept for later"},
+    {"quern gate m.quern --against m/ -d t.txt --write-baseline b.json --reason x", "how it is now, kept for later"},
     {"quern gate m.quern --against m/ --data wiki.txt --baseline b.json", "nothing may have become worse"},
-    {"quern gate m.quern --against m/ --data wiki.txt --thresholds t.yaml --junit g.xml", "limits of your own, for a CI"},
+    {"quern gate m.quern --against m/ -d t.txt --thresholds t.yaml --junit g.xml", "limits of your own, for a CI"},
     {"quern gate --current now.json --baseline b.json", "judge a report that is there already"},
-    {"quern gate m.quern --against m/ --data wiki.txt -b b.json --update --reason '3 bits'", "a change that is meant"},
+    {"quern gate m.quern --against m/ -d t.txt -b b.json --update --reason x", "a change that is meant"},
     {NULL, NULL},
 };
 

@@ -44,9 +44,9 @@ static void tile(qn_textbuf *t, const char *label, const char *value, const char
 /* scale 100: per cent. */
 static void tile_of(qn_textbuf *t, const char *label, const qn_estimate *e, double scale, const char *unit)
 {
-    char value[48], low[32], high[32], below[120];
-    qn_plot_number(value, sizeof value - 4, scale * e->value);
-    strcat(value, unit);
+    char number[40], value[48], low[32], high[32], below[120];
+    qn_plot_number(number, sizeof number, scale * e->value);
+    snprintf(value, sizeof value, "%s%s", number, unit);
     qn_plot_number(low, sizeof low, scale * e->low);
     qn_plot_number(high, sizeof high, scale * e->high);
     snprintf(below, sizeof below, isfinite(e->low) ? "95 %%: %s to %s" : "one chunk: no interval", low, high);
