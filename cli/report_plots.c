@@ -34,7 +34,7 @@ static bool is_drawn(const qn_report_tensor *x)
 
 void qn_plot_tensors(qn_textbuf *t, const qn_report *r)
 {
-    double x0 = INFINITY, x1 = 0, y0 = INFINITY, y1 = 0;
+    double x0 = (double)INFINITY, x1 = 0, y0 = (double)INFINITY, y1 = 0;
     uint64_t n_equal = 0, n = 0;
     for (uint64_t i = 0; i < r->n_tensors; i++) {
         const qn_report_tensor *x = &r->tensors[i];
@@ -143,7 +143,7 @@ static void widen(const qn_report *r, bool own, double *low, double *high)
 void qn_plot_depth(qn_textbuf *t, const qn_report *r, const qn_report *baseline)
 {
     char blocks[100];
-    double low = INFINITY, high = 0;
+    double low = (double)INFINITY, high = 0;
     widen(r, false, &low, &high);
     widen(r, true, &low, &high);
     const bool also = baseline && baseline->n_layers == r->n_layers;
