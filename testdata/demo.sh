@@ -74,6 +74,18 @@ row "rounded to 3 bits, scales in groups of 32 (grid)" "$out/rounded.quern" "$si
 row "the same size, with statistics and feedback (ect)" "$out/small.quern" "$(wc -c <"$out/small.quern")"
 
 echo
+echo "\$ quern export $model --to gguf:Q4_K_M --stats model.qstats -o model.gguf"
+"$quern" export "$model" --to gguf:Q4_K_M --stats "$out/model.qstats" -o "$out/model.gguf" | sed "s|$out/||"
+printf '  %-52s %8s %11s %10s\n' "" bytes perplexity KLD
+row "for llama.cpp, as Q4_K_M" "$out/model.gguf" "$(wc -c <"$out/model.gguf")"
+echo
+echo "\$ quern gate small.quern --against $model --data $text --write-baseline baseline.json --reason demo"
+"$quern" gate "$out/small.quern" --against "$model" --data "$text" --write-baseline "$out/baseline.json" --reason demo | sed "s|$out/||g"
+echo
+echo "\$ quern gate rounded.quern --against $model --data $text --baseline baseline.json --all      # the plainly rounded one: worse"
+"$quern" gate "$out/rounded.quern" --against "$model" --data "$text" --baseline "$out/baseline.json" --all | sed -n "s|$out/||g; /vs_baseline\|^fail/p" || true
+
+echo
 net=testdata/mnist/mnist.onnx images=testdata/mnist
 echo "\$ quern prune $net --ratio 0.5 --by groups --inputs $images/calib.npz -o half.onnx"
 "$quern" prune "$net" --ratio 0.5 --by groups --inputs "$images/calib.npz" -o "$out/half.onnx" | sed "s|$out/||"
