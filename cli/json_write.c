@@ -1,26 +1,15 @@
 /* json_write.c: see json_write.h. */
 #include "cli/json_write.h"
-#include "base/path.h"
+#include "formats/json/write.h"
 #include "quern/base.h"
 #include <math.h>
 #include <string.h>
-
-/* Length of the well-formed UTF-8 sequence at s, 0 when there is none. */
-static size_t sequence(const char *s)
-{
-    const unsigned char c = (unsigned char)*s;
-    const size_t n = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
-    for (size_t i = 1; i < n; i++)
-        if (((unsigned char)s[i] & 0xc0) != 0x80)
-            return 0;
-    return n && qn_utf8_is_valid(s, n) ? n : 0;
-}
 
 static void quoted(FILE *f, const char *s)
 {
     fputc('"', f);
     while (*s) {
-        const size_t n = sequence(s);
+        const size_t n = qn_json_utf8(s);
         const unsigned char c = (unsigned char)*s;
         if (n == 0)
             fputs("\\ufffd", f);

@@ -61,9 +61,11 @@ static const qn_quantized_format format = {.name = "awq", .kind = QN_CODES_GRID,
 
 static qn_code open_job(qn_export_job *j, qn_quantized *q, qn_err *err)
 {
-    if (*j->variant && strcmp(j->variant, "int4") != 0)
-        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "awq: no variant '%.40s': only int4 is known", j->variant);
-    return qn_quantized_open(q, j, &format, &(qn_scheme){.bits = 4, .group = GROUP, .asymmetric = true}, *j->variant != 0, err);
+    static const unsigned bits[] = {4};
+    qn_scheme want = {.bits = 4, .group = GROUP, .asymmetric = true};
+    bool given;
+    QN_TRY(qn_quantized_variant(j, "awq", bits, 1, &want, &given, err));
+    return qn_quantized_open(q, j, &format, &want, given, err);
 }
 
 static qn_code plan(qn_export_job *j, qn_recipe *r, qn_err *err)

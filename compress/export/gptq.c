@@ -158,17 +158,10 @@ static void put_config(qn_text *t, const qn_quantized *q)
 
 static qn_code open_job(qn_export_job *j, qn_quantized *q, qn_err *err)
 {
-    static const char *const variants[] = {"int2", "int3", "int4", "int8"};
     static const unsigned bits[] = {2, 3, 4, 8};
     qn_scheme want = {.bits = 4, .group = GROUP};
-    bool given = false;
-    for (unsigned i = 0; i < 4; i++)
-        if (strcmp(j->variant, variants[i]) == 0) {
-            want.bits = bits[i];
-            given = true;
-        }
-    if (*j->variant && !given)
-        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "gptq: no variant '%.40s': int2, int3, int4 and int8 are known", j->variant);
+    bool given;
+    QN_TRY(qn_quantized_variant(j, "gptq", bits, 4, &want, &given, err));
     return qn_quantized_open(q, j, &format, &want, given, err);
 }
 

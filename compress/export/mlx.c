@@ -63,17 +63,10 @@ static const qn_quantized_format format = {.name = "mlx", .kind = QN_CODES_GRID,
 
 static qn_code open_job(qn_export_job *j, qn_quantized *q, qn_err *err)
 {
-    static const char *const variants[] = {"int2", "int3", "int4", "int5", "int6", "int8"};
     static const unsigned bits[] = {2, 3, 4, 5, 6, 8};
     qn_scheme want = {.bits = 4, .group = GROUP};
-    bool given = false;
-    for (unsigned i = 0; i < sizeof bits / sizeof bits[0]; i++)
-        if (strcmp(j->variant, variants[i]) == 0) {
-            want.bits = bits[i];
-            given = true;
-        }
-    if (*j->variant && !given)
-        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "mlx: no variant '%.40s': int2, int3, int4, int5, int6 and int8 are known", j->variant);
+    bool given;
+    QN_TRY(qn_quantized_variant(j, "mlx", bits, 6, &want, &given, err));
     /* where nobody says otherwise zero points pay: the format stores a bias anyway */
     want.asymmetric = want.bits <= 4;
     return qn_quantized_open(q, j, &format, &want, given, err);

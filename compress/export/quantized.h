@@ -73,6 +73,8 @@ typedef struct qn_quantized {
     uint64_t n;
 } qn_quantized;
 
+/* Reads a variant "intN" of the job, N one of bits (n), into want->bits; *given: there was one. QN_E_USAGE names those that are known. */
+qn_code qn_quantized_variant(const qn_export_job *j, const char *format, const unsigned *bits, unsigned n, qn_scheme *want, bool *given, qn_err *err) QN_MUST_CHECK;
 /* Lists modules (from job->arena) and decides on schemes. bits, group of `want`: defaults, replaced by the wish. QN_E_UNSUPPORTED: no graph, no config.json, no
  * linear layers; QN_E_USAGE: a wish that the format cannot hold for any of them. */
 qn_code qn_quantized_open(qn_quantized *q, qn_export_job *j, const qn_quantized_format *f, const qn_scheme *want, bool bits_given, qn_err *err) QN_MUST_CHECK;

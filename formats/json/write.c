@@ -4,8 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-/* Length of the well-formed UTF-8 sequence at s, 0 when there is none. */
-static size_t sequence(const char *s)
+size_t qn_json_utf8(const char *s)
 {
     const unsigned char c = (unsigned char)*s;
     const size_t n = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
@@ -19,7 +18,7 @@ static void quoted(qn_textbuf *t, const char *s)
 {
     qn_textbuf_char(t, '"');
     while (*s) {
-        const size_t n = sequence(s);
+        const size_t n = qn_json_utf8(s);
         const unsigned char c = (unsigned char)*s;
         if (n == 0)
             qn_textbuf_puts(t, "\\ufffd");

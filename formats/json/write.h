@@ -20,4 +20,7 @@ void qn_json_out_u64(qn_json_out *j, const char *key, uint64_t v);
 void qn_json_out_real(qn_json_out *j, const char *key, double v);
 void qn_json_out_bool(qn_json_out *j, const char *key, bool v);
 
+/* Length of the well-formed UTF-8 sequence at s, 0 when there is none: every writer of JSON replaces such a byte. */
+size_t qn_json_utf8(const char *s);
+
 #endif
