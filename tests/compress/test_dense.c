@@ -154,7 +154,7 @@ Test(dense, damage)
                 qt_put(t, ldexp(qt_normal(&r), -(int)(i / cols % 5) - (int)(i % cols % 3)), src + (size_t)i * qn_unit_bytes(t));
             const qn_block b = {floats[k], n, cols};
             const size_t m = trip(floats[k], n, cols, src, payload);
-            cr_assert_gt(qt_codec_mutate(QN_CODEC_DENSE, &b, payload, m, NULL, k * 3 + s, qt_rounds(s == 2 ? 400 : 1500)), 100);
+            cr_assert_gt(qt_codec_mutate(QN_CODEC_DENSE, &b, payload, m, NULL, k * 3 + s, qt_rounds(s == 2 ? 400 : 1500)), qt_rounds(100));
         }
     }
     free(src);

@@ -55,6 +55,8 @@ Test(max, every_16_bit_pattern)
     static uint8_t src[N * 2];
     for (unsigned order = 0; order < 2; order++)
         for (unsigned t = 0; t < 2; t++) {
+            if (qt_sanitized() && order != t)
+                continue;
             for (uint32_t i = 0; i < N; i++) {
                 const uint32_t v = order ? i * 40503u : i;
                 src[2 * i] = (uint8_t)v;
