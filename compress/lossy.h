@@ -35,6 +35,7 @@ typedef struct qn_lossy_row {
     uint32_t rows, cols; /* of all its matrices, one above the other */
     uint32_t n_parts, n_starved; /* matrices (experts, groups); of these: measured on fewer than 2 rows of input for each column */
     bool leans;       /* some of them were given what other experts saw, see above */
+    bool by_readers;  /* an embedding: its second moment is that of the layers that read it, not of statistics */
     uint64_t seen;    /* rows of input that were measured, of the matrix that saw fewest; 0: none, or no statistics */
     qn_ldl_kind kind;
     double damping, spread, unevenness;
