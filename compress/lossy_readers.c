@@ -2,7 +2,8 @@
  * is added up to is: an error e of a row reaches the linear layers of the first block as W diag(g) e behind a norm with gain g, so
  *     M = Σ diag(g) Wᵀ W diag(g)   over the layers of that block that read the embedding behind a norm,
  * and e M eᵀ is what its errors do there (the division by the row's length is the same for all of its columns). A LayerNorm takes the mean
- * away too: then the rows of W diag(g) are centred. Later blocks see the same error among what the first has added: with them it got worse. */
+ * away too: then the rows of W diag(g) are centred. Later blocks and the head see the same error among what blocks have added: summing over them
+ * too was worse, and what stands for them is damping (QN_LOSSY_READERS_DAMPING). Measured: docs/quality.md. */
 #include "analysis/exec/exec.h"
 #include "base/err.h"
 #include "base/num.h"
@@ -38,7 +39,7 @@ struct walk {
 
 static bool is(const qn_node *n, const char *type)
 {
-    return strcmp(n->type, type) == 0;
+    return strcmp(n->type, type) == 0 && strcmp(n->domain, "quern") == 0;
 }
 
 static bool is_norm(const qn_node *n)
@@ -134,8 +135,6 @@ static qn_code follow(struct walk *w, uint64_t object, qn_err *err)
     uint32_t last_block = UINT32_MAX;
     for (uint32_t i = 0; i < g->n_nodes && g->nodes[i].block <= last_block; i++) {
         const qn_node *n = &g->nodes[i];
-        if (strcmp(n->domain, "quern") != 0)
-            return w->n_readers = 0, QN_OK;
         if (is(n, "Embed")) {
             const qn_value *v = weight(w, n, 1);
             w->at[n->out[0]].in |= v && w->l->src->tensors[v->tensor].object == object;
@@ -147,8 +146,10 @@ static qn_code follow(struct walk *w, uint64_t object, qn_err *err)
             QN_TRY(pass_norm(w, n, err));
         } else if (reads_any(w, n)) {
             last_block = n->block;
-            if (!is_linear(w, n))
-                return w->n_readers = 0, QN_OK;
+            if (!is_linear(w, n)) {
+                w->n_readers = 0;
+                return QN_OK;
+            }
             w->n_readers++;
             if (w->h)
                 QN_TRY(add_reader(w, n->in[1], w->at[n->in[0]].last, err));

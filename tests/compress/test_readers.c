@@ -1,5 +1,5 @@
 /* test_readers.c: the second moment of an embedding that the layers behind it give: against what an error does there, as the definition has
- * it; which embeddings have one; and that it makes the first block's input better than weighing all columns alike. */
+ * it; which embeddings have one; and that the loss that is told is the one under it. */
 #include "base/err.h"
 #include "base/num.h"
 #include "compress/lossy_impl.h"
@@ -12,15 +12,16 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { N = 32, WORDS = 48, FFN = 300 /* more than one slab of rows */ };
+enum { N = 32 }; /* columns; the feed-forward of 300 is more than a slab of rows */
 
 #define SIZES "\"hidden_size\": 32, \"intermediate_size\": 300, \"num_hidden_layers\": 2, \"num_attention_heads\": 2, \"vocab_size\": 48, " \
               "\"max_position_embeddings\": 64, "
 #define LAYER "model.layers.*."
-#define LLAMA_TENSORS "model.embed_tokens.weight 48x32; model.norm.weight 32;" LAYER "input_layernorm.weight 32;" LAYER "post_attention_layernorm.weight 32;" \
-                      LAYER "self_attn.q_proj.weight 32x32;" LAYER "self_attn.k_proj.weight 16x32;" LAYER "self_attn.v_proj.weight 16x32;" \
-                      LAYER "self_attn.o_proj.weight 32x32;" LAYER "mlp.gate_proj.weight 300x32;" LAYER "mlp.up_proj.weight 300x32;"      \
-                      LAYER "mlp.down_proj.weight 32x300"
+#define LLAMA_TENSORS                                                                                                     \
+    "model.embed_tokens.weight 48x32; model.norm.weight 32;" LAYER "input_layernorm.weight 32;" LAYER                       \
+    "post_attention_layernorm.weight 32;" LAYER "self_attn.q_proj.weight 32x32;" LAYER "self_attn.k_proj.weight 16x32;" LAYER \
+    "self_attn.v_proj.weight 16x32;" LAYER "self_attn.o_proj.weight 32x32;" LAYER "mlp.gate_proj.weight 300x32;" LAYER      \
+    "mlp.up_proj.weight 300x32;" LAYER "mlp.down_proj.weight 32x300"
 
 static const char *llama(bool tied)
 {
@@ -35,7 +36,8 @@ static const char *llama(bool tied)
 static const char *neox(void)
 {
     return qt_lm_made("neox", "{\"architectures\": [\"GPTNeoXForCausalLM\"], " SIZES "\"rotary_pct\": 0.5}",
-                      "gpt_neox.embed_in.weight 48x32; embed_out.weight 48x32; gpt_neox.final_layer_norm.weight 32; gpt_neox.final_layer_norm.bias 32;" GPT
+                      "gpt_neox.embed_in.weight 48x32; embed_out.weight 48x32; gpt_neox.final_layer_norm.weight 32;"
+                      "gpt_neox.final_layer_norm.bias 32;" GPT
                       "input_layernorm.weight 32;" GPT "input_layernorm.bias 32;" GPT "post_attention_layernorm.weight 32;" GPT
                       "post_attention_layernorm.bias 32;" GPT "attention.query_key_value.weight 96x32;" GPT "attention.query_key_value.bias 96;" GPT
                       "attention.dense.weight 32x32;" GPT "attention.dense.bias 32;" GPT "mlp.dense_h_to_4h.weight 300x32;" GPT
