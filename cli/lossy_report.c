@@ -14,6 +14,12 @@ static bool is_kept(const qn_lossy_row *r)
     return r->kept != NULL;
 }
 
+/* A factor of the layers that read it, which is no calibration's. */
+static bool is_by_readers(const qn_lossy_row *r)
+{
+    return r->by_readers && r->kind == QN_LDL_FULL;
+}
+
 static double bits_stored(const qn_lossy_row *r, const qn_pack_report *p)
 {
     return (double)p->rows[r->object].stored_bytes * 8 / ((double)r->rows * r->cols);
@@ -46,7 +52,7 @@ static qn_code row_cells(qn_table *t, const qn_lossy_row *r, const qn_pack_repor
     QN_TRY(loss_cell(t, r, r->sum.nearest, err));
     QN_TRY(loss_cell(t, r, r->sum.loss, err));
     QN_TRY(r->kind == QN_LDL_FULL ? qn_table_cell(t, err, "%g", r->damping) : qn_table_cell(t, err, "-"));
-    return r->seen ? qn_table_cell(t, err, "%s", seen) : qn_table_cell(t, err, "-");
+    return r->seen ? qn_table_cell(t, err, "%s", seen) : qn_table_cell(t, err, is_by_readers(r) ? "readers" : "-");
 }
 
 /* What a user should know and would not look for. */
@@ -57,7 +63,7 @@ static void remarks(qn_cli *cli, const qn_lossy *l)
         const qn_lossy_row r = qn_lossy_report(l, i);
         if (is_kept(&r))
             continue;
-        if (r.kind == QN_LDL_REFUSED && r.n_done)
+        if (r.kind == QN_LDL_REFUSED && r.n_done && !r.by_readers)
             qn_cli_note(cli, "warning: %s: its statistics are not finite or all zero and were not used", r.name);
         if (r.kind == QN_LDL_DIAGONAL && r.n_done)
             qn_cli_note(cli, "note: %s: only the diagonal of its statistics could be used, nothing was fed back", r.name);
@@ -138,7 +144,7 @@ void qn_lossy_report_json(qn_json_writer *j, const qn_lossy *l, const qn_pack_re
             qn_jw_real(j, "error", r.n_done ? relative(&r) : (double)NAN);
             qn_jw_real(j, "loss_rounded", r.n_done ? share(r.sum.nearest, &r) : (double)NAN);
             qn_jw_real(j, "loss", r.n_done ? share(r.sum.loss, &r) : (double)NAN);
-            qn_jw_text(j, "statistics", kinds[r.kind]);
+            qn_jw_text(j, "statistics", is_by_readers(&r) ? "readers" : kinds[r.kind]);
             qn_jw_real(j, "damping", r.damping);
             qn_jw_real(j, "spread", r.spread);
             qn_jw_real(j, "unevenness_bits", r.unevenness);

@@ -38,9 +38,21 @@ static qn_code get_quantizer(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
     return rc == QN_OK ? QN_OK : qn_err_in_tensor(err, rc, y->name);
 }
 
+static qn_code find_readers(const qn_lossy *l, qn_lossy_layer *y, qn_err *err)
+{
+    uint64_t n = 0;
+    if (y->pick.view.turned || y->pick.view.parts > 1)
+        return QN_OK;
+    QN_TRY(qn_lossy_readers(l, y->object, y->cols, &n, err));
+    y->by_readers = n > 0;
+    return QN_OK;
+}
+
 static qn_code find_statistics(qn_lossy *l, qn_lossy_layer *y, uint32_t part, qn_err *err)
 {
-    if (!l->stats || y->pick.role == QN_ROLE_EMBEDDING)
+    if (y->pick.role == QN_ROLE_EMBEDDING)
+        return find_readers(l, y, err);
+    if (!l->stats)
         return QN_OK;
     y->item = qn_stats_find(l->stats, y->name, y->pick.view.own_statistics ? part : QN_STATS_NO_EXPERT);
     if (!y->item || l->stats->inputs[y->item->input].n == y->pick.view.cols)
@@ -227,6 +239,7 @@ qn_code qn_lossy_open(qn_lossy **out, const qn_env *env, qn_source *src, const q
         return QN_E_MEMORY;
     l->env = env;
     l->src = src;
+    l->graph = g;
     l->r = opt->recipe;
     l->stats = opt->stats;
     l->more_bits = opt->more_bits;
@@ -289,6 +302,7 @@ static void add_part(qn_lossy_row *r, const qn_lossy *l, const qn_lossy_layer *y
     r->seen = r->n_parts == 0 || seen < r->seen ? seen : r->seen;
     r->n_starved += y->item && seen < 2 * (uint64_t)y->pick.view.cols;
     r->leans |= qn_lossy_leans(l, y);
+    r->by_readers |= y->by_readers;
     r->kind = y->kind > r->kind ? y->kind : r->kind;
     r->damping = fmax(r->damping, y->damping);
     r->spread = fmax(r->spread, y->spread);
@@ -347,15 +361,17 @@ qn_digest qn_lossy_settings(const qn_lossy *l)
 /* H, which is factored in its place, the coefficients of the factors that are kept, and means over experts. */
 uint64_t qn_lossy_fixed_memory(const qn_lossy *l)
 {
-    uint64_t widest = 0, factor = 4; /* bytes of a square's element */
+    uint64_t widest = 0, factor = 4 /* bytes of a square's element */, readers = 0;
     bool leans = false;
     for (uint64_t i = 0; i < l->n_layers; i++)
-        if (l->layers[i].item) {
+        if (l->layers[i].item || l->layers[i].by_readers) {
+            if (l->layers[i].by_readers)
+                readers = qn_max_u64(readers, qn_lossy_readers_memory(l->layers[i].cols));
             widest = qn_max_u64(widest, l->layers[i].pick.view.cols);
             factor = l->layers[i].set.sweeps ? 8 : factor;
             leans |= qn_lossy_leans(l, &l->layers[i]);
         }
-    return widest * widest * (8 + factor * (QN_LOSSY_FACTORS + l->env->n_threads) + (leans ? 8 * QN_LOSSY_MEANS : 0));
+    return widest * widest * (8 + factor * (QN_LOSSY_FACTORS + l->env->n_threads) + (leans ? 8 * QN_LOSSY_MEANS : 0)) + readers;
 }
 
 /* Weights and what is made of them as f32, the engine's own, the codec's state and its payload twice; the transpose and what it decodes to. */

@@ -4,7 +4,8 @@
  * Approximated are the weights of linear layers, experts, convolutions and recurrences, the head and the embedding, in F32, F16 or
  * BF16 in a file that carries no checksum of its own: as matrices (out, in), whatever way they lie. Everything else goes the
  * lossless way. The second moment of a layer's input comes from a statistics file (analysis/stats), by the tensor's name; without
- * one every input counts alike and nothing is fed back.
+ * one every input counts alike and nothing is fed back. An embedding that is no head has no such input: what the linear layers of the first
+ * block make of its errors takes that place, with statistics or without (lossy_readers.c).
  *
  * An expert that saw few rows has H + κ S / N for its second moment, κ = QN_LOSSY_LEAN × columns: H, the sum over its own rows, S and N
  * sum and number of those of all experts of the layer. So one that saw many is left alone, and one that saw none uses the mean. */
@@ -35,6 +36,7 @@ typedef struct qn_lossy_row {
     uint32_t rows, cols; /* of all its matrices, one above the other */
     uint32_t n_parts, n_starved; /* matrices (experts, groups); of these: measured on fewer than 2 rows of input for each column */
     bool leans;       /* some of them were given what other experts saw, see above */
+    bool by_readers;  /* an embedding: its second moment is that of the layers that read it, not of statistics */
     uint64_t seen;    /* rows of input that were measured, of the matrix that saw fewest; 0: none, or no statistics */
     qn_ldl_kind kind;
     double damping, spread, unevenness;

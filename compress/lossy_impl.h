@@ -15,7 +15,7 @@ enum {
 typedef struct qn_lossy_factor {
     uint32_t input, group, col0; /* input: of the statistics file */
     qn_ldl_order order;
-    bool tied;             /* made for one layer only */
+    bool own;              /* made for one layer only */
     uint64_t n_users, used;
     qn_ldl ldl;
 } qn_lossy_factor;
@@ -40,6 +40,7 @@ typedef struct qn_lossy_layer {
     const qn_quantizer *q;
     uint32_t rows, cols, chunk_rows;
     const qn_stats_item *item; /* NULL: not measured */
+    bool by_readers;           /* an embedding whose errors are weighed by what reads it */
     /* while chunks of it are worked on */
     bool ready;
     uint64_t n_left, n_in;   /* chunks that were not asked for yet; being worked on */
@@ -59,6 +60,7 @@ typedef struct qn_lossy_layer {
 struct qn_lossy {
     const qn_env *env;
     qn_source *src;
+    const qn_graph *graph;
     qn_recipe *r;
     const qn_stats_file *stats; /* NULL: none */
     qn_arena arena;
@@ -94,6 +96,17 @@ size_t qn_lossy_wrap(const qn_lossy_layer *y, unsigned codec, uint8_t *dst, size
 qn_code qn_lossy_moment(qn_lossy *l, const qn_lossy_layer *y, double **h, double **diagonal, qn_err *err) QN_MUST_CHECK;
 /* Is it one that leans on other experts? */
 bool qn_lossy_leans(const qn_lossy *l, const qn_lossy_layer *y);
+
+/* --- lossy_readers.c: what an embedding's errors do in the first block --- */
+
+#define QN_LOSSY_READERS_DAMPING 0.1 /* what later blocks and the head see of an error counts all columns alike */
+
+/* How many linear layers read this embedding of n columns: 0, there is no second moment for it. */
+qn_code qn_lossy_readers(const qn_lossy *l, uint64_t object, uint32_t n, uint64_t *n_readers, qn_err *err) QN_MUST_CHECK;
+/* As qn_lossy_moment, from them; the diagonal alone when the recipe has no feedback. */
+qn_code qn_lossy_readers_moment(const qn_lossy *l, const qn_lossy_layer *y, double **h, double **diagonal, qn_err *err) QN_MUST_CHECK;
+/* Bytes that takes beside h. */
+uint64_t qn_lossy_readers_memory(uint32_t n);
 
 /* Forgets a layer that was prepared, and factors. */
 void qn_lossy_layers_close(qn_lossy *l);

@@ -137,7 +137,13 @@ static double damping_of_tied(const qn_lossy_layer *y, const double *h, const do
 static qn_code make_factor(qn_lossy *l, qn_lossy_layer *y, qn_ldl *ldl, uint32_t group, qn_ldl_order order, qn_err *err)
 {
     double *h = NULL, *diagonal = NULL, damping = l->r->damping;
-    qn_code rc = y->item ? qn_lossy_moment(l, y, &h, &diagonal, err) : QN_OK;
+    qn_code rc = QN_OK;
+    if (y->by_readers) {
+        damping = fmax(damping, QN_LOSSY_READERS_DAMPING);
+        rc = qn_lossy_readers_moment(l, y, &h, &diagonal, err);
+    } else if (y->item) {
+        rc = qn_lossy_moment(l, y, &h, &diagonal, err);
+    }
     if (rc == QN_OK && y->pick.tied && (h || diagonal))
         damping = fmax(damping, damping_of_tied(y, h, diagonal));
     if (rc == QN_OK)
@@ -153,9 +159,10 @@ static qn_code get_factor(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
     const uint32_t input = y->item ? y->item->input : UINT32_MAX;
     const uint32_t group = y->q->group_cols && y->q->group_cols < y->cols ? y->q->group_cols : y->cols;
     const qn_ldl_order order = y->q->order_free ? QN_ORDER_NATURAL : l->r->order;
-    for (unsigned i = 0; i < l->n_factors && !y->pick.tied; i++) {
+    const bool own = y->pick.tied || y->by_readers;
+    for (unsigned i = 0; i < l->n_factors && !own; i++) {
         qn_lossy_factor *f = &l->factors[i];
-        if (f->ldl.n == y->cols && f->input == input && f->col0 == y->col0 && f->group == group && f->order == order && !f->tied) {
+        if (f->ldl.n == y->cols && f->input == input && f->col0 == y->col0 && f->group == group && f->order == order && !f->own) {
             y->factor = f;
             f->n_users++;
             return QN_OK;
@@ -169,7 +176,7 @@ static qn_code get_factor(qn_lossy *l, qn_lossy_layer *y, qn_err *err)
     f->group = group;
     f->col0 = y->col0;
     f->order = order;
-    f->tied = y->pick.tied;
+    f->own = own;
     f->n_users = 1;
     y->factor = f;
     return QN_OK;
