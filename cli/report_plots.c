@@ -203,7 +203,7 @@ void qn_plot_divergence(qn_textbuf *t, const qn_report *r)
     const char *const names[] = {"mean", "99 %"};
     for (unsigned i = 0; i < 2; i++)
         if (inside[i] >= bin_edge(first) && inside[i] <= bin_edge(last + 1))
-            qn_plot_mark(&p, inside[i], "mark", names[i]);
+            qn_plot_mark(&p, inside[i], "mark", names[i], i == 0);
     qn_plot_end(&p);
     qn_textbuf_puts(t, "</figure>\n");
 }

@@ -161,12 +161,11 @@ void qn_plot_line(qn_plot *p, const double *x, const double *y, uint64_t n, cons
     qn_textbuf_puts(p->t, "\"/>");
 }
 
-void qn_plot_mark(qn_plot *p, double x, const char *css, const char *label)
+void qn_plot_mark(qn_plot *p, double x, const char *css, const char *label, bool left)
 {
     const double at = qn_scale_at(&p->x, x);
-    const bool right = at > QN_PLOT_WIDTH - RIGHT - 90;
     qn_textbuf_format(p->t, "<line class=\"%s\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", css, at, at, p->y.from, p->y.to);
-    qn_textbuf_format(p->t, "<text class=\"tick\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">", right ? at - 4 : at + 4, p->y.to + 9, right ? "end" : "start");
+    qn_textbuf_format(p->t, "<text class=\"tick\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">", left ? at - 4 : at + 4, p->y.to + 9, left ? "end" : "start");
     qn_html_text(p->t, label);
     qn_textbuf_puts(p->t, "</text>");
 }

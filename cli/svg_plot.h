@@ -40,7 +40,7 @@ void qn_plot_dot(qn_plot *p, double x, double y, double radius, const char *css,
 /* From the x-axis up to y. */
 void qn_plot_bar(qn_plot *p, double x0, double x1, double y, const char *css, const char *hint);
 void qn_plot_line(qn_plot *p, const double *x, const double *y, uint64_t n, const char *css);
-/* A vertical line at x with a label at the top. */
-void qn_plot_mark(qn_plot *p, double x, const char *css, const char *label);
+/* A vertical line at x with a label at the top, to the left of it or to the right. */
+void qn_plot_mark(qn_plot *p, double x, const char *css, const char *label, bool left);
 
 #endif
