@@ -219,7 +219,7 @@ def main():
         if name not in known:
             sys.exit(f"gguf_types: no type {name}")
         n_bytes, n_weights, theirs, ours, rate = one_type(a, so, name, model, imatrix)
-        row = f"| {name.upper()} | {n_bytes} | {theirs:.6f} | {ours:.6f} | {ours / theirs:.3f} |"
+        row = f"| {name.upper()} | {n_bytes} | {theirs:.6f} | {ours:.6f} | {ours / theirs if theirs > 0 else float('nan'):.3f} |"
         if a.speed:
             mine = [run(a.build / "bench/blocks", "speed", name, *more).decode().split("\t")[1] for more in ([], ["diagonal"])]
             row += f" {rate:.1f} | {mine[0]} | {mine[1]} |"
