@@ -2,6 +2,7 @@
 #include "base/textbuf.h"
 #include "base/err.h"
 #include "base/num.h"
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -48,6 +49,11 @@ void qn_textbuf_puts(qn_textbuf *t, const char *s)
 void qn_textbuf_char(qn_textbuf *t, char c)
 {
     qn_textbuf_add(t, &c, 1);
+}
+
+void qn_textbuf_u64(qn_textbuf *t, uint64_t v)
+{
+    qn_textbuf_format(t, "%" PRIu64, v);
 }
 
 void qn_textbuf_format(qn_textbuf *t, const char *fmt, ...)

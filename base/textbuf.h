@@ -17,7 +17,13 @@ void qn_textbuf_init(qn_textbuf *t, const qn_alloc *alloc);
 void qn_textbuf_add(qn_textbuf *t, const char *s, uint64_t n);
 void qn_textbuf_puts(qn_textbuf *t, const char *s);
 void qn_textbuf_char(qn_textbuf *t, char c);
+void qn_textbuf_u64(qn_textbuf *t, uint64_t v); /* in decimal */
 void qn_textbuf_format(qn_textbuf *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static inline bool qn_textbuf_failed(const qn_textbuf *t)
+{
+    return t->err.code != QN_OK;
+}
+
 /* The failure of any call so far. */
 qn_code qn_textbuf_check(const qn_textbuf *t, qn_err *err) QN_MUST_CHECK;
 void qn_textbuf_release(qn_textbuf *t);

@@ -96,7 +96,7 @@ void qn_gate_text_out(qn_cli *cli, const qn_gate_facts *f)
 void qn_gate_json(qn_textbuf *t, const qn_gate_facts *f)
 {
     const qn_gate *g = f->gate;
-    qn_json_out j = {.t = t, .first = true};
+    qn_json_out j = qn_json_out_of(t);
     qn_json_out_begin(&j, NULL, '{');
     qn_json_out_text(&j, "schema", "quern/gate/1");
     qn_json_out_text(&j, "version", qn_version());

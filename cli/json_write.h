@@ -1,18 +1,12 @@
-/* json_write.h: writes one JSON object to a stream as the values come, so that a list of a million tensors needs no memory.
- * Members of objects have a key; elements of arrays are written with key NULL. Strings that are not UTF-8 (file names
- * may be anything) have each bad byte replaced by U+FFFD, so the output is valid whatever comes in. */
+/* json_write.h: one JSON object on a stream, as the values come (formats/json/write.h), so that a list of a million tensors needs no memory:
+ * what --json prints. Real numbers have 9 digits; those that are not finite are null. */
 #ifndef QN_CLI_JSON_WRITE_H
 #define QN_CLI_JSON_WRITE_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "formats/json/write.h"
 #include <stdio.h>
 
-typedef struct qn_json_writer {
-    FILE *f;
-    unsigned depth;
-    bool first; /* nothing yet in the innermost object or array */
-} qn_json_writer;
+typedef qn_json_out qn_json_writer;
 
 /* Begins the object with "schema": "quern/COMMAND/1" and "version"; the number changes when a key changes meaning or
  * goes away, not when keys are added. */

@@ -178,7 +178,7 @@ static void chunks(qn_json_out *j, const qn_report *r)
 
 void qn_report_json(qn_textbuf *t, const qn_report *r)
 {
-    qn_json_out j = {.t = t, .first = true};
+    qn_json_out j = qn_json_out_of(t);
     qn_json_out_begin(&j, NULL, '{');
     qn_json_out_text(&j, "schema", QN_REPORT_SCHEMA);
     text(&j, "reason", r->reason);

@@ -82,15 +82,15 @@ static qn_code holds(qn_export_job *j, bool *yes, qn_err *err)
     return qn_quantized_holds(&q, yes, err);
 }
 
-static void put_config(qn_text *t, const qn_quantized *q)
+static void put_config(qn_textbuf *t, const qn_quantized *q)
 {
     qn_scheme s;
     (void)qn_quantized_schemes(q, &s, 1);
-    qn_text_adds(t, "{\"quant_method\": \"awq\", \"bits\": 4, \"group_size\": ");
-    qn_text_number(t, s.group);
-    qn_text_adds(t, ", \"zero_point\": true, \"version\": \"gemm\", \"modules_to_not_convert\": ");
+    qn_textbuf_puts(t, "{\"quant_method\": \"awq\", \"bits\": 4, \"group_size\": ");
+    qn_textbuf_u64(t, s.group);
+    qn_textbuf_puts(t, ", \"zero_point\": true, \"version\": \"gemm\", \"modules_to_not_convert\": ");
     qn_quantized_dense_list(q, t);
-    qn_text_adds(t, "}");
+    qn_textbuf_puts(t, "}");
 }
 
 static qn_code write(qn_export_job *j, qn_err *err)
@@ -98,7 +98,7 @@ static qn_code write(qn_export_job *j, qn_err *err)
     qn_quantized q;
     QN_TRY(open_job(j, &q, err));
     QN_TRY(qn_quantized_look(&q, err));
-    qn_text t = {.alloc = j->env->alloc};
+    qn_textbuf t = {.alloc = j->env->alloc};
     put_config(&t, &q);
     qn_export_say(j, "loads in vLLM, SGLang, TGI, LMDeploy and transformers; vLLM prefers compressed-tensors for new models");
     return qn_quantized_write(&q, (const char *const[]){"quantization_config"}, 1, &t, NULL, err);

@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/num.h"
 #include "compress/export/quantized.h"
+#include "formats/json/write.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -175,72 +176,72 @@ static const qn_quantized_format formats[] = {
 
 /* --- configuration --------------------------------------------------------------------------------------------------------- */
 
-static void put_weights_args(qn_text *t, enum form form, const qn_scheme *s)
+static void put_weights_args(qn_textbuf *t, enum form form, const qn_scheme *s)
 {
     const bool row = s->group == UINT32_MAX;
-    qn_text_adds(t, "{\"num_bits\": ");
-    qn_text_number(t, s->bits);
-    qn_text_adds(t, form >= FP8 ? ", \"type\": \"float\"" : ", \"type\": \"int\"");
-    qn_text_adds(t, s->asymmetric ? ", \"symmetric\": false" : ", \"symmetric\": true");
-    qn_text_adds(t, row ? ", \"strategy\": \"channel\", \"group_size\": null" : ", \"strategy\": \"group\", \"group_size\": ");
+    qn_textbuf_puts(t, "{\"num_bits\": ");
+    qn_textbuf_u64(t, s->bits);
+    qn_textbuf_puts(t, form >= FP8 ? ", \"type\": \"float\"" : ", \"type\": \"int\"");
+    qn_textbuf_puts(t, s->asymmetric ? ", \"symmetric\": false" : ", \"symmetric\": true");
+    qn_textbuf_puts(t, row ? ", \"strategy\": \"channel\", \"group_size\": null" : ", \"strategy\": \"group\", \"group_size\": ");
     if (!row)
-        qn_text_number(t, s->group);
+        qn_textbuf_u64(t, s->group);
     if (form == MXFP4)
-        qn_text_adds(t, ", \"scale_dtype\": \"torch.uint8\", \"zp_dtype\": \"torch.uint8\"");
-    qn_text_adds(t, ", \"block_structure\": null, \"dynamic\": false, \"actorder\": null, \"observer\": \"minmax\", \"observer_kwargs\": {}}");
+        qn_textbuf_puts(t, ", \"scale_dtype\": \"torch.uint8\", \"zp_dtype\": \"torch.uint8\"");
+    qn_textbuf_puts(t, ", \"block_structure\": null, \"dynamic\": false, \"actorder\": null, \"observer\": \"minmax\", \"observer_kwargs\": {}}");
 }
 
 /* Layers of the first scheme are named by their class, those of others one by one: a name is looked for before a class. */
-static void put_targets(qn_text *t, const qn_quantized *q, const qn_scheme *s, bool all)
+static void put_targets(qn_textbuf *t, const qn_quantized *q, const qn_scheme *s, bool all)
 {
     bool any = false;
     if (all) {
-        qn_text_adds(t, "[\"Linear\"]");
+        qn_textbuf_puts(t, "[\"Linear\"]");
         return;
     }
-    qn_text_adds(t, "[");
+    qn_textbuf_puts(t, "[");
     for (uint64_t i = 0; i < q->n; i++)
         if (q->m[i].quantized && qn_scheme_equal(&q->m[i].scheme, s)) {
-            qn_text_adds(t, any ? ", " : "");
-            qn_text_json(t, q->m[i].name);
+            qn_textbuf_puts(t, any ? ", " : "");
+            qn_json_string(t, q->m[i].name);
             any = true;
         }
-    qn_text_adds(t, "]");
+    qn_textbuf_puts(t, "]");
 }
 
-static void put_group(qn_text *t, const qn_quantized *q, enum form form, const qn_scheme *s, unsigned number)
+static void put_group(qn_textbuf *t, const qn_quantized *q, enum form form, const qn_scheme *s, unsigned number)
 {
-    qn_text_adds(t, number ? ", \"group_" : "\"group_");
-    qn_text_number(t, number);
-    qn_text_adds(t, "\": {\"targets\": ");
+    qn_textbuf_puts(t, number ? ", \"group_" : "\"group_");
+    qn_textbuf_u64(t, number);
+    qn_textbuf_puts(t, "\": {\"targets\": ");
     put_targets(t, q, s, number == 0);
-    qn_text_adds(t, ", \"weights\": ");
+    qn_textbuf_puts(t, ", \"weights\": ");
     put_weights_args(t, form, s);
     if (form == PACK || form == MXFP4) {
-        qn_text_adds(t, ", \"input_activations\": null");
+        qn_textbuf_puts(t, ", \"input_activations\": null");
     } else {
-        qn_text_adds(t, ", \"input_activations\": {\"num_bits\": 8, \"type\": ");
-        qn_text_adds(t, form == FP8 ? "\"float\"" : "\"int\"");
-        qn_text_adds(t, ", \"symmetric\": true, \"strategy\": \"token\", \"group_size\": null, \"block_structure\": null, \"dynamic\": true, \"actorder\": null, "
+        qn_textbuf_puts(t, ", \"input_activations\": {\"num_bits\": 8, \"type\": ");
+        qn_textbuf_puts(t, form == FP8 ? "\"float\"" : "\"int\"");
+        qn_textbuf_puts(t, ", \"symmetric\": true, \"strategy\": \"token\", \"group_size\": null, \"block_structure\": null, \"dynamic\": true, \"actorder\": null, "
                         "\"observer\": null, \"observer_kwargs\": {}}");
     }
-    qn_text_adds(t, ", \"output_activations\": null, \"format\": ");
-    qn_text_json(t, format_names[form]);
-    qn_text_adds(t, "}");
+    qn_textbuf_puts(t, ", \"output_activations\": null, \"format\": ");
+    qn_json_string(t, format_names[form]);
+    qn_textbuf_puts(t, "}");
 }
 
-static void put_config(qn_text *t, const qn_quantized *q, enum form form)
+static void put_config(qn_textbuf *t, const qn_quantized *q, enum form form)
 {
     qn_scheme s[SCHEMES];
     const unsigned n = qn_quantized_schemes(q, s, SCHEMES);
-    qn_text_adds(t, "{\"quant_method\": \"compressed-tensors\", \"version\": \"0.13.0\", \"format\": ");
-    qn_text_json(t, format_names[form]);
-    qn_text_adds(t, ", \"quantization_status\": \"compressed\", \"config_groups\": {");
+    qn_textbuf_puts(t, "{\"quant_method\": \"compressed-tensors\", \"version\": \"0.13.0\", \"format\": ");
+    qn_json_string(t, format_names[form]);
+    qn_textbuf_puts(t, ", \"quantization_status\": \"compressed\", \"config_groups\": {");
     for (unsigned i = 0; i < n; i++)
         put_group(t, q, form, &s[i], i);
-    qn_text_adds(t, "}, \"ignore\": ");
+    qn_textbuf_puts(t, "}, \"ignore\": ");
     qn_quantized_dense_list(q, t);
-    qn_text_adds(t, ", \"kv_cache_scheme\": null, \"global_compression_ratio\": null, \"sparsity_config\": {}, \"transform_config\": {}}");
+    qn_textbuf_puts(t, ", \"kv_cache_scheme\": null, \"global_compression_ratio\": null, \"sparsity_config\": {}, \"transform_config\": {}}");
 }
 
 /* --- the target -------------------------------------------------------------------------------------------------------------- */
@@ -283,7 +284,7 @@ static qn_code write(qn_export_job *j, qn_err *err)
     enum form form;
     QN_TRY(open_job(j, &q, &form, err));
     QN_TRY(qn_quantized_look(&q, err));
-    qn_text t = {.alloc = j->env->alloc};
+    qn_textbuf t = {.alloc = j->env->alloc};
     put_config(&t, &q, form);
     qn_export_say(j, "%s", form == PACK || form == MXFP4 ? "loads in vLLM (weights only; widest with groups of 128 or rows) and transformers with compressed-tensors"
                            : form == INT8 ? "loads in vLLM, which quantizes inputs to int8 token by token, and in transformers with compressed-tensors"

@@ -2,6 +2,7 @@
 #include "compress/export/df11_pick.h"
 #include "base/err.h"
 #include "base/num.h"
+#include "formats/json/write.h"
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -211,17 +212,17 @@ static bool alike(const qn_df11_module *a, const qn_df11_module *b, const qn_sou
     return true;
 }
 
-static void add_escaped(qn_text *t, const char *s)
+static void add_escaped(qn_textbuf *t, const char *s)
 {
     for (; *s; s++) {
         if (strchr(".[](){}*+?|^$\\", *s))
-            qn_text_adds(t, "\\");
-        qn_text_add(t, s, 1);
+            qn_textbuf_puts(t, "\\");
+        qn_textbuf_add(t, s, 1);
     }
 }
 
 /* "model\.layers\.\d+", or with the numbers themselves where blocks of one stem differ. */
-static void pattern(const qn_df11_pick *p, uint32_t first, const qn_source *s, qn_text *t)
+static void pattern(const qn_df11_pick *p, uint32_t first, const qn_source *s, qn_textbuf *t)
 {
     const qn_df11_module *m = &p->modules[first];
     bool all = true, more = false;
@@ -234,17 +235,17 @@ static void pattern(const qn_df11_pick *p, uint32_t first, const qn_source *s, q
             all = all && alike(m, &p->modules[i], s);
     add_escaped(t, m->stem);
     if (all) {
-        qn_text_adds(t, "\\d+");
+        qn_textbuf_puts(t, "\\d+");
         return;
     }
-    qn_text_adds(t, "(?:");
+    qn_textbuf_puts(t, "(?:");
     for (uint32_t i = first; i < p->n; i++)
         if (p->modules[i].group.n_parts && alike(m, &p->modules[i], s)) {
-            qn_text_adds(t, more ? "|" : "");
-            qn_text_number(t, p->modules[i].number);
+            qn_textbuf_puts(t, more ? "|" : "");
+            qn_textbuf_u64(t, p->modules[i].number);
             more = true;
         }
-    qn_text_adds(t, ")");
+    qn_textbuf_puts(t, ")");
 }
 
 static bool is_first_of_its_kind(const qn_df11_pick *p, uint32_t m, const qn_source *s)
@@ -257,59 +258,60 @@ static bool is_first_of_its_kind(const qn_df11_pick *p, uint32_t m, const qn_sou
     return true;
 }
 
-static void add_shapes(const qn_df11_module *m, const qn_source *s, qn_text *t)
+static void add_shapes(const qn_df11_module *m, const qn_source *s, qn_textbuf *t)
 {
     for (uint32_t i = 0; i < m->group.n_parts; i++) {
         const uint64_t *dims = s->tensors[m->group.parts[i].tensor].dims;
-        qn_text_adds(t, i ? ", [" : "[");
-        qn_text_number(t, dims[0]);
-        qn_text_adds(t, ", ");
-        qn_text_number(t, dims[1]);
-        qn_text_adds(t, "]");
+        qn_textbuf_puts(t, i ? ", [" : "[");
+        qn_textbuf_u64(t, dims[0]);
+        qn_textbuf_puts(t, ", ");
+        qn_textbuf_u64(t, dims[1]);
+        qn_textbuf_puts(t, "]");
     }
 }
 
-static void add_inner(const qn_df11_module *m, qn_text *t)
+static void add_inner(const qn_df11_module *m, qn_textbuf *t)
 {
     for (uint32_t i = 0; m->stem && i < m->group.n_parts; i++) {
-        qn_text_adds(t, i ? ", " : "");
-        qn_text_json(t, m->inner[i]);
+        qn_textbuf_puts(t, i ? ", " : "");
+        qn_json_string(t, m->inner[i]);
     }
 }
 
-static void dictionary(const qn_df11_pick *p, const qn_source *s, bool shapes, qn_text *t)
+static void dictionary(const qn_df11_pick *p, const qn_source *s, bool shapes, qn_textbuf *t)
 {
     bool more = false;
-    qn_text_adds(t, "{");
+    qn_textbuf_puts(t, "{");
     for (uint32_t i = 0; i < p->n; i++) {
         if (!is_first_of_its_kind(p, i, s))
             continue;
-        qn_text name = {.alloc = t->alloc};
+        qn_textbuf name = {.alloc = t->alloc};
         pattern(p, i, s, &name);
-        qn_text_adds(t, more ? ",\n      " : "\n      ");
-        qn_text_json(t, name.p ? name.p : "");
-        t->failed = t->failed || name.failed;
-        qn_mem_put(t->alloc, name.p);
-        qn_text_adds(t, ": [");
+        qn_textbuf_puts(t, more ? ",\n      " : "\n      ");
+        qn_json_string(t, name.text ? name.text : "");
+        if (qn_textbuf_failed(&name) && !qn_textbuf_failed(t))
+            t->err = name.err;
+        qn_mem_put(t->alloc, name.text);
+        qn_textbuf_puts(t, ": [");
         if (shapes)
             add_shapes(&p->modules[i], s, t);
         else
             add_inner(&p->modules[i], t);
-        qn_text_adds(t, "]");
+        qn_textbuf_puts(t, "]");
         more = true;
     }
-    qn_text_adds(t, more ? "\n    }" : "}");
+    qn_textbuf_puts(t, more ? "\n    }" : "}");
 }
 
-void qn_df11_pick_config(const qn_df11_pick *p, const qn_source *s, qn_text *t)
+void qn_df11_pick_config(const qn_df11_pick *p, const qn_source *s, qn_textbuf *t)
 {
-    qn_text_adds(t, "{\n    \"version\": \"" QN_DF11_VERSION "\",\n    \"threads_per_block\": [");
-    qn_text_number(t, QN_DF11_THREADS);
-    qn_text_adds(t, "],\n    \"bytes_per_thread\": ");
-    qn_text_number(t, QN_DF11_SLICE);
-    qn_text_adds(t, ",\n    \"pattern_dict\": ");
+    qn_textbuf_puts(t, "{\n    \"version\": \"" QN_DF11_VERSION "\",\n    \"threads_per_block\": [");
+    qn_textbuf_u64(t, QN_DF11_THREADS);
+    qn_textbuf_puts(t, "],\n    \"bytes_per_thread\": ");
+    qn_textbuf_u64(t, QN_DF11_SLICE);
+    qn_textbuf_puts(t, ",\n    \"pattern_dict\": ");
     dictionary(p, s, false, t);
-    qn_text_adds(t, ",\n    \"shapes\": ");
+    qn_textbuf_puts(t, ",\n    \"shapes\": ");
     dictionary(p, s, true, t);
-    qn_text_adds(t, "\n  }");
+    qn_textbuf_puts(t, "\n  }");
 }

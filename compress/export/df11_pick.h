@@ -27,6 +27,6 @@ qn_code qn_df11_pick_make(qn_df11_pick *p, qn_source *src, const qn_graph *g, qn
 void qn_df11_pick_drop(qn_df11_pick *p, uint32_t module, uint32_t part, const char *why);
 /* The value of dfloat11_config: version, constants of the layout, pattern_dict (a regular expression over module paths, and the inner paths), and the
  * shapes of the weights under the same expressions: the files themselves do not hold them. */
-void qn_df11_pick_config(const qn_df11_pick *p, const qn_source *src, qn_text *t);
+void qn_df11_pick_config(const qn_df11_pick *p, const qn_source *src, qn_textbuf *t);
 
 #endif

@@ -153,17 +153,17 @@ static qn_code write_folder(struct out *x, qn_err *err)
 {
     const qn_env *env = x->j->env;
     uint64_t n = 0;
-    qn_text config = {.alloc = env->alloc};
+    qn_textbuf config = {.alloc = env->alloc};
     qn_out_tensor *t = qn_mem_zeros(env->alloc, (uint64_t)x->pick.n * QN_DF11_FIELDS + x->j->src->n_tensors + 1, sizeof *t, err);
     qn_code rc = t ? list_tensors(x, t, &n, err) : QN_E_MEMORY;
     qn_df11_pick_config(&x->pick, x->j->src, &config);
-    if (rc == QN_OK && config.failed)
+    if (rc == QN_OK && qn_textbuf_failed(&config))
         rc = QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "out of memory: a configuration wanted");
-    const qn_config_change change = {"dfloat11_config", config.p};
+    const qn_config_change change = {"dfloat11_config", config.text};
     const qn_export_folder f = {.tensors = t, .n = n, .read = read_out, .ctx = x, .changes = &change, .n_changes = 1};
     if (rc == QN_OK)
         rc = qn_export_folder_write(x->j, &f, err);
-    qn_mem_put(env->alloc, config.p);
+    qn_mem_put(env->alloc, config.text);
     qn_mem_put(env->alloc, t);
     return rc;
 }

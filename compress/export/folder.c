@@ -5,6 +5,7 @@
 #include "compress/outdir.h"
 #include "formats/hf/config.h"
 #include "formats/hf/config_edit.h"
+#include "formats/json/write.h"
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -81,12 +82,12 @@ static qn_code write_weights(struct folder *x, qn_err *err)
     }
     if (x->n_shards == 1)
         return QN_OK;
-    qn_text t = {.alloc = env->alloc};
+    qn_textbuf t = {.alloc = env->alloc};
     char *path = qn_path_join(env->alloc, x->root, "model.safetensors.index.json", err);
     qn_code rc = path ? qn_safetensors_index_text(&t, x->index, f->n, total, err) : QN_E_MEMORY;
     if (rc == QN_OK)
-        rc = qn_outdir_text(env, path, t.p, t.n, err);
-    qn_mem_put(env->alloc, t.p);
+        rc = qn_outdir_text(env, path, t.text, t.n, err);
+    qn_mem_put(env->alloc, t.text);
     qn_mem_put(env->alloc, path);
     return rc;
 }
@@ -94,7 +95,7 @@ static qn_code write_weights(struct folder *x, qn_err *err)
 /* ---- config.json ---- */
 
 /* Behind the first brace, with a line of its own when the text has lines. */
-static void insert(qn_text *t, const char *text, uint64_t n, const char *key, const char *json)
+static void insert(qn_textbuf *t, const char *text, uint64_t n, const char *key, const char *json)
 {
     const char *brace = memchr(text, '{', (size_t)n);
     const uint64_t at = brace ? (uint64_t)(brace - text) + 1 : n;
@@ -102,16 +103,16 @@ static void insert(qn_text *t, const char *text, uint64_t n, const char *key, co
     uint64_t next = at;
     while (next < n && strchr(" \t\r\n", text[next]))
         next++;
-    qn_text_add(t, text, at);
-    qn_text_adds(t, lines ? "\n  " : "");
-    qn_text_json(t, key);
-    qn_text_adds(t, ": ");
-    qn_text_adds(t, json);
-    qn_text_adds(t, next < n && text[next] == '}' ? "" : lines ? "," : ", ");
-    qn_text_add(t, text + at, n - at);
+    qn_textbuf_add(t, text, at);
+    qn_textbuf_puts(t, lines ? "\n  " : "");
+    qn_json_string(t, key);
+    qn_textbuf_puts(t, ": ");
+    qn_textbuf_puts(t, json);
+    qn_textbuf_puts(t, next < n && text[next] == '}' ? "" : lines ? "," : ", ");
+    qn_textbuf_add(t, text + at, n - at);
 }
 
-static qn_code config_text(const struct folder *x, qn_text *t, qn_err *err)
+static qn_code config_text(const struct folder *x, qn_textbuf *t, qn_err *err)
 {
     const qn_alloc *alloc = x->j->src->env->alloc;
     qn_config c = {0};
@@ -121,15 +122,15 @@ static qn_code config_text(const struct folder *x, qn_text *t, qn_err *err)
     qn_code rc = there ? qn_config_text(x->j->src, &text, &n, err) : QN_OK;
     if (rc == QN_OK && there)
         rc = qn_config_open(&c, x->j->src, err);
-    qn_text_add(t, there ? text : "{\n}\n", there ? n : 4);
-    for (uint32_t i = 0; i < x->f->n_changes && rc == QN_OK && !t->failed; i++) {
+    qn_textbuf_add(t, there ? text : "{\n}\n", there ? n : 4);
+    for (uint32_t i = 0; i < x->f->n_changes && rc == QN_OK && !qn_textbuf_failed(t); i++) {
         const qn_config_change *change = &x->f->changes[i];
-        qn_text next = {.alloc = x->j->env->alloc};
+        qn_textbuf next = {.alloc = x->j->env->alloc};
         if (there && json_object_get(c.root, change->key))
-            rc = qn_config_edit(t->p, t->n, change, 1, &next, err);
+            rc = qn_config_edit(t->text, t->n, change, 1, &next, err);
         else
-            insert(&next, t->p, t->n, change->key, change->json);
-        qn_mem_put(t->alloc, t->p);
+            insert(&next, t->text, t->n, change->key, change->json);
+        qn_mem_put(t->alloc, t->text);
         *t = next;
     }
     qn_config_release(&c);
@@ -140,18 +141,18 @@ static qn_code config_text(const struct folder *x, qn_text *t, qn_err *err)
 static qn_code write_config(struct folder *x, qn_err *err)
 {
     const qn_env *env = x->j->env;
-    qn_text t = {.alloc = env->alloc};
+    qn_textbuf t = {.alloc = env->alloc};
     qn_config check = {0};
     char *path = qn_path_join(env->alloc, x->root, "config.json", err);
     qn_code rc = path ? config_text(x, &t, err) : QN_E_MEMORY;
-    if (rc == QN_OK && t.failed)
+    if (rc == QN_OK && qn_textbuf_failed(&t))
         rc = QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "out of memory: a configuration wanted");
     if (rc == QN_OK)
-        rc = qn_config_parse(&check, t.p, (size_t)t.n, path, err);
+        rc = qn_config_parse(&check, t.text, (size_t)t.n, path, err);
     qn_config_release(&check);
     if (rc == QN_OK)
-        rc = qn_outdir_text(env, path, t.p, t.n, err);
-    qn_mem_put(env->alloc, t.p);
+        rc = qn_outdir_text(env, path, t.text, t.n, err);
+    qn_mem_put(env->alloc, t.text);
     qn_mem_put(env->alloc, path);
     return rc;
 }

@@ -5,6 +5,7 @@
 
 #include "compress/export/export.h"
 #include "formats/hf/config_edit.h"
+#include "formats/safetensors/write.h"
 
 typedef struct qn_export_folder {
     qn_out_tensor *tensors; /* in the order of files, when there are several; is changed */

@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/num.h"
 #include "compress/export/quantized.h"
+#include "formats/json/write.h"
 #include <string.h>
 
 enum { GROUP = 128, SCHEMES = 32 };
@@ -83,17 +84,17 @@ static const qn_quantized_format format = {.name = "gptq", .kind = QN_CODES_GRID
 
 /* --- configuration ------------------------------------------------------------------------------------------------------ */
 
-static void put_group_size(qn_text *t, uint32_t group)
+static void put_group_size(qn_textbuf *t, uint32_t group)
 {
-    qn_text_adds(t, ", \"group_size\": ");
+    qn_textbuf_puts(t, ", \"group_size\": ");
     if (group == UINT32_MAX)
-        qn_text_adds(t, "-1");
+        qn_textbuf_puts(t, "-1");
     else
-        qn_text_number(t, group);
+        qn_textbuf_u64(t, group);
 }
 
 /* A module's name as a regular expression of its own. */
-static void put_rule(qn_text *t, const char *sign, const char *name, bool *any)
+static void put_rule(qn_textbuf *t, const char *sign, const char *name, bool *any)
 {
     char text[1100];
     size_t n = 0;
@@ -107,16 +108,16 @@ static void put_rule(qn_text *t, const char *sign, const char *name, bool *any)
     }
     text[n++] = '$';
     text[n] = '\0';
-    qn_text_adds(t, *any ? ", " : "");
-    qn_text_json(t, text);
+    qn_textbuf_puts(t, *any ? ", " : "");
+    qn_json_string(t, text);
     *any = true;
 }
 
 /* Linear modules that are dense ("-:"), and those whose scheme is another one ("+:"). */
-static void put_dynamic(qn_text *t, const qn_quantized *q, const qn_scheme *main)
+static void put_dynamic(qn_textbuf *t, const qn_quantized *q, const qn_scheme *main)
 {
     bool any = false;
-    qn_text_adds(t, "{");
+    qn_textbuf_puts(t, "{");
     for (uint64_t i = 0; i < q->n; i++) {
         const qn_module *m = &q->m[i];
         if (m->quantized && qn_scheme_equal(&m->scheme, main))
@@ -124,34 +125,34 @@ static void put_dynamic(qn_text *t, const qn_quantized *q, const qn_scheme *main
         if (m->role == QN_ROLE_HEAD && !m->quantized) /* "lm_head": false says so */
             continue;
         put_rule(t, m->quantized ? "+:" : "-:", m->name, &any);
-        qn_text_adds(t, ": {");
+        qn_textbuf_puts(t, ": {");
         if (m->quantized) {
-            qn_text_adds(t, "\"bits\": ");
-            qn_text_number(t, m->scheme.bits);
+            qn_textbuf_puts(t, "\"bits\": ");
+            qn_textbuf_u64(t, m->scheme.bits);
             put_group_size(t, m->scheme.group);
-            qn_text_adds(t, m->scheme.asymmetric ? ", \"sym\": false" : ", \"sym\": true");
+            qn_textbuf_puts(t, m->scheme.asymmetric ? ", \"sym\": false" : ", \"sym\": true");
         }
-        qn_text_adds(t, "}");
+        qn_textbuf_puts(t, "}");
     }
-    qn_text_adds(t, "}");
+    qn_textbuf_puts(t, "}");
 }
 
-static void put_config(qn_text *t, const qn_quantized *q)
+static void put_config(qn_textbuf *t, const qn_quantized *q)
 {
     qn_scheme s[SCHEMES];
     bool head = false;
     (void)qn_quantized_schemes(q, s, SCHEMES);
     for (uint64_t i = 0; i < q->n; i++)
         head = head || (q->m[i].role == QN_ROLE_HEAD && q->m[i].quantized);
-    qn_text_adds(t, "{\"bits\": ");
-    qn_text_number(t, s[0].bits);
+    qn_textbuf_puts(t, "{\"bits\": ");
+    qn_textbuf_u64(t, s[0].bits);
     put_group_size(t, s[0].group);
-    qn_text_adds(t, ", \"desc_act\": false");
-    qn_text_adds(t, s[0].asymmetric ? ", \"sym\": false" : ", \"sym\": true");
-    qn_text_adds(t, head ? ", \"lm_head\": true" : ", \"lm_head\": false");
-    qn_text_adds(t, ", \"quant_method\": \"gptq\", \"checkpoint_format\": \"gptq\", \"pack_dtype\": \"int32\", \"dynamic\": ");
+    qn_textbuf_puts(t, ", \"desc_act\": false");
+    qn_textbuf_puts(t, s[0].asymmetric ? ", \"sym\": false" : ", \"sym\": true");
+    qn_textbuf_puts(t, head ? ", \"lm_head\": true" : ", \"lm_head\": false");
+    qn_textbuf_puts(t, ", \"quant_method\": \"gptq\", \"checkpoint_format\": \"gptq\", \"pack_dtype\": \"int32\", \"dynamic\": ");
     put_dynamic(t, q, &s[0]);
-    qn_text_adds(t, ", \"meta\": {\"quantizer\": [\"quern\"], \"damp_percent\": 0.01, \"static_groups\": false, \"true_sequential\": false, \"mse\": 0}}");
+    qn_textbuf_puts(t, ", \"meta\": {\"quantizer\": [\"quern\"], \"damp_percent\": 0.01, \"static_groups\": false, \"true_sequential\": false, \"mse\": 0}}");
 }
 
 /* --- the target ----------------------------------------------------------------------------------------------------------- */
@@ -184,7 +185,7 @@ static qn_code write(qn_export_job *j, qn_err *err)
     qn_quantized q;
     QN_TRY(open_job(j, &q, err));
     QN_TRY(qn_quantized_look(&q, err));
-    qn_text t = {.alloc = j->env->alloc};
+    qn_textbuf t = {.alloc = j->env->alloc};
     put_config(&t, &q);
     qn_export_say(j, "loads in vLLM, SGLang, exllama, and transformers with gptqmodel; vLLM prefers compressed-tensors for new models");
     return qn_quantized_write(&q, (const char *const[]){"quantization_config"}, 1, &t, "quantize_config.json", err);

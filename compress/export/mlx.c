@@ -93,12 +93,12 @@ static qn_code write(qn_export_job *j, qn_err *err)
     QN_TRY(open_job(j, &q, err));
     QN_TRY(qn_quantized_look(&q, err));
     (void)qn_quantized_schemes(&q, &s, 1);
-    qn_text t = {.alloc = j->env->alloc};
-    qn_text_adds(&t, "{\"group_size\": ");
-    qn_text_number(&t, s.group);
-    qn_text_adds(&t, ", \"bits\": ");
-    qn_text_number(&t, s.bits);
-    qn_text_adds(&t, ", \"mode\": \"affine\"}");
+    qn_textbuf t = {.alloc = j->env->alloc};
+    qn_textbuf_puts(&t, "{\"group_size\": ");
+    qn_textbuf_u64(&t, s.group);
+    qn_textbuf_puts(&t, ", \"bits\": ");
+    qn_textbuf_u64(&t, s.bits);
+    qn_textbuf_puts(&t, ", \"mode\": \"affine\"}");
     qn_export_say(j, "loads in mlx-lm and LM Studio, for models that mlx-lm knows by their config.json");
     return qn_quantized_write(&q, (const char *const[]){"quantization", "quantization_config"}, 2, &t, NULL, err);
 }

@@ -4,6 +4,7 @@
 #include "base/num.h"
 #include "compress/export/quantized.h"
 #include "formats/hf/config.h"
+#include "formats/json/write.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -468,11 +469,11 @@ const qn_module *qn_quantized_find(const qn_quantized *q, uint64_t tensor)
     return lo < q->n && q->m[lo].tensor == tensor && q->m[lo].quantized ? &q->m[lo] : NULL;
 }
 
-void qn_quantized_dense_list(const qn_quantized *q, qn_text *out)
+void qn_quantized_dense_list(const qn_quantized *q, qn_textbuf *out)
 {
     const qn_source *s = q->job->src;
     bool head = false, any = false;
-    qn_text_adds(out, "[");
+    qn_textbuf_puts(out, "[");
     for (uint64_t i = 0; i < s->n_tensors; i++) {
         const qn_source_tensor *t = &s->tensors[i];
         char name[1024];
@@ -482,13 +483,13 @@ void qn_quantized_dense_list(const qn_quantized *q, qn_text *out)
         memcpy(name, t->name, n);
         name[n] = '\0';
         head = head || strcmp(name, "lm_head") == 0;
-        qn_text_adds(out, any ? ", " : "");
-        qn_text_json(out, name);
+        qn_textbuf_puts(out, any ? ", " : "");
+        qn_json_string(out, name);
         any = true;
     }
     if (!head) {
-        qn_text_adds(out, any ? ", " : "");
-        qn_text_json(out, "lm_head");
+        qn_textbuf_puts(out, any ? ", " : "");
+        qn_json_string(out, "lm_head");
     }
-    qn_text_adds(out, "]");
+    qn_textbuf_puts(out, "]");
 }

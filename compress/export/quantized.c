@@ -157,23 +157,23 @@ static qn_code list(struct writer *w, qn_err *err)
     return QN_OK;
 }
 
-qn_code qn_quantized_write(qn_quantized *q, const char *const *keys, unsigned n_keys, qn_text *config, const char *extra, qn_err *err)
+qn_code qn_quantized_write(qn_quantized *q, const char *const *keys, unsigned n_keys, qn_textbuf *config, const char *extra, qn_err *err)
 {
     enum { KEYS_MAX = 2 };
     struct writer w = {.q = q};
     qn_config_change c[KEYS_MAX];
     qn_arena_init(&w.arena, q->job->env->alloc);
     qn_arena_init(&w.scratch, q->job->env->alloc);
-    qn_text_add(config, "", 1);
+    qn_textbuf_add(config, "", 1);
     for (unsigned i = 0; i < n_keys && i < KEYS_MAX; i++)
-        c[i] = (qn_config_change){keys[i], config->p};
-    qn_code rc = config->failed ? QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "out of memory: a configuration wanted") : list(&w, err);
-    const qn_export_folder f = {.tensors = w.t, .n = w.n, .read = read_out, .ctx = &w, .changes = c, .n_changes = n_keys, .extra = extra, .extra_text = config->p};
+        c[i] = (qn_config_change){keys[i], config->text};
+    qn_code rc = qn_textbuf_failed(config) ? QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "out of memory: a configuration wanted") : list(&w, err);
+    const qn_export_folder f = {.tensors = w.t, .n = w.n, .read = read_out, .ctx = &w, .changes = c, .n_changes = n_keys, .extra = extra, .extra_text = config->text};
     if (rc == QN_OK)
         rc = qn_export_folder_write(q->job, &f, err);
     qn_mem_put(q->job->env->alloc, w.made);
     qn_mem_put(q->job->env->alloc, w.t);
-    qn_mem_put(config->alloc, config->p);
+    qn_mem_put(config->alloc, config->text);
     qn_arena_release(&w.arena);
     qn_arena_release(&w.scratch);
     return rc;

@@ -86,7 +86,7 @@ qn_code qn_quantized_holds(qn_quantized *q, bool *yes, qn_err *err) QN_MUST_CHEC
 qn_code qn_quantized_look(qn_quantized *q, qn_err *err) QN_MUST_CHECK;
 /* After looking: writes the folder, with `config` (JSON, which failed when there was no memory) under each of these keys of config.json, and as the file `extra` unless that is
  * NULL. Releases config. */
-qn_code qn_quantized_write(qn_quantized *q, const char *const *keys, unsigned n_keys, qn_text *config, const char *extra, qn_err *err) QN_MUST_CHECK;
+qn_code qn_quantized_write(qn_quantized *q, const char *const *keys, unsigned n_keys, qn_textbuf *config, const char *extra, qn_err *err) QN_MUST_CHECK;
 
 /* Groups of a row. */
 static inline uint32_t qn_module_groups(const qn_module *m)
@@ -100,7 +100,7 @@ bool qn_scheme_equal(const qn_scheme *a, const qn_scheme *b);
 /* Is this tensor's module quantized? NULL: no. */
 const qn_module *qn_quantized_find(const qn_quantized *q, uint64_t tensor);
 /* Modules of rank-2 weights that are left dense, in a JSON list: ["lm_head", …]; with "lm_head" even where it is tied. Embeddings are none. */
-void qn_quantized_dense_list(const qn_quantized *q, qn_text *out);
+void qn_quantized_dense_list(const qn_quantized *q, qn_textbuf *out);
 
 /* Bits of n codes, from the lowest of the first byte on: `bits` each. dst is zeroed. Code i is at src[i × step]. */
 void qn_pack_bits(const uint8_t *src, size_t step, uint32_t n, unsigned bits, uint8_t add, uint8_t *dst);

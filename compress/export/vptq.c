@@ -12,6 +12,7 @@
 #include "compress/export/folder.h"
 #include "compress/lossy.h"
 #include "formats/hf/config.h"
+#include "formats/json/write.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -246,7 +247,7 @@ static qn_code read_out(void *ctx, uint64_t id, uint64_t off, uint64_t n, void *
 
 /* ---- configuration ---- */
 
-static void put_layer(qn_text *t, const struct module *m, bool has_bias)
+static void put_layer(qn_textbuf *t, const struct module *m, bool has_bias)
 {
     char text[640];
     const qn_codes_book *b = &m->book;
@@ -256,7 +257,7 @@ static void put_layer(qn_text *t, const struct module *m, bool has_bias)
              "\"group_size\": %u, \"outlier_size\": 0, \"indices_as_float\": false, \"enable_norm\": true, \"norm_dim\": 0, \"enable_perm\": false, "
              "\"is_indice_packed\": true, \"bias\": %s, \"vector_quant_dim\": \"out\", \"enable_proxy_error\": false}",
              m->cols, m->rows, b->v, 1u << b->main_bits, residual, m->cols, has_bias ? "true" : "false");
-    qn_text_adds(t, text);
+    qn_textbuf_puts(t, text);
 }
 
 static bool has_bias(const struct out *x, const struct module *m)
@@ -266,42 +267,42 @@ static bool has_bias(const struct out *x, const struct module *m)
     return qn_source_tensor_find(x->j->src, name) != UINT64_MAX;
 }
 
-static void put_config(const struct out *x, qn_text *t)
+static void put_config(const struct out *x, qn_textbuf *t)
 {
     bool more = false;
-    qn_text_adds(t, "{\"quant_method\": \"vptq\", \"config_for_layers\": {");
+    qn_textbuf_puts(t, "{\"quant_method\": \"vptq\", \"config_for_layers\": {");
     for (uint64_t i = 0; i < x->n; i++) {
         if (!x->m[i].quantized)
             continue;
-        qn_text_adds(t, more ? ",\n    " : "\n    ");
-        qn_text_json(t, x->m[i].name);
+        qn_textbuf_puts(t, more ? ",\n    " : "\n    ");
+        qn_json_string(t, x->m[i].name);
         put_layer(t, &x->m[i], has_bias(x, &x->m[i]));
         more = true;
     }
-    qn_text_adds(t, "\n  }, \"shared_layer_config\": {}, \"modules_to_not_convert\": [\"lm_head\"");
+    qn_textbuf_puts(t, "\n  }, \"shared_layer_config\": {}, \"modules_to_not_convert\": [\"lm_head\"");
     for (uint64_t i = 0; i < x->n; i++)
         if (!x->m[i].quantized && strcmp(x->m[i].name, "lm_head")) {
-            qn_text_adds(t, ", ");
-            qn_text_json(t, x->m[i].name);
+            qn_textbuf_puts(t, ", ");
+            qn_json_string(t, x->m[i].name);
         }
-    qn_text_adds(t, "]}");
+    qn_textbuf_puts(t, "]}");
 }
 
 static qn_code write_folder(struct out *x, qn_err *err)
 {
     const qn_alloc *a = x->j->env->alloc;
     uint64_t n = 0;
-    qn_text config = {.alloc = a};
+    qn_textbuf config = {.alloc = a};
     qn_out_tensor *t = qn_mem_zeros(a, x->j->src->n_tensors + x->n * PARTS + 1, sizeof *t, err);
     qn_code rc = t ? list_tensors(x, t, &n, err) : QN_E_MEMORY;
     put_config(x, &config);
-    if (rc == QN_OK && config.failed)
+    if (rc == QN_OK && qn_textbuf_failed(&config))
         rc = QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "out of memory: a configuration wanted");
-    const qn_config_change change = {"quantization_config", config.p};
+    const qn_config_change change = {"quantization_config", config.text};
     const qn_export_folder f = {.tensors = t, .n = n, .read = read_out, .ctx = x, .changes = &change, .n_changes = 1};
     if (rc == QN_OK)
         rc = qn_export_folder_write(x->j, &f, err);
-    qn_mem_put(a, config.p);
+    qn_mem_put(a, config.text);
     qn_mem_put(a, t);
     return rc;
 }

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "formats/hf/config.h"
 #include "formats/hf/config_edit.h"
+#include "formats/json/write.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,56 +93,56 @@ static qn_code set_widths(struct changes *x, qn_err *err)
 /* ---- lists with one element for each layer ---- */
 
 /* Text of a list of what `item` says of every layer that stays. */
-static qn_code set_list(struct changes *x, const char *key, qn_code (*item)(struct changes *x, const char *key, uint32_t layer, qn_text *t, qn_err *err),
+static qn_code set_list(struct changes *x, const char *key, qn_code (*item)(struct changes *x, const char *key, uint32_t layer, qn_textbuf *t, qn_err *err),
                         qn_err *err)
 {
-    qn_text t = {.alloc = x->p->env->alloc};
+    qn_textbuf t = {.alloc = x->p->env->alloc};
     qn_code rc = QN_OK;
     bool first = true;
-    qn_text_adds(&t, "[");
+    qn_textbuf_puts(&t, "[");
     for (uint32_t i = 0; i < x->p->n_layers && rc == QN_OK; i++) {
         if (x->p->layers[i].to == QN_EMIT_GONE)
             continue;
-        qn_text_adds(&t, first ? "" : ", ");
+        qn_textbuf_puts(&t, first ? "" : ", ");
         first = false;
         rc = item(x, key, i, &t, err);
     }
-    qn_text_adds(&t, "]");
+    qn_textbuf_puts(&t, "]");
     if (rc == QN_OK)
-        rc = t.failed ? QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "out of memory: a configuration wanted") : set(x, key, strlen(key), t.p, err);
-    qn_mem_put(t.alloc, t.p);
+        rc = qn_textbuf_failed(&t) ? QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "out of memory: a configuration wanted") : set(x, key, strlen(key), t.text, err);
+    qn_mem_put(t.alloc, t.text);
     return rc;
 }
 
-static qn_code old_string(struct changes *x, const char *key, uint32_t layer, qn_text *t, qn_err *err)
+static qn_code old_string(struct changes *x, const char *key, uint32_t layer, qn_textbuf *t, qn_err *err)
 {
     const char *s;
     QN_TRY(qn_config_item_str(x->config, key, layer, &s, err));
-    qn_text_json(t, s);
+    qn_json_string(t, s);
     return QN_OK;
 }
 
-static qn_code old_number(struct changes *x, const char *key, uint32_t layer, qn_text *t, qn_err *err)
+static qn_code old_number(struct changes *x, const char *key, uint32_t layer, qn_textbuf *t, qn_err *err)
 {
     uint64_t v;
     QN_TRY(qn_config_item_u64(x->config, key, layer, 0, UINT64_MAX, &v, err));
-    qn_text_number(t, v);
+    qn_textbuf_u64(t, v);
     return QN_OK;
 }
 
-static qn_code by_window(struct changes *x, const char *key, uint32_t layer, qn_text *t, qn_err *err)
+static qn_code by_window(struct changes *x, const char *key, uint32_t layer, qn_textbuf *t, qn_err *err)
 {
     (void)key;
     (void)err;
-    qn_text_json(t, x->p->layers[layer].window ? "sliding_attention" : "full_attention");
+    qn_json_string(t, x->p->layers[layer].window ? "sliding_attention" : "full_attention");
     return QN_OK;
 }
 
-static qn_code neo_kind(struct changes *x, const char *key, uint32_t layer, qn_text *t, qn_err *err)
+static qn_code neo_kind(struct changes *x, const char *key, uint32_t layer, qn_textbuf *t, qn_err *err)
 {
     (void)key;
     (void)err;
-    qn_text_adds(t, x->p->layers[layer].window ? "[[\"local\"], 1]" : "[[\"global\"], 1]");
+    qn_textbuf_puts(t, x->p->layers[layer].window ? "[[\"local\"], 1]" : "[[\"global\"], 1]");
     return QN_OK;
 }
 
@@ -185,25 +186,25 @@ static qn_code set_first_window(struct changes *x, qn_err *err)
 /* qwen: every decoder_sparse_step-th layer has experts, but those in mlp_only_layers; then: all but those. */
 static qn_code set_dense_layers(struct changes *x, qn_err *err)
 {
-    qn_text t = {.alloc = x->p->env->alloc};
+    qn_textbuf t = {.alloc = x->p->env->alloc};
     bool any = false;
     uint64_t n;
     QN_TRY(qn_config_list(x->config, "mlp_only_layers", &n, err));
-    qn_text_adds(&t, "[");
+    qn_textbuf_puts(&t, "[");
     for (uint32_t i = 0; i < x->p->n_layers; i++) {
         if (x->p->layers[i].to == QN_EMIT_GONE || x->p->layers[i].experts != QN_NO_NODE)
             continue;
-        qn_text_adds(&t, any ? ", " : "");
-        qn_text_number(&t, x->p->layers[i].to);
+        qn_textbuf_puts(&t, any ? ", " : "");
+        qn_textbuf_u64(&t, x->p->layers[i].to);
         any = true;
     }
-    qn_text_adds(&t, "]");
-    qn_code rc = t.failed ? QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "out of memory: a configuration wanted") : QN_OK;
+    qn_textbuf_puts(&t, "]");
+    qn_code rc = qn_textbuf_failed(&t) ? QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "out of memory: a configuration wanted") : QN_OK;
     if (rc == QN_OK && (any || n))
-        rc = set(x, "mlp_only_layers", 15, t.p, err);
+        rc = set(x, "mlp_only_layers", 15, t.text, err);
     if (rc == QN_OK && qn_config_has(x->config, "decoder_sparse_step"))
         rc = set(x, "decoder_sparse_step", 19, "1", err);
-    qn_mem_put(t.alloc, t.p);
+    qn_mem_put(t.alloc, t.text);
     return rc;
 }
 
@@ -235,7 +236,7 @@ static qn_code set_layers(struct changes *x, qn_err *err)
     return !strcmp(p->g->family, "gpt_neo") ? set_list(x, "attention_types", neo_kind, err) : QN_OK;
 }
 
-qn_code qn_emit_config(qn_emit_plan *p, qn_text *out, qn_err *err)
+qn_code qn_emit_config(qn_emit_plan *p, qn_textbuf *out, qn_err *err)
 {
     struct changes x = {.p = p};
     qn_config config;

@@ -5,6 +5,6 @@
 #include "compress/prune/emit_plan.h"
 
 /* The source's config.json with the plan's numbers; everything else stays as it stands there. out: empty, with its allocator. */
-qn_code qn_emit_config(qn_emit_plan *p, qn_text *out, qn_err *err) QN_MUST_CHECK;
+qn_code qn_emit_config(qn_emit_plan *p, qn_textbuf *out, qn_err *err) QN_MUST_CHECK;
 
 #endif

@@ -182,7 +182,7 @@ static qn_code write_weights(struct folder *x, uint64_t f, const char *path, qn_
 /* The index of the set in its folder. */
 static qn_code write_index(const struct folder *x, uint64_t f, const char *path, qn_err *err)
 {
-    qn_text j = {.alloc = x->env->alloc};
+    qn_textbuf j = {.alloc = x->env->alloc};
     uint64_t n = 0, total = 0;
     qn_shard_entry *e = qn_mem_zeros(x->env->alloc, x->n_tensors + 1, sizeof *e, err);
     if (!e)
@@ -196,19 +196,19 @@ static qn_code write_index(const struct folder *x, uint64_t f, const char *path,
     }
     qn_code rc = qn_safetensors_index_text(&j, e, n, total, err);
     if (rc == QN_OK)
-        rc = qn_outdir_text(x->env, path, j.p, j.n, err);
-    qn_mem_put(x->env->alloc, j.p);
+        rc = qn_outdir_text(x->env, path, j.text, j.n, err);
+    qn_mem_put(x->env->alloc, j.text);
     qn_mem_put(x->env->alloc, e);
     return rc;
 }
 
 static qn_code write_config(struct folder *x, const char *path, qn_err *err)
 {
-    qn_text t = {.alloc = x->env->alloc};
+    qn_textbuf t = {.alloc = x->env->alloc};
     qn_code rc = qn_emit_config(&x->plan, &t, err);
     if (rc == QN_OK)
-        rc = qn_outdir_text(x->env, path, t.p, t.n, err);
-    qn_mem_put(x->env->alloc, t.p);
+        rc = qn_outdir_text(x->env, path, t.text, t.n, err);
+    qn_mem_put(x->env->alloc, t.text);
     return rc;
 }
 

@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "formats/hf/config.h"
 #include "formats/json/json.h"
+#include "formats/json/write.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -131,7 +132,7 @@ static int by_place(const void *pa, const void *pb)
 }
 
 /* What stands between the comma and the last key of the object: its own indentation. */
-static void indent(const struct edit *e, qn_text *out)
+static void indent(const struct edit *e, qn_textbuf *out)
 {
     uint64_t at = e->last;
     while (at > 0 && e->text[at - 1] != '\n' && e->text[at - 1] != '{')
@@ -140,33 +141,33 @@ static void indent(const struct edit *e, qn_text *out)
     while (n < e->n_bytes && (e->text[n] == ' ' || e->text[n] == '\t'))
         n++;
     if (at > 0 && e->text[at - 1] == '\n') {
-        qn_text_adds(out, "\n");
-        qn_text_add(out, e->text + at, n - at);
+        qn_textbuf_puts(out, "\n");
+        qn_textbuf_add(out, e->text + at, n - at);
     } else {
-        qn_text_adds(out, " ");
+        qn_textbuf_puts(out, " ");
     }
 }
 
-static void put_together(const struct edit *e, qn_text *out)
+static void put_together(const struct edit *e, qn_textbuf *out)
 {
     uint64_t at = 0;
     for (uint64_t i = 0; i < e->n_s; i++) {
         const struct splice *s = &e->s[i];
-        qn_text_add(out, e->text + at, s->from - at);
+        qn_textbuf_add(out, e->text + at, s->from - at);
         if (s->key) {
             if (e->last || (i && e->s[i - 1].key))
-                qn_text_adds(out, ",");
+                qn_textbuf_puts(out, ",");
             indent(e, out);
-            qn_text_json(out, s->key);
-            qn_text_adds(out, ": ");
+            qn_json_string(out, s->key);
+            qn_textbuf_puts(out, ": ");
         }
-        qn_text_adds(out, s->json);
+        qn_textbuf_puts(out, s->json);
         at = s->to;
     }
-    qn_text_add(out, e->text + at, e->n_bytes - at);
+    qn_textbuf_add(out, e->text + at, e->n_bytes - at);
 }
 
-qn_code qn_config_edit(const char *text, uint64_t n_bytes, const qn_config_change *c, uint32_t n, qn_text *out, qn_err *err)
+qn_code qn_config_edit(const char *text, uint64_t n_bytes, const qn_config_change *c, uint32_t n, qn_textbuf *out, qn_err *err)
 {
     struct edit e = {.alloc = out->alloc, .text = text, .n_bytes = n_bytes, .c = c, .n = n};
     char *strict = qn_mem_get(e.alloc, n_bytes + 1, err);
@@ -181,7 +182,7 @@ qn_code qn_config_edit(const char *text, uint64_t n_bytes, const qn_config_chang
         if (e.n_s)
             qsort(e.s, (size_t)e.n_s, sizeof *e.s, by_place);
         put_together(&e, out);
-        rc = out->failed ? QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "out of memory: a configuration wanted") : QN_OK;
+        rc = qn_textbuf_failed(out) ? QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "out of memory: a configuration wanted") : QN_OK;
     }
     qn_mem_put(e.alloc, strict);
     qn_mem_put(e.alloc, e.done);

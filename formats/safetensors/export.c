@@ -2,6 +2,7 @@
 #include "base/err.h"
 #include "base/num.h"
 #include "formats/json/json.h"
+#include "formats/json/write.h"
 #include "formats/safetensors/write.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -175,25 +176,25 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const qn_shard_entry *)a)->tensor, ((const qn_shard_entry *)b)->tensor);
 }
 
-qn_code qn_safetensors_index_text(qn_text *j, qn_shard_entry *e, uint64_t n, uint64_t n_bytes, qn_err *err)
+qn_code qn_safetensors_index_text(qn_textbuf *j, qn_shard_entry *e, uint64_t n, uint64_t n_bytes, qn_err *err)
 {
     if (n)
         qsort(e, (size_t)n, sizeof *e, by_name);
-    qn_text_adds(j, "{\n  \"metadata\": {\n    \"total_size\": ");
-    qn_text_number(j, n_bytes);
-    qn_text_adds(j, "\n  },\n  \"weight_map\": {\n");
+    qn_textbuf_puts(j, "{\n  \"metadata\": {\n    \"total_size\": ");
+    qn_textbuf_u64(j, n_bytes);
+    qn_textbuf_puts(j, "\n  },\n  \"weight_map\": {\n");
     for (uint64_t i = 0; i < n; i++) {
-        qn_text_adds(j, "    ");
-        qn_text_json(j, e[i].tensor);
-        qn_text_adds(j, ": ");
-        qn_text_json(j, e[i].shard);
-        qn_text_adds(j, i + 1 < n ? ",\n" : "\n");
+        qn_textbuf_puts(j, "    ");
+        qn_json_string(j, e[i].tensor);
+        qn_textbuf_puts(j, ": ");
+        qn_json_string(j, e[i].shard);
+        qn_textbuf_puts(j, i + 1 < n ? ",\n" : "\n");
     }
-    qn_text_adds(j, "  }\n}\n");
-    return j->failed ? QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "out of memory: an index wanted") : QN_OK;
+    qn_textbuf_puts(j, "  }\n}\n");
+    return qn_textbuf_failed(j) ? QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "out of memory: an index wanted") : QN_OK;
 }
 
-static qn_code index_text(const struct set *x, qn_text *j, qn_err *err)
+static qn_code index_text(const struct set *x, qn_textbuf *j, qn_err *err)
 {
     uint64_t total = 0;
     qn_shard_entry *e = qn_mem_zeros(x->env->alloc, x->n, sizeof *e, err);
@@ -213,7 +214,7 @@ static qn_code index_text(const struct set *x, qn_text *j, qn_err *err)
 static qn_code write_index(struct set *x, qn_err *err)
 {
     const qn_env *env = x->env;
-    qn_text j = {.alloc = env->alloc};
+    qn_textbuf j = {.alloc = env->alloc};
     qn_file f = QN_FILE_CLOSED;
     qn_code rc = index_text(x, &j, err);
     char *tmp = rc == QN_OK ? qn_path_cat(env->alloc, x->path[x->n_shards], ".quern-export", err) : NULL;
@@ -225,7 +226,7 @@ static qn_code write_index(struct set *x, qn_err *err)
         rc = qn_file_open(&f, env->fs, env->alloc, tmp, QN_OPEN_NEW, err);
     if (rc == QN_OK) {
         x->tmp[x->n_shards] = tmp;
-        rc = qn_file_write(&f, j.p, j.n, 0, err);
+        rc = qn_file_write(&f, j.text, j.n, 0, err);
         if (rc == QN_OK)
             rc = qn_file_sync(&f, err);
         if (rc == QN_OK)
@@ -234,7 +235,7 @@ static qn_code write_index(struct set *x, qn_err *err)
         qn_mem_put(env->alloc, tmp);
     }
     qn_file_drop(&f);
-    qn_mem_put(env->alloc, j.p);
+    qn_mem_put(env->alloc, j.text);
     return rc;
 }
 

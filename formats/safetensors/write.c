@@ -3,6 +3,7 @@
 #include "formats/safetensors/write.h"
 #include "base/err.h"
 #include "base/num.h"
+#include "formats/json/write.h"
 #include "formats/safetensors/safetensors.h"
 #include <errno.h>
 #include <stdio.h>
@@ -12,54 +13,6 @@
 #define TMP_SUFFIX ".quern-export"
 
 enum { BUF_BYTES = 4 << 20 };
-
-void qn_text_add(qn_text *t, const char *s, uint64_t n)
-{
-    char *p = t->failed ? NULL : qn_mem_grow(t->alloc, t->p, t->n, &t->cap, t->n + n + 1, 1, NULL);
-    if (!p) {
-        t->failed = true;
-        return;
-    }
-    t->p = p;
-    memcpy(p + t->n, s, (size_t)n);
-    t->n += n;
-    p[t->n] = '\0';
-}
-
-void qn_text_adds(qn_text *t, const char *s)
-{
-    qn_text_add(t, s, strlen(s));
-}
-
-void qn_text_number(qn_text *t, uint64_t v)
-{
-    char b[24];
-    const int n = snprintf(b, sizeof b, "%llu", (unsigned long long)v);
-    qn_text_add(t, b, (uint64_t)n);
-}
-
-void qn_text_json(qn_text *t, const char *s)
-{
-    static const char from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt";
-    qn_text_adds(t, "\"");
-    while (*s) {
-        const size_t plain = strcspn(s, "\"\\\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10\x11\x12\x13\x14"
-                                        "\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f");
-        qn_text_add(t, s, plain);
-        s += plain;
-        if (!*s)
-            break;
-        char esc[16] = {'\\'};
-        const char *at = strchr(from, *s);
-        if (at)
-            esc[1] = to[at - from];
-        else
-            snprintf(esc, sizeof esc, "\\u%04x", (unsigned)(unsigned char)*s);
-        qn_text_adds(t, esc);
-        s++;
-    }
-    qn_text_adds(t, "\"");
-}
 
 static int by_dtype_and_name(const void *pa, const void *pb)
 {
@@ -103,31 +56,31 @@ static qn_code check_tensors(const qn_env *env, const qn_out_tensor *t, uint64_t
     return rc;
 }
 
-static void header_text(qn_text *h, const qn_out_tensor *t, uint64_t n, const char *metadata)
+static void header_text(qn_textbuf *h, const qn_out_tensor *t, uint64_t n, const char *metadata)
 {
     uint64_t at = 0;
-    qn_text_adds(h, "{\"__metadata__\":");
-    qn_text_adds(h, metadata ? metadata : "{\"format\":\"pt\"}");
+    qn_textbuf_puts(h, "{\"__metadata__\":");
+    qn_textbuf_puts(h, metadata ? metadata : "{\"format\":\"pt\"}");
     for (uint64_t i = 0; i < n; i++) {
-        qn_text_adds(h, ",");
-        qn_text_json(h, t[i].name);
-        qn_text_adds(h, ":{\"dtype\":\"");
-        qn_text_adds(h, qn_dtype_name((qn_dtype)t[i].dtype));
-        qn_text_adds(h, "\",\"shape\":[");
+        qn_textbuf_puts(h, ",");
+        qn_json_string(h, t[i].name);
+        qn_textbuf_puts(h, ":{\"dtype\":\"");
+        qn_textbuf_puts(h, qn_dtype_name((qn_dtype)t[i].dtype));
+        qn_textbuf_puts(h, "\",\"shape\":[");
         for (unsigned d = 0; d < t[i].rank; d++) {
-            qn_text_adds(h, d ? "," : "");
-            qn_text_number(h, t[i].dims[d]);
+            qn_textbuf_puts(h, d ? "," : "");
+            qn_textbuf_u64(h, t[i].dims[d]);
         }
-        qn_text_adds(h, "],\"data_offsets\":[");
-        qn_text_number(h, at);
+        qn_textbuf_puts(h, "],\"data_offsets\":[");
+        qn_textbuf_u64(h, at);
         at += t[i].n_bytes;
-        qn_text_adds(h, ",");
-        qn_text_number(h, at);
-        qn_text_adds(h, "]}");
+        qn_textbuf_puts(h, ",");
+        qn_textbuf_u64(h, at);
+        qn_textbuf_puts(h, "]}");
     }
-    qn_text_adds(h, "}");
-    while (!h->failed && h->n % 8)
-        qn_text_adds(h, " ");
+    qn_textbuf_puts(h, "}");
+    while (!qn_textbuf_failed(h) && h->n % 8)
+        qn_textbuf_puts(h, " ");
 }
 
 struct out {
@@ -177,7 +130,7 @@ static qn_code read_back(struct out *o, qn_err *err)
                                                                       "what was written does not read back"), o->file.path);
 }
 
-static qn_code fill(struct out *o, const qn_text *h, const qn_out_tensor *t, uint64_t n, qn_out_read_fn read, void *ctx,
+static qn_code fill(struct out *o, const qn_textbuf *h, const qn_out_tensor *t, uint64_t n, qn_out_read_fn read, void *ctx,
                     qn_err *err)
 {
     uint8_t len[8];
@@ -193,7 +146,7 @@ static qn_code fill(struct out *o, const qn_text *h, const qn_out_tensor *t, uin
         return qn_err_in_path(err, QN_FAIL_SYS(err, -r, "no room for %llu bytes", (unsigned long long)o->total), o->file.path);
     qn_store64(len, h->n);
     QN_TRY(append(o, len, sizeof len, err));
-    QN_TRY(append(o, h->p, h->n, err));
+    QN_TRY(append(o, h->text, h->n, err));
     for (uint64_t i = 0; i < n; i++)
         QN_TRY(qn_err_in_tensor(err, append_tensor(o, &t[i], read, ctx, err), t[i].name));
     QN_TRY(qn_file_sync(&o->file, err));
@@ -224,14 +177,14 @@ qn_code qn_safetensors_write_tmp(const qn_env *env, const char *path, qn_out_ten
                                  void *ctx, const char *metadata, char **tmp, qn_err *err)
 {
     struct out o = {.env = env, .file = QN_FILE_CLOSED};
-    qn_text h = {.alloc = env->alloc};
+    qn_textbuf h = {.alloc = env->alloc};
     *tmp = NULL;
     if (n)
         qsort(t, (size_t)n, sizeof *t, by_dtype_and_name);
     QN_TRY(check_tensors(env, t, n, err));
     header_text(&h, t, n, metadata);
     char *name = qn_path_cat(env->alloc, path, TMP_SUFFIX, err);
-    qn_code rc = name && !h.failed ? qn_hasher_open(&o.hash, err) : QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "out of memory");
+    qn_code rc = name && !qn_textbuf_failed(&h) ? qn_hasher_open(&o.hash, err) : QN_FAIL(err, QN_E_MEMORY, QN_NO_OFFSET, "out of memory");
     if (rc == QN_OK && !(o.buf = qn_mem_get(env->alloc, BUF_BYTES, err)))
         rc = QN_E_MEMORY;
     if (rc == QN_OK)
@@ -248,7 +201,7 @@ qn_code qn_safetensors_write_tmp(const qn_env *env, const char *path, qn_out_ten
         (void)env->fs->unlink(env->fs->ctx, name);
     qn_hasher_close(&o.hash);
     qn_mem_put(env->alloc, o.buf);
-    qn_mem_put(env->alloc, h.p);
+    qn_mem_put(env->alloc, h.text);
     if (rc == QN_OK)
         *tmp = name;
     else

@@ -3,6 +3,7 @@
 #ifndef QN_FORMATS_SAFETENSORS_WRITE_H
 #define QN_FORMATS_SAFETENSORS_WRITE_H
 
+#include "base/textbuf.h"
 #include "formats/source.h"
 
 /* A tensor to be written. Borrowed. */
@@ -44,23 +45,10 @@ qn_code qn_safetensors_metadata(qn_source *s, char **out, qn_err *err) QN_MUST_C
 qn_code qn_safetensors_write_tmp(const qn_env *env, const char *path, qn_out_tensor *t, uint64_t n, qn_out_read_fn read,
                                  void *ctx, const char *metadata, char **tmp, qn_err *err) QN_MUST_CHECK;
 
-/* Text in the making. `failed` stays set; test once. */
-typedef struct qn_text {
-    const qn_alloc *alloc;
-    char *p;
-    uint64_t n, cap;
-    bool failed;
-} qn_text;
-void qn_text_add(qn_text *t, const char *s, uint64_t n);
-void qn_text_adds(qn_text *t, const char *s);
-void qn_text_number(qn_text *t, uint64_t v);
-/* With quotes, escaped as the reference writer does. */
-void qn_text_json(qn_text *t, const char *s);
-
 /* The text of model.safetensors.index.json: which file of the set has which tensor, n_bytes of data in all. Entries are sorted in place. */
 typedef struct qn_shard_entry {
     const char *tensor, *shard; /* shard: a file name */
 } qn_shard_entry;
-qn_code qn_safetensors_index_text(qn_text *t, qn_shard_entry *e, uint64_t n, uint64_t n_bytes, qn_err *err) QN_MUST_CHECK;
+qn_code qn_safetensors_index_text(qn_textbuf *t, qn_shard_entry *e, uint64_t n, uint64_t n_bytes, qn_err *err) QN_MUST_CHECK;
 
 #endif

@@ -26,12 +26,12 @@ Test(config_edit, texts)
 {
     static const qn_config_change changes[] = {{"a", "[7, 8]"}, {"new", "\"x\""}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        qn_text out = {.alloc = qt_made_env(1)->alloc};
+        qn_textbuf out = {.alloc = qt_made_env(1)->alloc};
         qn_err err = {0};
         const qn_code rc = qn_config_edit(cases[i].from, strlen(cases[i].from), changes, 2, &out, &err);
         cr_assert_eq(rc, cases[i].to ? QN_OK : QN_E_INPUT, "%s: %s", cases[i].from, err.text);
         if (cases[i].to)
-            cr_assert_str_eq(out.p, cases[i].to);
-        qn_mem_put(out.alloc, out.p);
+            cr_assert_str_eq(out.text, cases[i].to);
+        qn_mem_put(out.alloc, out.text);
     }
 }
