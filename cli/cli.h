@@ -73,6 +73,8 @@ extern const qn_exit qn_exits[]; /* ended by a NULL meaning */
 void qn_cli_note(qn_cli *cli, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Opens what the user named and prints its warnings. */
 qn_code qn_cli_open(qn_cli *cli, const char *path, qn_source **out, qn_err *err) QN_MUST_CHECK;
+/* The same, where a .quern may have been packed with --base: of the checkpoint `base`, which must outlive it; NULL: none was given. */
+qn_code qn_cli_open_on(qn_cli *cli, const char *path, qn_source *base, qn_source **out, qn_err *err) QN_MUST_CHECK;
 /* Seconds since an arbitrary point. */
 double qn_cli_now(void);
 

@@ -7,7 +7,6 @@
 #include "cli/json_write.h"
 #include "cli/table.h"
 #include "cli/units.h"
-#include "formats/quern/source.h"
 
 struct args {
     qn_common common;
@@ -41,21 +40,13 @@ static void close_all(struct opened *x)
     qn_source_close(x->base);
 }
 
-static qn_code open_source(qn_cli *cli, const char *path, qn_source *base, qn_source **s, qn_err *err)
-{
-    QN_TRY(qn_cli_open(cli, path, s, err));
-    if (base && qn_quern_source_reader(*s))
-        qn_quern_source_set_base(*s, base);
-    return QN_OK;
-}
-
 static qn_code open_all(qn_cli *cli, const struct args *a, struct opened *x, qn_err *err)
 {
     const qn_gate_data *d = &a->data;
     if (d->base)
         QN_TRY(qn_cli_open(cli, d->base, &x->base, err));
-    QN_TRY(open_source(cli, cli->operands.items[0], x->base, &x->cand, err));
-    QN_TRY(open_source(cli, cli->operands.items[1], x->base, &x->ref, err));
+    QN_TRY(qn_cli_open_on(cli, cli->operands.items[0], x->base, &x->cand, err));
+    QN_TRY(qn_cli_open_on(cli, cli->operands.items[1], x->base, &x->ref, err));
     QN_TRY(qn_err_in_path(err, qn_cli_graph(cli, x->ref, &x->graph, err), cli->operands.items[1]));
     if (d->inputs)
         return qn_io_feed_open(&x->feed, &cli->env, x->graph, d->inputs, d->batch ? d->batch : 1, d->lm.chunks, err);

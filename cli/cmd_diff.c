@@ -3,7 +3,6 @@
 #include "cli/commands.h"
 #include "cli/diff_report.h"
 #include "cli/pattern.h"
-#include "formats/quern/source.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,14 +49,6 @@ static qn_code one_limit(const char *text, qn_tolerance *t, qn_hint *hint, qn_er
                    "diff: --tolerance '%s': max-abs=X, rel-rms=X, cosine=X or sqnr=X is allowed", text);
 }
 
-static qn_code open_side(qn_cli *cli, const char *path, qn_source *base, qn_source **out, qn_err *err)
-{
-    QN_TRY(qn_cli_open(cli, path, out, err));
-    if (base && qn_quern_source_reader(*out))
-        qn_quern_source_set_base(*out, base);
-    return QN_OK;
-}
-
 static qn_code compare(qn_cli *cli, const struct args *a, qn_diff_facts *f, qn_patterns *patterns, const qn_tolerance *t,
                        qn_err *err)
 {
@@ -94,9 +85,9 @@ static qn_code run(qn_cli *cli, const void *args, qn_err *err)
     QN_TRY(qn_patterns_open(&patterns, cli->env.alloc, &a->tensors, err));
     qn_code rc = a->base ? qn_cli_open(cli, a->base, &base, err) : QN_OK;
     if (rc == QN_OK)
-        rc = open_side(cli, cli->operands.items[0], base, &f.a, err);
+        rc = qn_cli_open_on(cli, cli->operands.items[0], base, &f.a, err);
     if (rc == QN_OK)
-        rc = open_side(cli, cli->operands.items[1], base, &f.b, err);
+        rc = qn_cli_open_on(cli, cli->operands.items[1], base, &f.b, err);
     if (rc == QN_OK)
         rc = compare(cli, a, &f, &patterns, &tolerance, err);
     qn_source_close(f.a);

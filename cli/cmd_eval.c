@@ -5,7 +5,6 @@
 #include "cli/eval_report.h"
 #include "cli/graph_report.h"
 #include "cli/lm_data.h"
-#include "formats/quern/source.h"
 #include <string.h>
 
 struct args {
@@ -60,9 +59,7 @@ static void close_all(struct opened *x)
 
 static qn_code open_model(qn_cli *cli, const char *path, qn_source *base, qn_source **s, qn_graph **g, qn_err *err)
 {
-    QN_TRY(qn_cli_open(cli, path, s, err));
-    if (base && qn_quern_source_reader(*s))
-        qn_quern_source_set_base(*s, base);
+    QN_TRY(qn_cli_open_on(cli, path, base, s, err));
     return qn_err_in_path(err, qn_cli_graph(cli, *s, g, err), path);
 }
 

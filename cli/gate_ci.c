@@ -1,6 +1,7 @@
 /* gate_ci.c: a gate's verdicts for continuous integration: JUnit's XML, GitHub's Markdown and annotations. See gate_out.h. */
 #include "base/err.h"
 #include "cli/gate_out.h"
+#include "cli/markup.h"
 #include "cli/units.h"
 #include <inttypes.h>
 #include <math.h>
@@ -14,15 +15,11 @@ enum { ANNOTATIONS_MAX = 10, ROWS_MAX = 60 };
 static void xml(qn_textbuf *t, const char *s)
 {
     for (; *s; s++) {
-        switch (*s) {
-        case '&': qn_textbuf_puts(t, "&amp;"); break;
-        case '<': qn_textbuf_puts(t, "&lt;"); break;
-        case '>': qn_textbuf_puts(t, "&gt;"); break;
-        case '"': qn_textbuf_puts(t, "&quot;"); break;
-        case '\'': qn_textbuf_puts(t, "&apos;"); break;
-        case '\n': qn_textbuf_puts(t, "&#10;"); break;
-        default: qn_textbuf_char(t, (unsigned char)*s < 0x20 ? '?' : *s);
-        }
+        const char *as = *s == '\'' ? "&apos;" : *s == '\n' ? "&#10;" : qn_markup_entity(*s);
+        if (as)
+            qn_textbuf_puts(t, as);
+        else
+            qn_textbuf_char(t, (unsigned char)*s < 0x20 ? '?' : *s);
     }
 }
 

@@ -5,7 +5,6 @@
 #include "cli/eval_io.h"
 #include "cli/graph_report.h"
 #include "formats/outfile.h"
-#include "formats/quern/source.h"
 #include <string.h>
 
 enum { NOISE_CHUNKS = 8 };
@@ -45,14 +44,6 @@ qn_code qn_gate_data_check(const qn_cli *cli, const qn_gate_data *d, qn_err *err
     if (d->labels && !d->inputs)
         return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "%s: --labels goes with --inputs", who);
     return d->lm.data ? QN_OK : qn_lm_data_unused(cli, &d->lm, err);
-}
-
-static qn_code open_source(qn_cli *cli, const char *path, qn_source *base, qn_source **s, qn_err *err)
-{
-    QN_TRY(qn_cli_open(cli, path, s, err));
-    if (base && qn_quern_source_reader(*s))
-        qn_quern_source_set_base(*s, base);
-    return QN_OK;
 }
 
 /* A candidate that is no model is a finding. */
@@ -107,8 +98,8 @@ static qn_code measure(qn_cli *cli, const qn_gate_data *d, const char *candidate
     bool enough = false;
     if (d->base)
         QN_TRY(qn_cli_open(cli, d->base, &x->base, err));
-    QN_TRY(open_source(cli, candidate, x->base, &x->cand, err));
-    QN_TRY(open_source(cli, reference, x->base, &x->ref, err));
+    QN_TRY(qn_cli_open_on(cli, candidate, x->base, &x->cand, err));
+    QN_TRY(qn_cli_open_on(cli, reference, x->base, &x->ref, err));
     QN_TRY(qn_measure_tensors(&cli->env, x->cand, x->ref, r, err));
     const bool text = d->lm.data && !qn_text_ends(d->lm.data, ".npy");
     if (!d->lm.tokenizer)

@@ -4,6 +4,7 @@
 #include "analysis/graph/repeat.h"
 #include "base/err.h"
 #include "cli/graph_report.h"
+#include "cli/markup.h"
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -56,7 +57,7 @@ static void text(struct drawing *d, const char *s, size_t most)
     qn_printable(name, sizeof name, from, strlen(from));
     size_t at = 0;
     for (const char *c = name; *c; c++) {
-        const char *as = *c == '<' ? "&lt;" : *c == '>' ? "&gt;" : *c == '&' ? "&amp;" : *c == '"' ? "&quot;" : NULL;
+        const char *as = qn_markup_entity(*c);
         const size_t len = as ? strlen(as) : 1;
         memcpy(escaped + at, as ? as : c, len);
         at += len;

@@ -1,6 +1,7 @@
 /* open.c: opening the checkpoints that a command names, and their graphs. */
 #include "base/err.h"
 #include "cli/graph_report.h"
+#include "formats/quern/source.h"
 
 qn_code qn_cli_open(qn_cli *cli, const char *path, qn_source **out, qn_err *err)
 {
@@ -12,6 +13,14 @@ qn_code qn_cli_open(qn_cli *cli, const char *path, qn_source **out, qn_err *err)
             qn_cli_note(cli, "warning: %s", s->warnings[i]);
     if (s->n_warnings > kept)
         qn_cli_note(cli, "warning: and %llu more like these", (unsigned long long)(s->n_warnings - kept));
+    return QN_OK;
+}
+
+qn_code qn_cli_open_on(qn_cli *cli, const char *path, qn_source *base, qn_source **out, qn_err *err)
+{
+    QN_TRY(qn_cli_open(cli, path, out, err));
+    if (base && qn_quern_source_reader(*out))
+        qn_quern_source_set_base(*out, base);
     return QN_OK;
 }
 

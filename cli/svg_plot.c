@@ -1,5 +1,6 @@
 /* svg_plot.c: see svg_plot.h. */
 #include "cli/svg_plot.h"
+#include "cli/markup.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,7 +10,7 @@ enum { LEFT = 58, RIGHT = 22, TOP = 14, BOTTOM = 44 };
 void qn_html_text(qn_textbuf *t, const char *s)
 {
     for (; *s; s++) {
-        const char *as = *s == '&' ? "&amp;" : *s == '<' ? "&lt;" : *s == '>' ? "&gt;" : *s == '"' ? "&quot;" : NULL;
+        const char *as = qn_markup_entity(*s);
         if (as)
             qn_textbuf_puts(t, as);
         else

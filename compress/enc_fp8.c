@@ -8,6 +8,7 @@
 #include "base/half.h"
 #include "base/num.h"
 #include "compress/nest.h"
+#include "compress/quant_shared.h"
 #include "compress/quantizer.h"
 #include "runtime/fp8.h"
 #include <math.h>
@@ -33,16 +34,6 @@ struct state {
     float *omega;   /* of the columns of a group */
     qn_arena *scratch;
 };
-
-static qn_code begin(const qn_quantizer *q, const qn_quant_layer *layer, qn_arena *arena, const void **plan, qn_err *err)
-{
-    (void)q;
-    (void)layer;
-    (void)arena;
-    (void)err;
-    *plan = NULL;
-    return QN_OK;
-}
 
 static qn_code segment(const qn_quantizer *q, const qn_quant_layer *layer, const void *plan, const qn_quant_segment *seg, void **out, qn_err *err)
 {
@@ -167,7 +158,7 @@ static qn_code finish(void *state, uint8_t *dst, size_t cap, size_t *n_out, qn_e
     return QN_OK;
 }
 
-static const qn_quant_ops ops = {begin, segment, group, column, finish};
+static const qn_quant_ops ops = {qn_quant_no_plan, segment, group, column, finish};
 
 /* Bits are what they are: a number of them is not looked at. */
 qn_code qn_quantizer_fp8(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err)

@@ -9,6 +9,7 @@
 #include "base/num.h"
 #include "compress/grid_joint.h"
 #include "compress/nest.h"
+#include "compress/quant_shared.h"
 #include "compress/quantizer.h"
 #include "runtime/grid.h"
 #include <math.h>
@@ -49,16 +50,6 @@ struct state {
     float *omega;         /* of the columns of a group                        */
     qn_arena *scratch;
 };
-
-static qn_code grid_begin(const qn_quantizer *q, const qn_quant_layer *layer, qn_arena *arena, const void **plan, qn_err *err)
-{
-    (void)q;
-    (void)layer;
-    (void)arena;
-    (void)err;
-    *plan = NULL;
-    return QN_OK;
-}
 
 /* Many exact zeros (a pruned layer) must stay zeros: then zero has to be a level. */
 static bool many_zeros(const float *w, size_t n)
@@ -445,7 +436,7 @@ static qn_code grid_finish(void *state, uint8_t *dst, size_t cap, size_t *n_out,
     return QN_OK;
 }
 
-static const qn_quant_ops ops = {grid_begin, grid_segment, grid_group, grid_column, grid_finish};
+static const qn_quant_ops ops = {qn_quant_no_plan, grid_segment, grid_group, grid_column, grid_finish};
 
 qn_code qn_quantizer_grid(qn_quantizer *q, const qn_quant_settings *set, qn_arena *arena, qn_err *err)
 {

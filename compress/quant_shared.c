@@ -2,6 +2,16 @@
 #include "compress/quant_shared.h"
 #include <math.h>
 
+qn_code qn_quant_no_plan(const qn_quantizer *q, const qn_quant_layer *layer, qn_arena *arena, const void **plan, qn_err *err)
+{
+    (void)q;
+    (void)layer;
+    (void)arena;
+    (void)err;
+    *plan = NULL;
+    return QN_OK;
+}
+
 double qn_quant_square(const qn_quant_layer *l, uint32_t j, double none)
 {
     double sum = 0;

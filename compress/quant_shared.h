@@ -5,6 +5,9 @@
 
 #include "compress/quantizer.h"
 
+/* begin() of a quantizer whose segments share nothing. */
+qn_code qn_quant_no_plan(const qn_quantizer *q, const qn_quant_layer *layer, qn_arena *arena, const void **plan, qn_err *err);
+
 /* Mean square of column j over the layer's sample; `none` without a sample. */
 double qn_quant_square(const qn_quant_layer *l, uint32_t j, double none);
 

@@ -94,12 +94,12 @@ qn_code qn_recipe_put(qn_recipe *r, const char *key, const char *value, qn_err *
     return qn_recipe_part_put(&r->all, key, value, err);
 }
 
-/* Room for n more rules; the array of a file that was read has none to spare. */
-static qn_code make_room(qn_recipe *r, uint32_t n, qn_arena *arena, qn_err *err)
+/* Room for one more rule; the array of a file that was read has none to spare. */
+static qn_code make_room(qn_recipe *r, qn_arena *arena, qn_err *err)
 {
-    if (r->cap_rules - r->n_rules >= n && r->cap_rules)
+    if (r->n_rules < r->cap_rules)
         return QN_OK;
-    const uint64_t cap = 2 * ((uint64_t)r->n_rules + n) + 16;
+    const uint64_t cap = 2 * (uint64_t)r->n_rules + 18;
     qn_recipe_rule *rules = qn_arena_get(arena, cap * sizeof *rules, 16, err);
     if (!rules)
         return QN_E_MEMORY;
@@ -112,21 +112,10 @@ static qn_code make_room(qn_recipe *r, uint32_t n, qn_arena *arena, qn_err *err)
 
 qn_code qn_recipe_add(qn_recipe *r, const char *match, const qn_recipe_part *part, qn_arena *arena, qn_err *err)
 {
-    QN_TRY(make_room(r, 1, arena, err));
+    QN_TRY(make_room(r, arena, err));
     qn_recipe_rule rule = {.part = *part};
     QN_TRY(qn_pattern_open(&rule.match, match, err));
     r->rules[r->n_rules++] = rule;
-    return QN_OK;
-}
-
-qn_code qn_recipe_take_rules(qn_recipe *r, qn_recipe *from, qn_arena *arena, qn_err *err)
-{
-    if (!from->n_rules)
-        return QN_OK;
-    QN_TRY(make_room(r, from->n_rules, arena, err));
-    memcpy(r->rules + r->n_rules, from->rules, from->n_rules * sizeof *r->rules);
-    r->n_rules += from->n_rules;
-    from->n_rules = 0;
     return QN_OK;
 }
 

@@ -63,8 +63,6 @@ qn_code qn_recipe_part_put(qn_recipe_part *part, const char *key, const char *va
 /* One more rule, behind those that are there: `match` as in a file; both from `arena` or longer-lived. A name that holds * ? [ or begins with re: is
  * not meant literally. What most tensors get belongs in r->all: rules are tried one after the other for each tensor. */
 qn_code qn_recipe_add(qn_recipe *r, const char *match, const qn_recipe_part *part, qn_arena *arena, qn_err *err) QN_MUST_CHECK;
-/* The rules of another recipe, which has none then, behind those that are there. */
-qn_code qn_recipe_take_rules(qn_recipe *r, qn_recipe *from, qn_arena *arena, qn_err *err) QN_MUST_CHECK;
 
 /* Is anything approximated at all? */
 bool qn_recipe_is_lossy(const qn_recipe *r);

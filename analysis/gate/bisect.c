@@ -65,13 +65,13 @@ static qn_code differs(struct hybrid *h, uint32_t value, bool *yes, qn_err *err)
     return rc;
 }
 
-static uint32_t block_of(const qn_graph *g, uint32_t value)
+/* The block of the first node that reads it, for every value that a node reads. */
+static void find_blocks(const qn_graph *g, uint32_t *block)
 {
-    for (uint32_t n = 0; n < g->n_nodes; n++)
+    for (uint32_t n = g->n_nodes; n-- > 0;)
         for (unsigned k = 0; k < g->nodes[n].n_in; k++)
-            if (g->nodes[n].in[k] == value)
-                return g->nodes[n].block;
-    return 0;
+            if (g->nodes[n].in[k] != QN_NO_VALUE)
+                block[g->nodes[n].in[k]] = g->nodes[n].block;
 }
 
 static qn_code collect(struct hybrid *h, qn_bisect *out, qn_err *err)
@@ -79,9 +79,12 @@ static qn_code collect(struct hybrid *h, qn_bisect *out, qn_err *err)
     const qn_graph *g = h->ref;
     h->item_of = qn_arena_get(&out->arena, (uint64_t)g->n_values * sizeof *h->item_of, 16, err);
     h->items = h->item_of ? qn_arena_get(&out->arena, (uint64_t)g->n_values * sizeof *h->items, 16, err) : NULL;
-    if (!h->items)
+    uint32_t *block = h->items ? qn_arena_get(&out->arena, (uint64_t)g->n_values * sizeof *block, 16, err) : NULL;
+    if (!block)
         return QN_E_MEMORY;
     memset(h->item_of, 0, (uint64_t)g->n_values * sizeof *h->item_of);
+    memset(block, 0, (uint64_t)g->n_values * sizeof *block);
+    find_blocks(g, block);
     for (uint32_t v = 0; v < g->n_values; v++) {
         bool yes;
         uint64_t rows;
@@ -92,7 +95,7 @@ static qn_code collect(struct hybrid *h, qn_bisect *out, qn_err *err)
         QN_TRY(differs(h, v, &yes, err));
         if (!yes)
             continue;
-        h->items[h->n_items] = (struct item){.value = v, .block = block_of(g, v), .n_weights = elems_of(&g->values[v], &rows)};
+        h->items[h->n_items] = (struct item){.value = v, .block = block[v], .n_weights = elems_of(&g->values[v], &rows)};
         h->item_of[v] = ++h->n_items;
     }
     out->n_differing = h->n_items;

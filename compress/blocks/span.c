@@ -42,56 +42,6 @@ void qn_span_put(qn_span *s, uint32_t j, float v)
         s->g[j] -= m->weight[j] * d;
 }
 
-/* Where column j should be with all others as they are; t_j for one that was never seen. */
-static float best(const qn_span *s, uint32_t j)
-{
-    const float diag = s->m->diag[j];
-    return diag > 0 ? s->r[j] + s->g[j] / diag : s->t[j];
-}
-
-double qn_span_feed(qn_span *s, qn_span_pick pick, void *ctx)
-{
-    const qn_span_metric *m = s->m;
-    float u[QN_SPAN_MAX]; /* by visit */
-    double loss = 0;
-    for (uint32_t v = 0; v < m->n; v++)
-        u[v] = s->t[m->order[v]];
-    for (uint32_t v = 0; v < m->n; v++) {
-        const uint32_t j = m->order[v];
-        const float r = s->r[j] = pick(ctx, j, u[v]);
-        loss += (double)m->weight[j] * ((double)u[v] - (double)r) * ((double)u[v] - (double)r);
-        if (m->feed)
-            add_row(m, u + v + 1, m->feed + (size_t)v * m->n + v + 1, s->t[j] - r, m->n - v - 1);
-    }
-    return loss;
-}
-
-void qn_span_round(qn_span *s, qn_span_pick pick, void *ctx)
-{
-    (void)qn_span_feed(s, pick, ctx);
-    qn_span_begin(s);
-}
-
-uint32_t qn_span_descend(qn_span *s, qn_span_pick pick, void *ctx, unsigned sweeps)
-{
-    uint32_t moved = 0;
-    for (unsigned k = 0; k < sweeps; k++) {
-        uint32_t n = 0;
-        for (uint32_t v = 0; v < s->m->n; v++) {
-            const uint32_t j = s->m->order[v];
-            const float r = pick(ctx, j, best(s, j));
-            if (r == s->r[j] || qn_span_change(s, j, r) >= 0)
-                continue;
-            qn_span_put(s, j, r);
-            n++;
-        }
-        moved += n;
-        if (!n)
-            break;
-    }
-    return moved;
-}
-
 /* Cholesky of the k × k normal equations, in place. */
 static bool solve(double *a, double *x, uint32_t k)
 {

@@ -23,23 +23,6 @@ void qn_span_begin(qn_span *s);
 double qn_span_loss(const qn_span *s);
 /* r_j := v, g follows. */
 void qn_span_put(qn_span *s, uint32_t j, float v);
-/* Change in loss if r_j were v. */
-static inline float qn_span_change(const qn_span *s, uint32_t j, float v)
-{
-    const float d = v - s->r[j];
-    return d * (d * s->m->diag[j] - 2 * s->g[j]);
-}
-
-/* Rounding one column after the other in m->order, each with the errors of those before fed in: u_j is where column j should be, given all r before;
- * `pick(ctx, j, u)` returns the level it takes. r is filled, g is right afterwards. The same as the engine's own feedback inside a group. */
-typedef float (*qn_span_pick)(void *ctx, uint32_t j, float u);
-/* The same without g, which is half of the work: returns the loss. For trying scales. */
-double qn_span_feed(qn_span *s, qn_span_pick pick, void *ctx);
-void qn_span_round(qn_span *s, qn_span_pick pick, void *ctx);
-
-/* Coordinate descent: columns in m->order again and again, each to the level nearest to where the loss is least given all others, until a sweep moves
- * nothing or `sweeps` are done. pick() is also asked for moves that are then not made: codes that it notes are to be read from r again. Returns how many columns were moved. */
-uint32_t qn_span_descend(qn_span *s, qn_span_pick pick, void *ctx, unsigned sweeps);
 
 /* Least squares over k factors: r = Σ_b x_b u_b, u: (k, n). Solves min over x of (t − r)ᵀ M (t − r), with a ridge of 1e-6 of the mean diagonal; x_b of a u_b that is
  * all zero, or unseen, stays as given. k ≤ QN_SPAN_FACTORS. False when the system has no answer: x is as it was. `work`: k × n floats. */

@@ -80,7 +80,11 @@ static void make(const qn_module_codes *c, unsigned part, const qn_module_part *
     }
 }
 
-static const qn_quantized_format format = {.name = "gptq", .kind = QN_CODES_GRID, .refuses = refuses, .holds_scale = holds_scale, .parts = parts, .make = make};
+static const unsigned bits[] = {2, 3, 4, 8};
+static const qn_quantized_format format = {
+    .name = "gptq", .kind = QN_CODES_GRID, .bits = bits, .n_bits = 4, .group = GROUP, .refuses = refuses,
+    .holds_scale = holds_scale, .parts = parts, .make = make,
+};
 
 /* --- configuration ------------------------------------------------------------------------------------------------------ */
 
@@ -157,33 +161,24 @@ static void put_config(qn_textbuf *t, const qn_quantized *q)
 
 /* --- the target ----------------------------------------------------------------------------------------------------------- */
 
-static qn_code open_job(qn_export_job *j, qn_quantized *q, qn_err *err)
-{
-    static const unsigned bits[] = {2, 3, 4, 8};
-    qn_scheme want = {.bits = 4, .group = GROUP};
-    bool given;
-    QN_TRY(qn_quantized_variant(j, "gptq", bits, 4, &want, &given, err));
-    return qn_quantized_open(q, j, &format, &want, given, err);
-}
-
 static qn_code plan(qn_export_job *j, qn_recipe *r, qn_err *err)
 {
     qn_quantized q;
-    QN_TRY(open_job(j, &q, err));
+    QN_TRY(qn_quantized_open_bits(&q, j, &format, err));
     return qn_quantized_plan(&q, r, err);
 }
 
 static qn_code holds(qn_export_job *j, bool *yes, qn_err *err)
 {
     qn_quantized q;
-    QN_TRY(open_job(j, &q, err));
+    QN_TRY(qn_quantized_open_bits(&q, j, &format, err));
     return qn_quantized_holds(&q, yes, err);
 }
 
 static qn_code write(qn_export_job *j, qn_err *err)
 {
     qn_quantized q;
-    QN_TRY(open_job(j, &q, err));
+    QN_TRY(qn_quantized_open_bits(&q, j, &format, err));
     QN_TRY(qn_quantized_look(&q, err));
     qn_textbuf t = {.alloc = j->env->alloc};
     put_config(&t, &q);

@@ -58,31 +58,24 @@ static void make(const qn_module_codes *c, unsigned part, const qn_module_part *
             qn_put_scale(m->dtype, part == 1 ? c->scales[i] : bias(c->scales[i], c->zeros[i]), dst + i * unit);
 }
 
-static const qn_quantized_format format = {.name = "mlx", .kind = QN_CODES_GRID, .one_group = true, .scale_bits = scale_bits, .refuses = refuses, .holds_scale = holds_scale,
-                                           .parts = parts, .make = make};
-
-static qn_code open_job(qn_export_job *j, qn_quantized *q, qn_err *err)
-{
-    static const unsigned bits[] = {2, 3, 4, 5, 6, 8};
-    qn_scheme want = {.bits = 4, .group = GROUP};
-    bool given;
-    QN_TRY(qn_quantized_variant(j, "mlx", bits, 6, &want, &given, err));
-    /* where nobody says otherwise zero points pay: the format stores a bias anyway */
-    want.asymmetric = want.bits <= 4;
-    return qn_quantized_open(q, j, &format, &want, given, err);
-}
+static const unsigned bits[] = {2, 3, 4, 5, 6, 8};
+/* Where nobody says otherwise zero points pay: the format stores a bias anyway. */
+static const qn_quantized_format format = {
+    .name = "mlx", .kind = QN_CODES_GRID, .bits = bits, .n_bits = 6, .group = GROUP, .zeros_to = 4, .one_group = true,
+    .scale_bits = scale_bits, .refuses = refuses, .holds_scale = holds_scale, .parts = parts, .make = make,
+};
 
 static qn_code plan(qn_export_job *j, qn_recipe *r, qn_err *err)
 {
     qn_quantized q;
-    QN_TRY(open_job(j, &q, err));
+    QN_TRY(qn_quantized_open_bits(&q, j, &format, err));
     return qn_quantized_plan(&q, r, err);
 }
 
 static qn_code holds(qn_export_job *j, bool *yes, qn_err *err)
 {
     qn_quantized q;
-    QN_TRY(open_job(j, &q, err));
+    QN_TRY(qn_quantized_open_bits(&q, j, &format, err));
     return qn_quantized_holds(&q, yes, err);
 }
 
@@ -90,7 +83,7 @@ static qn_code write(qn_export_job *j, qn_err *err)
 {
     qn_quantized q;
     qn_scheme s;
-    QN_TRY(open_job(j, &q, err));
+    QN_TRY(qn_quantized_open_bits(&q, j, &format, err));
     QN_TRY(qn_quantized_look(&q, err));
     (void)qn_quantized_schemes(&q, &s, 1);
     qn_textbuf t = {.alloc = j->env->alloc};

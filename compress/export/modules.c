@@ -136,25 +136,6 @@ static qn_code choose_all(qn_quantized *q, qn_err *err)
     return n ? QN_OK : QN_FAIL(err, QN_E_UNSUPPORTED, QN_NO_OFFSET, "%s: no linear layer can be written so: %s", q->format->name, why);
 }
 
-qn_code qn_quantized_variant(const qn_export_job *j, const char *format, const unsigned *bits, unsigned n, qn_scheme *want, bool *given, qn_err *err)
-{
-    char known[64] = "";
-    size_t at = 0;
-    *given = false;
-    for (unsigned i = 0; i < n; i++) {
-        char name[8];
-        snprintf(name, sizeof name, "int%u", bits[i]);
-        if (strcmp(j->variant, name) == 0) {
-            want->bits = bits[i];
-            *given = true;
-        }
-        at += (size_t)snprintf(known + at, sizeof known - at, "%s%s", !i ? "" : i + 1 < n ? ", " : " and ", name);
-    }
-    if (*j->variant && !*given)
-        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "%s: no variant '%.40s': allowed: %s", format, j->variant, known);
-    return QN_OK;
-}
-
 qn_code qn_quantized_open(qn_quantized *q, qn_export_job *j, const qn_quantized_format *f, const qn_scheme *want, bool bits_given, qn_err *err)
 {
     const qn_export_wish *w = j->wish;
@@ -178,6 +159,27 @@ qn_code qn_quantized_open(qn_quantized *q, qn_export_job *j, const qn_quantized_
     q->want.asymmetric = w->asymmetric ? w->asymmetric > 0 : want->asymmetric;
     QN_TRY(list(q, err));
     return choose_all(q, err);
+}
+
+qn_code qn_quantized_open_bits(qn_quantized *q, qn_export_job *j, const qn_quantized_format *f, qn_err *err)
+{
+    qn_scheme want = {.bits = 4, .group = f->group};
+    bool given = false;
+    char known[64] = "";
+    size_t at = 0;
+    for (unsigned i = 0; i < f->n_bits; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "int%u", f->bits[i]);
+        if (strcmp(j->variant, name) == 0) {
+            want.bits = f->bits[i];
+            given = true;
+        }
+        at += (size_t)snprintf(known + at, sizeof known - at, "%s%s", !i ? "" : i + 1 < f->n_bits ? ", " : " and ", name);
+    }
+    if (*j->variant && !given)
+        return QN_FAIL(err, QN_E_USAGE, QN_NO_OFFSET, "%s: no variant '%.40s': allowed: %s", f->name, j->variant, known);
+    want.asymmetric = want.bits <= f->zeros_to;
+    return qn_quantized_open(q, j, f, &want, given, err);
 }
 
 /* --- the plan ---------------------------------------------------------------------------------------------------------- */

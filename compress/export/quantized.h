@@ -49,6 +49,10 @@ typedef struct qn_module_part {
 typedef struct qn_quantized_format {
     const char *name;
     const char *codec;    /* of the solve: "fp8", or a block type; NULL: "grid" */
+    const unsigned *bits; /* of its variants "intN", n_bits of them; 0: it reads variants by itself. Without a variant: 4 */
+    unsigned n_bits;
+    uint32_t group;       /* without a wish: columns that share a scale, and zero points up to so many bits */
+    unsigned zeros_to;
     qn_codes_kind kind;   /* that its codes are            */
     qn_dtype block;       /* of BLOCKS                     */
     bool one_group;       /* the whole model has one width of groups: layers that it does not divide are dense */
@@ -73,11 +77,11 @@ typedef struct qn_quantized {
     uint64_t n;
 } qn_quantized;
 
-/* Reads a variant "intN" of the job, N one of bits (n), into want->bits; *given: there was one. QN_E_USAGE names those that are known. */
-qn_code qn_quantized_variant(const qn_export_job *j, const char *format, const unsigned *bits, unsigned n, qn_scheme *want, bool *given, qn_err *err) QN_MUST_CHECK;
 /* Lists modules (from job->arena) and decides on schemes. bits, group of `want`: defaults, replaced by the wish. QN_E_UNSUPPORTED: no graph, no config.json, no
  * linear layers; QN_E_USAGE: a wish that the format cannot hold for any of them. */
 qn_code qn_quantized_open(qn_quantized *q, qn_export_job *j, const qn_quantized_format *f, const qn_scheme *want, bool bits_given, qn_err *err) QN_MUST_CHECK;
+/* The same for a format with variants "intN": what is wanted follows from the job's. QN_E_USAGE names those that are known. */
+qn_code qn_quantized_open_bits(qn_quantized *q, qn_export_job *j, const qn_quantized_format *f, qn_err *err) QN_MUST_CHECK;
 /* The recipe of the solve, and rows of the report. */
 qn_code qn_quantized_plan(qn_quantized *q, qn_recipe *r, qn_err *err) QN_MUST_CHECK;
 /* qn_export_target.holds. */

@@ -15,23 +15,16 @@ static bool is_approximated(qn_source *s)
 }
 
 /* What the user says beside the target: how to feed back, and rules, which come last and so win. */
-static qn_code add_wishes(qn_export_run *x, qn_recipe *r, qn_recipe *from, qn_err *err)
+static qn_code add_wishes(qn_export_run *x, qn_recipe *r, qn_err *err)
 {
+    const qn_recipe *from = x->o->rules;
     if (!from)
         return QN_OK;
     r->order = from->order;
     r->damping = from->damping;
     r->no_feedback = from->no_feedback;
-    return qn_recipe_take_rules(r, from, &x->arena, err);
-}
-
-static qn_code copy_rules(qn_export_run *x, const qn_recipe *from, qn_recipe *to, qn_err *err)
-{
-    to->order = from->order;
-    to->damping = from->damping;
-    to->no_feedback = from->no_feedback;
     for (uint32_t i = 0; i < from->n_rules; i++)
-        QN_TRY(qn_recipe_add(to, from->rules[i].match.text, &from->rules[i].part, &x->arena, err));
+        QN_TRY(qn_recipe_add(r, from->rules[i].match.text, &from->rules[i].part, &x->arena, err));
     return QN_OK;
 }
 
@@ -41,6 +34,10 @@ static qn_code open_session(qn_export_run *x, qn_session *s, qn_recipe *r, qn_er
     *s = QN_SESSION_CLOSED;
     s->recipe = *r;
     *r = QN_RECIPE_EMPTY;
+    if (s != &x->solves[0].session) { /* the model was read for it once */
+        s->model = qn_lossy_model(x->solves[0].session.lossy);
+        s->has_model = true;
+    }
     return qn_session_open(s, x->env, x->input, &so, err);
 }
 
@@ -63,7 +60,7 @@ static qn_code need_solve(qn_export_run *x, uint32_t job, qn_recipe *r, qn_err *
 
 static qn_code plan_one(qn_export_run *x, uint32_t i, qn_err *err)
 {
-    qn_recipe r = QN_RECIPE_EMPTY, mine = QN_RECIPE_EMPTY;
+    qn_recipe r = QN_RECIPE_EMPTY;
     qn_export_job *j = &x->jobs[i];
     bool holds = false;
     qn_code rc = x->targets[i]->plan(j, &r, err);
@@ -72,10 +69,8 @@ static qn_code plan_one(qn_export_run *x, uint32_t i, qn_err *err)
     if (rc == QN_OK && qn_recipe_is_lossy(&r) && !holds) {
         if (!x->graph) /* what is to be rounded cannot be told */
             rc = (*err = x->why).code;
-        if (rc == QN_OK && x->o->rules)
-            rc = copy_rules(x, x->o->rules, &mine, err);
         if (rc == QN_OK)
-            rc = add_wishes(x, &r, &mine, err);
+            rc = add_wishes(x, &r, err);
         if (rc == QN_OK)
             rc = qn_recipe_check(&r, err);
         if (rc == QN_OK)
@@ -84,7 +79,6 @@ static qn_code plan_one(qn_export_run *x, uint32_t i, qn_err *err)
             qn_export_say(j, "the weights were approximated before, and are rounded again: export from the dense model is better");
     }
     qn_recipe_release(&r);
-    qn_recipe_release(&mine);
     return rc;
 }
 

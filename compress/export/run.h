@@ -17,7 +17,7 @@ typedef struct qn_export_request {
 typedef struct qn_export_options {
     qn_export_wish wish;
     const char *statistics;     /* path; NULL: none                                             */
-    qn_recipe *rules;           /* order, damping, feedback and rules of the user; its rules are taken over. NULL: none */
+    const qn_recipe *rules;     /* order, damping, feedback and rules of the user; NULL: none   */
     const char *keep;           /* the solve stays, under this name; NULL: it goes                */
     bool overwrite, dry_run;
 } qn_export_options;

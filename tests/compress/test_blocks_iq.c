@@ -3,7 +3,7 @@
 #include "base/cpu.h"
 #include "base/ggml_impl.h"
 #include "compress/blocks/iq.h"
-#include "tests/support/testkit.h"
+#include "tests/compress/span_made.h"
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
@@ -177,32 +177,14 @@ struct made {
     qn_span_metric full, alone;
 };
 
-/* Second moment of inputs that are alike among neighbours and of different size; some columns are never seen. */
 static struct made *make(uint64_t seed, unsigned dead)
 {
     struct made *k = malloc(sizeof *k);
-    double *h = calloc(N * N, sizeof *h);
-    qt_rng r = qt_seed(seed);
-    for (unsigned i = 0; i < 300; i++) {
-        double x[N], last = 0;
-        const double all = qt_normal(&r);
-        for (unsigned j = 0; j < N; j++) {
-            last = 0.8 * last + qt_normal(&r);
-            x[j] = dead && j % dead == 1 ? 0 : (last + all) * (j % 7 == 3 ? 3 : 1 + 0.3 * (j % 5));
-        }
-        for (unsigned a = 0; a < N; a++)
-            for (unsigned b = 0; b < N; b++)
-                h[a * N + b] += x[a] * x[b] / 2000;
-    }
-    for (unsigned a = 0; a < N; a++) {
-        for (unsigned b = 0; b < N; b++)
-            k->m[a * N + b] = (float)(h[a * N + b] + (a == b && h[a * N + a] > 0 ? 1e-3 : 0));
-        k->diag[a] = k->m[a * N + a];
+    span_moment(seed, dead, k->m, k->diag);
+    for (unsigned a = 0; a < N; a++)
         k->order[a] = (uint16_t)a;
-    }
     k->full = (qn_span_metric){.n = N, .m = k->m, .weight = k->diag, .diag = k->diag, .order = k->order};
     k->alone = (qn_span_metric){.n = N, .weight = k->diag, .diag = k->diag, .order = k->order};
-    free(h);
     return k;
 }
 
