@@ -2,6 +2,7 @@
  * have one order. */
 #include "base/cpu.h"
 #include "compress/blocks/coder_k.h"
+#include <float.h>
 #include <string.h>
 
 enum { L = QN_K_LANES };
@@ -13,15 +14,15 @@ enum { L = QN_K_LANES };
 INLINE void inverse(const float *scale, float *inv)
 {
     EACH
-        inv[c] = scale[c] == 0 ? 0 : 1 / scale[c];
+        inv[c] = scale[c] < FLT_MIN && scale[c] > -FLT_MIN ? 0 : 1 / scale[c]; /* never infinite */
 }
 
-/* Levels nearest to x, in place. */
+/* Levels nearest to x, in place; the lowest for what is no number (the difference of two infinities: targets near the end of binary32). */
 INLINE void nearest(const qn_k_layout *y, float *x)
 {
     const float lo = y->lo, hi = y->hi;
     EACH {
-        x[c] = x[c] < lo ? lo : x[c];
+        x[c] = x[c] > lo ? x[c] : lo;
         x[c] = x[c] > hi ? hi : x[c];
     }
     if (y->table) {
