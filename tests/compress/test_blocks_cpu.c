@@ -43,7 +43,7 @@ static void targets(unsigned kind, float *t)
     }
 }
 
-/* prepared: of the coder, zeroed and filled under each variant. */
+/* One type, one metric, one kind of targets, under every variant. */
 static void check(const qn_block_coder *c, const qn_span_metric *metric, unsigned kind)
 {
     unsigned cpu[4];
