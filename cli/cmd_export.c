@@ -25,7 +25,7 @@ static const qn_option options[] = {
     {.name = "output", .letter = 'o', .type = QN_OPT_TEXTS, .at = offsetof(struct args, output), .arg = "PATH",
      .help = "where to: one for each --to, in the same order. Without it a name beside INPUT, made of its name and the format's"},
     {.name = "stats", .type = QN_OPT_PATH, .at = offsetof(struct args, stats), .arg = "FILE",
-     .help = "statistics of 'quern calibrate' (or of an importance matrix by 'quern stats'): errors are fed back, and weighed by what they do to the layer's output"},
+     .help = "statistics of 'quern calibrate': errors are fed back, and weighed by what they do to the layer's output"},
     {.name = "bits", .letter = 'b', .type = QN_OPT_REAL, .at = offsetof(struct args, bits), .arg = "N", .max = 32,
      .help = "bits of a weight, where the variant leaves them open. For gguf any number: types are chosen so that the whole file has that many"},
     {.name = "size", .type = QN_OPT_SIZE, .at = offsetof(struct args, size), .arg = "SIZE", .min = 1,
