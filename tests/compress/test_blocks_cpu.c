@@ -69,6 +69,10 @@ static void check(const qn_block_coder *c, const qn_span_metric *metric, unsigne
         cr_assert(!v || memcmp(first, block, n_bytes) == 0, "%s, targets %u, variant %x: other blocks", c->name, kind, cpu[v]);
         cr_assert(!v || memcmp(first_r, r, sizeof r) == 0, "%s, targets %u, variant %x: other numbers", c->name, kind, cpu[v]);
     }
+    float y[N];
+    cr_assert_eq(qn_ggml_f32(c->dtype, first, N, y, NULL), QN_OK);
+    for (unsigned j = 0; j < N; j++)
+        cr_assert(isfinite(y[j]) && y[j] == first_r[j], "%s, targets %u, column %u: %g decodes to %g", c->name, kind, j, (double)first_r[j], (double)y[j]);
     free(scratch);
     free(prepared);
 }
